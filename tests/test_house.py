@@ -72,7 +72,7 @@ def test_a_room_imports_only_what_the_house_allows(room: str) -> None:
         ("scripts", "from train import train"),
         ("scripts", "from local.store import Store"),
         ("local", "import importlib; importlib.import_module('scripts.aws')"),
-        ("model", "from ..train import interface"),
+        ("model", "from train import interface"),
         ("serve", "def f():\n    from train import interface"),
     ],
 )
