@@ -1,0 +1,159 @@
+"""The model on disk: `model.safetensors` (tensors) and `model.json` (everything else). No pickle anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from model import architecture
+from model.preprocess import Preprocessing
+
+SCHEMA_VERSION: Final = 1
+WEIGHTS_FILE: Final = "model.safetensors"
+INFO_FILE: Final = "model.json"
+
+
+class ArtifactError(ValueError):
+    """A model folder that cannot be used; the text names the file and what is wrong with it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What `model.json` says.
+
+    Attributes:
+        architecture: one of architecture.ARCHITECTURES.
+        classes: names, in the order of the network's outputs.
+        preprocessing: what to do to a picture first.
+        metrics: of the epoch that was kept, e.g. {"validation:accuracy": 0.97}; fractions, not percent.
+        training: how it was made (settings, versions, counts of pictures); free-form, for people.
+    """
+
+    architecture: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.architecture not in architecture.ARCHITECTURES:
+            allowed = ", ".join(architecture.ARCHITECTURES)
+            raise ValueError(f"architecture is {self.architecture!r}; allowed: {allowed}")
+        if len(self.classes) < 2 or not all(isinstance(name, str) and name for name in self.classes):
+            raise ValueError("classes must be a list of at least two names")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes has a name twice")
+
+
+def save(folder: Path, module: nn.Module, info: ModelInfo) -> None:
+    """Write both files, each atomically, the description last: a reader never sees half a model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in module.state_dict().items()}
+    data = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "architecture": info.architecture,
+        "classes": list(info.classes),
+        "preprocessing": info.preprocessing.to_json(),
+        "metrics": dict(info.metrics),
+        "training": dict(info.training),
+        "weights": {"file": WEIGHTS_FILE, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
+    }
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(folder / WEIGHTS_FILE, data)
+    write_atomically(folder / INFO_FILE, text.encode())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write aside, flush to the disk, rename: after a crash there is the old file or the new one."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """Only the description. Raises ArtifactError."""
+    return _read(folder)[0]
+
+
+def load(folder: Path | str, device: str | torch.device = "cpu") -> tuple[nn.Module, ModelInfo]:
+    """The network in evaluation mode, without gradients, and its description.
+
+    Raises:
+        ArtifactError: missing, damaged, of another schema, or inconsistent files.
+    """
+    folder = Path(folder)
+    info, weights = _read(folder)
+    path = folder / WEIGHTS_FILE
+    try:
+        data = path.read_bytes()
+        if len(data) != weights["bytes"] or hashlib.sha256(data).hexdigest() != weights["sha256"]:
+            raise ArtifactError(f"{path} is not the file that {INFO_FILE} describes: damaged or replaced")
+        tensors = safetensors.torch.load(data)
+        with torch.device("meta"):  # no time spent on random weights that are replaced at once
+            module = architecture.build(info.architecture, len(info.classes))
+        module.load_state_dict(tensors, strict=True, assign=True)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{path} does not fit {info.architecture}: {str(error).splitlines()[0]}"
+        ) from error
+    return module.to(device).eval().requires_grad_(False), info
+
+
+def _read(folder: Path) -> tuple[ModelInfo, Mapping[str, Any]]:
+    path = folder / INFO_FILE
+    try:
+        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} does not exist: {folder} holds no trained model") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid JSON: {error}") from error
+    try:
+        if not isinstance(raw, dict):
+            raise ValueError("not an object")
+        if raw.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"schema_version is {raw.get('schema_version')!r}; this program reads {SCHEMA_VERSION}"
+            )
+        info = ModelInfo(
+            architecture=_field(raw, "architecture", str),
+            classes=tuple(_field(raw, "classes", list)),
+            preprocessing=Preprocessing.from_json(_field(raw, "preprocessing", dict)),
+            metrics=_field(raw, "metrics", dict),
+            training=_field(raw, "training", dict),
+        )
+        weights: Mapping[str, Any] = _field(raw, "weights", dict)
+        _field(weights, "bytes", int)
+        _field(weights, "sha256", str)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    return info, weights
+
+
+def _field(raw: Mapping[str, Any], name: str, kind: type) -> Any:
+    if not isinstance(raw.get(name), kind):
+        raise ValueError(f"{name} is missing or not of type {kind.__name__}")
+    return raw[name]

@@ -1,0 +1,127 @@
+"""From an RGB picture to what the network sees: one definition, stored with the model.
+
+Evaluation in training, the endpoint and batch transform all call this, so that their answers agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model import images
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+INTERPOLATIONS: Final = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+MAX_SIDE: Final = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """Resize the shorter side, crop the centre, scale to [0, 1], normalise.
+
+    Attributes:
+        input_size: side of the square that the network sees, in pixels.
+        resize: length of the picture's shorter side before cropping, in pixels; at least input_size.
+        crop: "center", the only one.
+        interpolation: one of INTERPOLATIONS, always with antialiasing.
+        mean, std: of each channel (red, green, blue), for values in [0, 1].
+    """
+
+    input_size: int = 224
+    resize: int = 256
+    crop: str = "center"
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "resize"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SIDE:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 to {MAX_SIDE}")
+        if self.resize < self.input_size:
+            raise ValueError(f"resize is {self.resize}, less than input_size {self.input_size}")
+        if self.crop != "center":
+            raise ValueError(f"crop is {self.crop!r}; allowed: center")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation is {self.interpolation!r}; allowed: {', '.join(INTERPOLATIONS)}")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if len(value) != 3 or not all(isinstance(v, float) for v in value):
+                raise ValueError(f"{name} is {value!r}; it must be three numbers")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std is {self.std!r}; it must be above 0")
+
+    @classmethod
+    def for_size(cls, image_size: int) -> Self:
+        """The usual margin of 256 to 224 around the crop; none for small pictures, where it would cut."""
+        return cls(image_size, round(image_size * 256 / 224) if image_size >= 96 else image_size)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`. Raises ValueError naming what is missing, unknown or out of range."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if missing := sorted(names - set(raw)):
+            raise ValueError(f"{', '.join(missing)} missing")
+        if unknown := sorted(set(raw) - names):
+            raise ValueError(f"{', '.join(unknown)} unknown")
+        try:
+            triples = {name: tuple(float(value) for value in raw[name]) for name in ("mean", "std")}
+        except TypeError as error:
+            raise ValueError("mean and std must be three numbers each") from error
+        return cls(**{**raw, **triples})
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @property
+    def min_side(self) -> int:
+        """Pixels that decoding must keep of the shorter side: twice the target, so that the reduced scale of
+        a JPEG leaves little trace."""
+        return 2 * self.resize
+
+    def decode(self, data: bytes) -> Image.Image:
+        """`images.decode` at the scale that this needs. Raises images.BadImage."""
+        return images.decode(data, self.min_side)
+
+    def to_uint8(self, image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Resized and cropped, as an array [input_size, input_size, 3] of bytes.
+
+        Resizes only the part that the crop keeps: the same result as resizing first, but a picture of
+        4 x 10,000 pixels never becomes one of a hundred million.
+        """
+        width, height = image.size
+        side = min(width, height) * self.input_size / self.resize
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        size = (self.input_size, self.input_size)
+        return np.asarray(
+            image.resize(size, INTERPOLATIONS[self.interpolation], box=box, reducing_gap=3.0), dtype=np.uint8
+        )
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Bytes [..., 3, H, W] to normalised float32 of the same shape, on the device of the input."""
+        shape = (3, 1, 1)
+        scale = torch.tensor([1 / (255 * std) for std in self.std], device=pixels.device).view(shape)
+        shift = torch.tensor(
+            [mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=pixels.device
+        ).view(shape)
+        return pixels.to(torch.float32) * scale - shift
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """An RGB picture of any size to a float32 tensor [3, input_size, input_size]."""
+        return self.normalise(torch.from_numpy(self.to_uint8(image).copy()).permute(2, 0, 1))
+
+    def load(self, data: bytes) -> torch.Tensor:
+        """Encoded bytes to a float32 tensor [3, input_size, input_size]. Raises images.BadImage."""
+        return self(self.decode(data))
