@@ -1,0 +1,165 @@
+"""Documents of training jobs: built from requests, moved from status to status, summed up for a tuning job.
+
+The control plane and the tuning runner build a training job's first document with the same function, so
+that a child of a tuning job looks like any other job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from local.config import Config
+
+Document = dict[str, Any]
+
+# Members of CreateTrainingJob that DescribeTrainingJob gives back as they were.
+_ECHOED = (
+    "HyperParameters",
+    "AlgorithmSpecification",
+    "RoleArn",
+    "InputDataConfig",
+    "OutputDataConfig",
+    "ResourceConfig",
+    "VpcConfig",
+    "StoppingCondition",
+    "CheckpointConfig",
+    "DebugHookConfig",
+    "DebugRuleConfigurations",
+    "TensorBoardOutputConfig",
+    "ExperimentConfig",
+    "ProfilerConfig",
+    "ProfilerRuleConfigurations",
+    "Environment",
+    "RetryStrategy",
+    "RemoteDebugConfig",
+    "InfraCheckConfig",
+)
+
+# SageMaker's words beside the secondary statuses.
+MESSAGES: Mapping[str, str] = {
+    "Starting": "Preparing the instances for training",
+    "Downloading": "Downloading input data",
+    "Training": "Training image download completed. Training in progress.",
+    "Uploading": "Uploading generated training model",
+    "Completed": "Training job completed",
+    "Failed": "Training job failed",
+    "Stopping": "Stopping the training job",
+    "Stopped": "Training job stopped",
+    "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+}
+
+# The end of a job, by secondary status.
+TERMINAL: Mapping[str, str] = {
+    "Completed": "Completed",
+    "Failed": "Failed",
+    "Stopped": "Stopped",
+    "MaxRuntimeExceeded": "Stopped",
+}
+
+DEFAULT_MAX_RUNTIME = 86_400  # seconds; what AWS takes when StoppingCondition names none
+
+_REASON_LIMIT = 4096
+
+
+def training_document(
+    config: Config, request: Mapping[str, Any], *, tuning_job_arn: str | None = None
+) -> Document:
+    """The first document of a training job that `request` (a valid CreateTrainingJob) asks for."""
+    name = str(request["TrainingJobName"])
+    now = time.time()
+    doc: Document = {
+        "TrainingJobName": name,
+        "TrainingJobArn": config.arn("training-job", name),
+        **({"TuningJobArn": tuning_job_arn} if tuning_job_arn else {}),
+        "ModelArtifacts": {},
+        "TrainingJobStatus": "InProgress",
+        "SecondaryStatus": "Starting",
+        **{key: request[key] for key in _ECHOED if key in request},
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "SecondaryStatusTransitions": [
+            {"Status": "Starting", "StartTime": now, "StatusMessage": MESSAGES["Starting"]}
+        ],
+        "FinalMetricDataList": [],
+        "EnableNetworkIsolation": bool(request.get("EnableNetworkIsolation", False)),
+        "EnableInterContainerTrafficEncryption": bool(
+            request.get("EnableInterContainerTrafficEncryption", False)
+        ),
+        "EnableManagedSpotTraining": bool(request.get("EnableManagedSpotTraining", False)),
+    }
+    doc["StoppingCondition"] = {
+        "MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME,
+        **request.get("StoppingCondition", {}),
+    }
+    if "ProfilerConfig" in request:
+        off = request["ProfilerConfig"].get("DisableProfiler", False)
+        doc["ProfilingStatus"] = "Disabled" if off else "Enabled"
+    for kind in ("Debug", "Profiler"):
+        rules = request.get(f"{kind}RuleConfigurations")
+        if rules:
+            doc[f"{kind}RuleEvaluationStatuses"] = [
+                {
+                    "RuleConfigurationName": rule["RuleConfigurationName"],
+                    "RuleEvaluationJobArn": config.arn("processing-job", rules_job(name)),
+                    "RuleEvaluationStatus": "InProgress",
+                    "LastModifiedTime": now,
+                }
+                for rule in rules
+            ]
+    return doc
+
+
+def rules_job(training_job: str) -> str:
+    """Name of the processing job that evaluates a training job's rules."""
+    return f"{training_job}-rules"
+
+
+def enter(doc: Document, status: str, message: str | None = None) -> None:
+    """Moves a training document to a secondary status, in place: transitions, times, primary status."""
+    now = time.time()
+    transitions = doc.setdefault("SecondaryStatusTransitions", [])
+    if transitions and "EndTime" not in transitions[-1]:
+        transitions[-1]["EndTime"] = now
+    transition = {"Status": status, "StartTime": now, "StatusMessage": message or MESSAGES[status]}
+    transitions.append(transition)
+    doc["SecondaryStatus"] = status
+    if status == "Downloading":
+        doc["TrainingStartTime"] = now
+    elif status == "Stopping":
+        doc["TrainingJobStatus"] = "Stopping"
+    elif status in TERMINAL:
+        doc["TrainingJobStatus"] = TERMINAL[status]
+        transition["EndTime"] = now
+        doc["TrainingEndTime"] = now
+        seconds = max(0, round(now - doc.get("TrainingStartTime", now)))
+        doc["TrainingTimeInSeconds"] = doc["BillableTimeInSeconds"] = seconds
+
+
+def fail(doc: Document, reason: str) -> None:
+    """Ends a training document as Failed, in place."""
+    doc["FailureReason"] = reason[:_REASON_LIMIT]
+    enter(doc, "Failed")
+
+
+def tuning_summary(doc: Document) -> Document:
+    """A tuning job's child as a HyperParameterTrainingJobSummary. `doc` is the child's document."""
+    summary: Document = {
+        "TrainingJobName": doc["TrainingJobName"],
+        "TrainingJobArn": doc["TrainingJobArn"],
+        "CreationTime": doc["CreationTime"],
+        "TrainingJobStatus": doc["TrainingJobStatus"],
+        "TunedHyperParameters": doc.get("_TunedHyperParameters", {}),
+        "ObjectiveStatus": doc.get("_ObjectiveStatus", "Pending"),
+    }
+    if "_TuningJobName" in doc:
+        summary["TuningJobName"] = doc["_TuningJobName"]
+    if "_DefinitionName" in doc:
+        summary["TrainingJobDefinitionName"] = doc["_DefinitionName"]
+    for key in ("TrainingStartTime", "TrainingEndTime", "FailureReason"):
+        if key in doc:
+            summary[key] = doc[key]
+    if "_FinalObjectiveMetric" in doc:
+        summary["FinalHyperParameterTuningJobObjectiveMetric"] = doc["_FinalObjectiveMetric"]
+    return summary
