@@ -1,0 +1,490 @@
+"""Everything that can be set, in one place: byoc.toml, read strictly.
+
+A value comes from a flag (`--set section.key=value`), else from the environment (endpoint and region only),
+else from byoc.toml, else from the default below. An unknown key is an error that lists the allowed ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import ByocError
+
+Scalar = str | int | float | bool
+FILE = "byoc.toml"
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[Scalar] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    pattern: str = "",
+) -> Any:
+    """A setting: its default, what it means, and what is allowed."""
+    metadata = {
+        "help": help,
+        "choices": tuple(choices),
+        "minimum": minimum,
+        "maximum": maximum,
+        "pattern": pattern,
+    }
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Project:
+    """Names"""
+
+    name: str = option(
+        "pictures",
+        "Begins the names of jobs and endpoints, and the S3 prefix.",
+        pattern=r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,15}",
+    )
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Where everything runs"""
+
+    endpoint_url: str = option(
+        "", "The local SageMaker's address. Without this line, and without AWS_ENDPOINT_URL, it is AWS."
+    )
+    region: str = option("", "Empty: AWS_REGION, else the profile's, else us-east-1.")
+    profile: str = option("", "A profile of ~/.aws/config. Empty: AWS_PROFILE, else the default one.")
+    bucket: str = option("", "Empty: sagemaker-<region>-<account>, created when it is missing.")
+    prefix: str = option("", "Folder in the bucket. Empty: byoc/<project name>.")
+    role: str = option("byoc-sagemaker", "Name or ARN of the IAM role that SageMaker's jobs run under.")
+    tags: Mapping[str, str] = option(dict, "Put on everything that is created.")
+    subnets: tuple[str, ...] = option((), "Run inside these VPC subnets; needs security_groups too.")
+    security_groups: tuple[str, ...] = option((), "Security groups for the subnets.")
+    kms_key: str = option("", "Key that encrypts volumes and outputs. Empty: the service's own.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures: a folder of class folders, or train/ validation/ test/ with class folders in each"""
+
+    folder: str = option("data", "What `byoc upload` sends when it is not told another folder.")
+    validation: float = option(0.15, "Share of each class kept for validation.", minimum=0, maximum=0.9)
+    test: float = option(0.15, "Share of each class kept for the final test.", minimum=0, maximum=0.9)
+    seed: int = option(0, "The same seed gives the same split.", minimum=0)
+    weights: str = option("", "S3 address of a folder with a state dict to start from (channel `weights`).")
+
+
+@dataclass(frozen=True)
+class Images:
+    """The two containers: a name in this account's ECR, or a full URI. `byoc push` stores what it pushed"""
+
+    train: str = option("byoc-train", "The training image.")
+    serve: str = option("byoc-serve", "The serving image.")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Training jobs"""
+
+    instance_type: str = option("ml.m5.xlarge", "ml.g5.xlarge has a GPU.", pattern=r"ml\..+")
+    instance_count: int = option(1, "More than one trains on several machines.", minimum=1)
+    volume_gb: int = option(30, "Disk of the machine.", minimum=1)
+    max_minutes: int = option(60, "SageMaker stops the job after that.", minimum=1, maximum=40320)
+    spot: bool = option(False, "Spare capacity: cheaper, may be interrupted; checkpoints go to S3.")
+    max_wait_minutes: int = option(
+        0, "With spot: longest time with waiting. 0: twice max_minutes.", minimum=0
+    )
+    input_mode: str = option(
+        "File", "File copies the data first, FastFile streams it.", choices=("File", "FastFile")
+    )
+    environment: Mapping[str, str] = option(dict, "Environment variables of the container.")
+
+
+def _default_collections() -> dict[str, dict[str, Scalar]]:
+    # Norms instead of whole tensors: a full save of ResNet-18 is 89 MB and costs 120 to 190 ms.
+    return {
+        "losses": {"save_interval": 10},
+        "gradients": {"save_interval": 50},
+        "weights": {"save_interval": 50},
+        "relu_output": {"save_interval": 50},
+    }
+
+
+@dataclass(frozen=True)
+class Debugger:
+    """smdebug's hook, and the rules that watch a training job while it runs"""
+
+    enabled: bool = option(True, "Off: no hook, no rules.")
+    collections: Mapping[str, Mapping[str, Scalar]] = option(
+        _default_collections, "Which tensors are saved, with SageMaker's CollectionParameters."
+    )
+    hook: Mapping[str, Scalar] = option(dict, "SageMaker's HookParameters.")
+    rules: tuple[str, ...] = option(
+        (
+            "LossNotDecreasing",
+            "VanishingGradient",
+            "ExplodingTensor",
+            "Overfit",
+            "DeadRelu",
+            "PoorWeightInitialization",
+            "WeightUpdateRatio",
+            "ClassImbalance",
+        ),
+        "Rules by AWS's names.",
+    )
+    parameters: Mapping[str, Mapping[str, Scalar]] = option(
+        dict, "Parameters of a rule, by its name, where AWS's defaults do not fit."
+    )
+    instance_type: str = option(
+        "ml.t3.medium", "Machine that a rule is evaluated on (AWS).", pattern=r"ml\..+"
+    )
+
+
+@dataclass(frozen=True)
+class Profiler:
+    """Step times and utilisation of the machine"""
+
+    enabled: bool = option(True, "Off: nothing is measured.")
+    interval_ms: int = option(
+        500, "How often the machine is looked at.", choices=(100, 200, 500, 1000, 5000, 60000)
+    )
+    rules: tuple[str, ...] = option(
+        ("ProfilerReport", "CPUBottleneck", "IOBottleneck", "LowGPUUtilization", "StepOutlier"),
+        "Rules by AWS's names.",
+    )
+    parameters: Mapping[str, Mapping[str, Scalar]] = option(dict, "Parameters of a rule, by its name.")
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a hyperparameter may be in tuning: an interval, or a list of values."""
+
+    minimum: float | int = 0
+    maximum: float | int = 0
+    scale: str = "Auto"
+    values: tuple[str, ...] = ()
+
+    @property
+    def categorical(self) -> bool:
+        return bool(self.values)
+
+
+def _default_ranges() -> dict[str, Range]:
+    return {
+        "lr": Range(1e-4, 1e-1, "Logarithmic"),
+        "batch_size": Range(values=("16", "32", "64")),
+    }
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Tuning jobs: several training jobs that look for the best hyperparameters"""
+
+    jobs: int = option(8, "Training jobs in all.", minimum=1, maximum=750)
+    parallel: int = option(2, "Training jobs at a time.", minimum=1, maximum=100)
+    strategy: str = option(
+        "Bayesian",
+        "How the next values are chosen.",
+        choices=("Bayesian", "Random", "Hyperband", "Grid"),
+    )
+    objective: str = option(
+        "validation:accuracy",
+        "The metric to improve; a loss is minimised, anything else maximised.",
+        choices=("validation:accuracy", "validation:loss", "validation:macro_f1", "validation:top5"),
+    )
+    early_stopping: bool = option(False, "Stop trials that are worse than the median of the others.")
+    hyperparameters: Mapping[str, Scalar] = option(
+        dict, "What differs from [hyperparameters] in the trials, e.g. fewer epochs."
+    )
+    ranges: Mapping[str, Range] = option(_default_ranges, "What is looked for.")
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """The endpoint"""
+
+    endpoint: str = option(
+        "", "Its name. Empty: the project's name.", pattern=r"([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62})?"
+    )
+    instance_type: str = option("ml.m5.large", "ml.g5.xlarge has a GPU.", pattern=r"ml\..+")
+    instance_count: int = option(1, "Machines behind the endpoint.", minimum=1)
+    ami_version: str = option(
+        "al2-ami-sagemaker-inference-gpu-2-1",
+        "Machine image for GPU instances; the default one's driver is too old for this torch.",
+    )
+    startup_seconds: int = option(
+        300, "How long the container may take to become healthy.", minimum=60, maximum=3600
+    )
+    environment: Mapping[str, str] = option(dict, "Environment variables of the container.")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Batch transform: predictions for a whole folder in S3"""
+
+    instance_type: str = option("ml.m5.large", "ml.g4dn.xlarge has a GPU.", pattern=r"ml\..+")
+    instance_count: int = option(1, "Machines that share the folder.", minimum=1)
+    ami_version: str = option("al2-ami-sagemaker-batch-gpu-535", "Machine image for GPU instances.")
+    max_payload_mb: int = option(6, "Largest picture.", minimum=1, maximum=100)
+    parallel: int = option(4, "Requests at a time for each machine.", minimum=1, maximum=100)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings. `hyperparameters` holds only what differs from the trainer's own defaults."""
+
+    project: Project = field(default_factory=Project)
+    aws: Aws = field(default_factory=Aws)
+    data: Data = field(default_factory=Data)
+    images: Images = field(default_factory=Images)
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
+    train: Train = field(default_factory=Train)
+    debugger: Debugger = field(default_factory=Debugger)
+    profiler: Profiler = field(default_factory=Profiler)
+    tune: Tune = field(default_factory=Tune)
+    deploy: Deploy = field(default_factory=Deploy)
+    transform: Transform = field(default_factory=Transform)
+    folder: Path = field(default_factory=Path)  # where byoc.toml lies: relative paths and .byoc/ start here
+
+    @property
+    def endpoint_name(self) -> str:
+        return self.deploy.endpoint or self.project.name
+
+    @property
+    def prefix(self) -> str:
+        return (self.aws.prefix or f"byoc/{self.project.name}").strip("/")
+
+
+def load(
+    path: Path | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    environment: Mapping[str, str] | None = None,
+    required: bool = True,
+) -> Settings:
+    """Read byoc.toml and put the environment and `overrides` (KEY=VALUE) on top.
+
+    A bare KEY in an override names a hyperparameter: `lr=0.001` is `hyperparameters.lr=0.001`.
+    Without `required`, a missing file gives the defaults.
+    """
+    environment = os.environ if environment is None else environment
+    file = path or Path(FILE)
+    raw: dict[str, Any] = {}
+    if file.is_file():
+        try:
+            raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ByocError(f"{file} is not valid TOML: {error}.", "Mend that line.") from None
+    elif required or path:
+        raise ByocError(
+            f"There is no {file} here.",
+            "Write one with `byoc init`, or name one with --config.",
+            kind="NoSettings",
+        )
+    for key, variables in (
+        ("endpoint_url", ("AWS_ENDPOINT_URL",)),
+        ("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),
+    ):
+        if value := next((environment[name] for name in variables if environment.get(name)), ""):
+            raw.setdefault("aws", {})[key] = value
+    settings: Settings = _build(Settings, raw, "", str(file))
+    for override in overrides:
+        _override(raw, override)
+        settings = _build(Settings, raw, "", f"--set {override}")
+    _check_together(settings)
+    object.__setattr__(settings, "folder", file.parent)
+    return settings
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ByocError(
+            f"--set {override} has no value.",
+            "Write KEY=VALUE, e.g. --set lr=0.001 or --set train.spot=true.",
+        )
+    *path, last = key.split(".") if "." in key else ["hyperparameters", key]
+    table = raw
+    for name in path:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ByocError(f"--set {override}: {name} holds no further settings.")
+    try:
+        table[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = text
+    if not isinstance(table[last], str | int | float | bool | list | dict):
+        table[last] = text  # a date, say: nobody means one here
+
+
+def _build(kind: Any, raw: Any, where: str, source: str) -> Any:
+    """A dataclass from a TOML table, every key and type checked."""
+    if not isinstance(raw, dict):
+        raise ByocError(f"{source}: [{where}] must be a table, not {raw!r}.")
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in fields(kind) if item.name != "folder"}
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = f"{where}.{key}" if where else key
+        if key not in known:
+            raise _unknown(name, key, list(known), source)
+        hint = hints[key]
+        if is_dataclass(hint):
+            values[key] = _build(hint, value, name, source)
+        else:
+            values[key] = _value(hint, value, name, source)
+            _check(known[key].metadata, values[key], name, source)
+    return kind(**values)
+
+
+def _unknown(name: str, key: str, allowed: list[str], source: str) -> ByocError:
+    near = get_close_matches(key, allowed, 1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return ByocError(
+        f"{source}: there is no setting {name}.",
+        f"{hint}Allowed here: {', '.join(allowed)}.",
+        kind="UnknownSetting",
+    )
+
+
+def _value(hint: Any, value: Any, name: str, source: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Range:
+        return parse_range(value, name)
+    if origin is tuple:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list):
+            raise _wrong(name, value, "a list of texts", source)
+        return tuple(_value(arguments[0], item, name, source) for item in items)
+    if origin in {Mapping, dict} or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if not isinstance(value, dict):
+            raise _wrong(name, value, "a table", source)
+        return {key: _value(arguments[1], item, f"{name}.{key}", source) for key, item in value.items()}
+    if origin in {types.UnionType, typing.Union}:
+        if isinstance(value, str | int | float | bool):
+            return value
+        raise _wrong(name, value, "a text, a number or true / false", source)
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    raise _wrong(name, value, words.get(hint, str(hint)), source)
+
+
+def _wrong(name: str, value: Any, expected: str, source: str) -> ByocError:
+    return ByocError(f"{source}: {name} is {value!r}, but must be {expected}.", kind="BadSetting")
+
+
+def _check(rules: Mapping[str, Any], value: Any, name: str, source: str) -> None:
+    if rules.get("choices") and value not in rules["choices"]:
+        raise _wrong(name, value, "one of " + ", ".join(map(str, rules["choices"])), source)
+    if rules.get("minimum") is not None and value < rules["minimum"]:
+        raise _wrong(name, value, f"at least {rules['minimum']}", source)
+    if rules.get("maximum") is not None and value > rules["maximum"]:
+        raise _wrong(name, value, f"at most {rules['maximum']}", source)
+    if rules.get("pattern") and not re.fullmatch(rules["pattern"], value):
+        raise _wrong(name, value, f"of the form {rules['pattern']}", source)
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.data.validation + settings.data.test >= 1:
+        raise ByocError("data.validation and data.test leave nothing to train on: their sum must be below 1.")
+    if settings.data.validation == 0:
+        raise ByocError("data.validation is 0, but training needs pictures to choose the best epoch by.")
+    if bool(settings.aws.subnets) != bool(settings.aws.security_groups):
+        raise ByocError("aws.subnets and aws.security_groups go together: set both or neither.")
+    if settings.train.max_wait_minutes and settings.train.max_wait_minutes < settings.train.max_minutes:
+        raise ByocError("train.max_wait_minutes must be at least train.max_minutes: it counts both.")
+
+
+_SCALES = {
+    "": "Auto",
+    "auto": "Auto",
+    "linear": "Linear",
+    "log": "Logarithmic",
+    "logarithmic": "Logarithmic",
+    "reverse_log": "ReverseLogarithmic",
+    "reverselogarithmic": "ReverseLogarithmic",
+}
+_RANGE_HELP = 'Write {min = 1e-4, max = 0.1, scale = "log"} for an interval or [16, 32, 64] for a list.'
+
+
+def parse_range(value: Any, name: str) -> Range:
+    """From TOML's {min, max, scale} or [a, b, c], or from a flag's `1e-4:0.1:log` or `16,32,64`."""
+    if isinstance(value, str):
+        value = _range_from_flag(value)
+    if isinstance(value, list):
+        if not value or not all(isinstance(item, str | int | float) for item in value):
+            raise ByocError(f"The range of {name} is {value!r}, which lists no values.", _RANGE_HELP)
+        return Range(values=tuple(text_of(item) for item in value))
+    if (
+        not isinstance(value, dict)
+        or not {"min", "max"} <= set(value)
+        or set(value) - {"min", "max", "scale"}
+    ):
+        raise ByocError(f"The range of {name} is {value!r}.", _RANGE_HELP)
+    low, high, scale = value["min"], value["max"], str(value.get("scale", "")).lower()
+    numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in (low, high))
+    if not numbers or not low < high:
+        raise ByocError(
+            f"The range of {name} goes from {low!r} to {high!r}: min must be a number below max.", _RANGE_HELP
+        )
+    if scale not in _SCALES:
+        raise ByocError(
+            f"The range of {name} has the scale {scale!r}.", "Allowed: linear, log, reverse_log, auto."
+        )
+    if _SCALES[scale] == "Logarithmic" and low <= 0:
+        raise ByocError(f"The range of {name} begins at {low}: a logarithmic scale needs values above 0.")
+    if _SCALES[scale] == "ReverseLogarithmic" and not (low >= 0 and high < 1):
+        raise ByocError(f"The range of {name} must lie in 0 ≤ x < 1 for a reverse logarithmic scale.")
+    return Range(low, high, _SCALES[scale])
+
+
+def _range_from_flag(text: str) -> Any:
+    if ":" not in text:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    low, high, *scale = text.split(":")
+    if len(scale) > 1:
+        return text
+    return {"min": _number(low), "max": _number(high), "scale": scale[0] if scale else ""}
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def text_of(value: Scalar) -> str:
+    """How SageMaker wants a hyperparameter: as text, booleans in lower case."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def defaults_of(kind: Any) -> dict[str, tuple[Any, str]]:
+    """Each setting of a section: default and help, for the template and the documentation."""
+    found: dict[str, tuple[Any, str]] = {}
+    for item in fields(kind):
+        factory: Callable[[], Any] | Any = item.default_factory
+        default = factory() if factory is not MISSING else item.default
+        found[item.name] = (default, item.metadata.get("help", ""))
+    return found

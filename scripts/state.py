@@ -1,0 +1,48 @@
+"""What `byoc` remembers between commands: the last job's name, the best hyperparameters, image digests.
+
+It lies in .byoc/state.json beside byoc.toml and can be deleted at any time: then names must be given.
+Keys in use: tuning_job, training_job, endpoint, best, images, report, evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import ByocError
+from scripts.settings import Settings
+
+
+def path_of(settings: Settings) -> Path:
+    return settings.folder / ".byoc" / "state.json"
+
+
+def read(settings: Settings) -> dict[str, Any]:
+    """Everything remembered; empty where nothing is."""
+    path = path_of(settings)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ByocError(f"{path} cannot be read: {error}.", "Delete it; names must then be given.") from None
+    return content if isinstance(content, dict) else {}
+
+
+def update(settings: Settings, **changes: Any) -> None:
+    """Remember `changes` (None forgets a key); the rest stays."""
+    content = {**read(settings), **changes}
+    write_json(path_of(settings), {key: value for key, value in content.items() if value is not None})
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all: written aside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
