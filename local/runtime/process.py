@@ -1,0 +1,229 @@
+"""The process runtime: an image's commands as plain processes, `SAGEMAKER_BASE_DIR` in place of /opt/ml."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.runtime import ContainerSpec, LineReader, RuntimeProblem, map_path
+from local.runtime.ports import Ports
+
+_GUARD = Path(__file__).with_name("guard.py")
+
+# All that a job sees of the environment in which the service was started. A container sees nothing of it;
+# a process needs the machine's paths, devices, proxies and certificates, and must not get credentials.
+_INHERITED = (
+    "PATH",
+    "LANG",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "http_proxy",
+    "https_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "BYOC_PYTHON",
+    "TORCH_HOME",
+)
+_LINE_LIMIT = 256 * 1024  # bytes; CloudWatch's largest event
+_READ_SIZE = 64 * 1024
+_ENDINGS = re.compile(rb"\r\n|\n|\r(?!\n)")
+
+
+class ProcessContainer:
+    """A command under guard (`guard.py`), and the thread that reads its output."""
+
+    def __init__(self, process: subprocess.Popen[bytes], name: str, port: int | None, ports: Ports) -> None:
+        self._process = process
+        self._port = port
+        self._ports = ports
+        self._over = threading.Event()
+        self._exit_code: int | None = None
+        self._order_lock = threading.Lock()
+        self._name = name
+
+    @property
+    def url(self) -> str:
+        if self._port is None:
+            raise ValueError(f"{self._name} does not listen")
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the guard."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._exit_code
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._over.wait(timeout)
+        return self._exit_code
+
+    def terminate(self) -> None:
+        self._order(b"T")
+
+    def kill(self) -> None:
+        self._order(b"K")
+
+    def _order(self, order: bytes) -> None:
+        with self._order_lock, contextlib.suppress(OSError, ValueError):
+            assert self._process.stdin is not None
+            self._process.stdin.write(order)
+
+    def follow(self, on_line: LineReader) -> None:
+        """Reads the output to its end, then collects the exit code."""
+        assert self._process.stdout is not None
+        rest = b""
+        with self._process.stdout as stream:
+            while chunk := os.read(stream.fileno(), _READ_SIZE):
+                # A carriage return ends a line too: progress bars write nothing else.
+                *lines, rest = _ENDINGS.split(rest + chunk)
+                while len(rest) > _LINE_LIMIT:
+                    lines.append(rest[:_LINE_LIMIT])
+                    rest = rest[_LINE_LIMIT:]
+                for line in lines:
+                    on_line(line.decode("utf-8", "replace"))
+        if rest:
+            on_line(rest.decode("utf-8", "replace"))
+        code = self._process.wait()
+        with self._order_lock:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        if self._port is not None:
+            self._ports.release(self._port)
+        # A guard that was killed itself counts as a killed command.
+        self._exit_code = code if code >= 0 else 128 - code
+        self._over.set()
+
+
+class ProcessRuntime:
+    """Runs `FOLDER/command` of the folder that `images` names for an image.
+
+    `images` maps the last component of an image reference, without tag and digest, to a folder.
+    `home` is the service's; what jobs download and may share (weights) is cached there.
+    """
+
+    multi_host = False
+
+    def __init__(self, images: Mapping[str, Path], home: Path) -> None:
+        self._images = dict(images)
+        self._home = home
+        self._ports = Ports()
+        self._lock = threading.Lock()
+        self._living: set[ProcessContainer] = set()
+        self._closed = False
+
+    def check(self, image: str, command: str) -> None:
+        self._command(image, command)
+
+    def inside(self, base: Path, path: str) -> str:
+        return str(self.outside(base, path))
+
+    def outside(self, base: Path, path: str) -> Path:
+        # Beside /opt/ml there is no private file system; such paths go into a folder of their own.
+        return Path(map_path(path, str(base), str(base / ".outside")))
+
+    def start(self, spec: ContainerSpec, on_line: LineReader) -> ProcessContainer:
+        executable = self._command(spec.image, spec.command)
+        environment = self._environment(spec)
+        port = None
+        if spec.listen:
+            port = self._ports.take()
+            environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
+        # Short, because Unix sockets are made in it and their paths have about 100 characters.
+        scratch = tempfile.mkdtemp(prefix="byoc-")
+        environment["TMPDIR"] = environment["HOME"] = scratch
+        environment.update(spec.environment)
+        arguments = [
+            _replace_mounts(argument, {path: str(folder) for path, folder in spec.mounts.items()})
+            for argument in spec.arguments
+        ]
+        with self._lock:
+            if self._closed:
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise RuntimeProblem("The local SageMaker is shutting down.")
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_GUARD), scratch, str(executable), *arguments],
+                    bufsize=0,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    # Ctrl-C in the service's terminal is the service's to handle.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise RuntimeProblem(f"Cannot start {executable}: {error.strerror}.") from error
+            container = ProcessContainer(process, spec.name, port, self._ports)
+            self._living.add(container)
+
+        def follow() -> None:
+            try:
+                container.follow(on_line)
+            finally:
+                with self._lock:
+                    self._living.discard(container)
+
+        threading.Thread(target=follow, name=f"output {spec.name}", daemon=True).start()
+        return container
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            living = list(self._living)
+        for container in living:
+            container.kill()
+        for container in living:
+            container.wait(timeout=10)
+
+    def _command(self, image: str, command: str) -> Path:
+        name = image_name(image)
+        folder = self._images.get(name)
+        if folder is None:
+            known = ", ".join(sorted(self._images)) or "none"
+            raise RuntimeProblem(
+                f"No image {name!r} ({image}) on this machine in process mode; known: {known}. "
+                f"Start the local SageMaker with --image {name}=FOLDER, a folder with the image's commands."
+            )
+        executable = folder / command
+        if not os.access(executable, os.X_OK) or executable.is_dir():
+            raise RuntimeProblem(f"Image {name!r} has no command {command!r}: {executable} is no executable.")
+        return executable.absolute()
+
+    def _environment(self, spec: ContainerSpec) -> dict[str, str]:
+        environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        environment.setdefault("LANG", "C.UTF-8")
+        environment["no_proxy"] = environment["NO_PROXY"] = "127.0.0.1,localhost"
+        environment["XDG_CACHE_HOME"] = str(self._home / "cache")
+        environment["SAGEMAKER_BASE_DIR"] = str(spec.base)
+        # The toolkit would wait for the host names in resourceconfig.json to resolve; no other effect.
+        environment["SM_STUDIO_LOCAL_MODE"] = "true"
+        environment["OMP_NUM_THREADS"] = str(spec.cores)
+        return environment
+
+
+def image_name(image: str) -> str:
+    """`account.dkr.ecr.region.amazonaws.com/team/byoc-train:1.2@sha256:…` → `byoc-train`."""
+    return image.rpartition("/")[2].partition("@")[0].partition(":")[0]
+
+
+def _replace_mounts(argument: str, mounts: Mapping[str, str]) -> str:
+    """A container's path in an argument as the folder that it stands for."""
+    for path, folder in mounts.items():
+        if argument == path or argument.startswith(path + "/"):
+            return folder + argument[len(path) :]
+    return argument
