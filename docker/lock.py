@@ -1,0 +1,98 @@
+"""Compute the lock files anew: requirements.lock for this machine, docker/*.lock for the images.
+
+`make lock` runs it with nothing but Python: uv is put into a throw-away virtual environment. The images' locks
+are constrained by requirements.lock, so that what runs in process mode and what runs in a container
+are the same versions. UPGRADE=1 takes the newest versions that pyproject.toml allows; without it, a version
+that still fits stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import venv
+from pathlib import Path
+
+UV = "uv==0.13.9"
+EXTRAS = ("train", "serve", "local", "dev")
+# Which extra an image's lock file holds; build.lock is what installs the others.
+IMAGES: dict[str, str | list[str]] = {
+    "docker/build.lock": ["pip", "setuptools>=77,<81"],
+    "docker/train.lock": "train",
+    "docker/serve.lock": "serve",
+}
+COMMON = ["--generate-hashes", "--python-version", "3.11", "--no-header", "--quiet"]
+
+
+def main() -> int:
+    os.chdir(Path(__file__).resolve().parent.parent)
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as scratch:
+        uv = install_uv(Path(scratch))
+        if uv is None:
+            return 1
+        upgrade = ["--upgrade"] if os.environ.get("UPGRADE") else []
+        extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+        universal = ["pyproject.toml", *extras, "--universal", *upgrade]
+        compiled = run(uv, universal, Path("requirements.lock"))
+        overrides = Path(scratch, "overrides.txt")
+        overrides.write_text("\n".join(project["tool"]["uv"]["override-dependencies"]), encoding="utf-8")
+        for lock, wanted in IMAGES.items():
+            packages = (
+                project["project"]["optional-dependencies"][wanted] if isinstance(wanted, str) else wanted
+            )
+            source = Path(scratch, f"{Path(lock).stem}.in")
+            source.write_text("\n".join(packages), encoding="utf-8")
+            # manylinux_2_36 is Debian bookworm's glibc.
+            options = ["--constraint", "requirements.lock", "--override", str(overrides)]
+            options += ["--python-platform", "x86_64-manylinux_2_36"]
+            compiled = compiled and run(uv, [str(source), *options, "--no-annotate"], Path(lock))
+    return 0 if compiled else 1
+
+
+def install_uv(scratch: Path) -> Path | None:
+    """uv in a virtual environment of its own, or None with the reason on stderr."""
+    environment = scratch / "venv"
+    venv.create(environment, with_pip=True)
+    pip = [
+        str(environment / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
+    if subprocess.run([*pip, UV], check=False).returncode:
+        print(
+            f"{UV} could not be installed: `make lock` needs a package index that it can reach.",
+            file=sys.stderr,
+        )
+        return None
+    return environment / "bin" / "uv"
+
+
+def run(uv: Path, arguments: list[str], output: Path) -> bool:
+    """Compile to a file aside, then put it in place with a line that says how it came about."""
+    aside = output.with_suffix(".lock.new")
+    if output.exists():
+        aside.write_bytes(output.read_bytes())  # uv keeps the versions that its output file already holds
+    command = [str(uv), "pip", "compile", *arguments, *COMMON, "--output-file", str(aside)]
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        aside.unlink(missing_ok=True)
+        print(f"{output} is unchanged: uv could not resolve it, see above.", file=sys.stderr)
+        return False
+    text = "# Made by `make lock` from pyproject.toml. Edit that, not this.\n" + aside.read_text(
+        encoding="utf-8"
+    )
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(output)
+    print(f"{output}: {sum(line[:1].isalnum() for line in text.splitlines())} packages")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
