@@ -1,0 +1,84 @@
+"""Regular expressions from outside, compiled only if no input can make them slow.
+
+Collection and rule configurations carry regexes, and a trial may come from anywhere. Python's `re`
+backtracks: `(a+)+$` takes for ever on thirty letters. So a repeat of something that itself varies in length,
+back-references and long chains of open repeats are refused, with a reason.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from re import _constants as codes  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+MAX_LENGTH = 512
+MAX_OPEN_REPEATS = 4
+MAX_OPTIONAL = 12
+
+
+class PatternError(ValueError):
+    """A regex that does not compile or that could take too long; the message says which and why."""
+
+
+def compile_pattern(text: str) -> re.Pattern[str]:
+    """Compile `text` for `search`, or raise `PatternError`."""
+    if len(text) > MAX_LENGTH:
+        raise PatternError(
+            f"the regex {text[:40]!r}… has {len(text)} characters; at most {MAX_LENGTH} are allowed"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = parser.parse(text)
+            compiled = re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise PatternError(f"the regex {text!r} does not compile: {error}") from None
+    counts = {"open": 0, "optional": 0}
+    reason = _danger(tree, inside_repeat=False, counts=counts)
+    if reason is None and counts["open"] > MAX_OPEN_REPEATS:
+        reason = f"it has more than {MAX_OPEN_REPEATS} open repeats such as .*"
+    if reason is None and counts["optional"] > MAX_OPTIONAL:
+        reason = f"it has more than {MAX_OPTIONAL} optional parts"
+    if reason is not None:
+        raise PatternError(f"the regex {text!r} is refused, because it could take very long: {reason}")
+    return compiled
+
+
+def compile_all(texts: Iterable[str]) -> list[re.Pattern[str]]:
+    """Compile several; the first dangerous one raises `PatternError`."""
+    return [compile_pattern(text) for text in texts]
+
+
+def _danger(tree: Any, *, inside_repeat: bool, counts: dict[str, int]) -> str | None:
+    for operation, argument in tree:
+        reason: str | None = None
+        if operation in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
+            low, high, body = argument
+            varies = low != high
+            if varies and inside_repeat:
+                return "a repeat inside a repeat"
+            if varies and high == 1:
+                counts["optional"] += 1
+            elif varies:
+                counts["open"] += 1
+            repeats = high > 1
+            reason = _danger(body, inside_repeat=inside_repeat or repeats, counts=counts)
+        elif operation is codes.BRANCH:
+            if inside_repeat:
+                return "alternatives inside a repeat"
+            for branch in argument[1]:
+                reason = reason or _danger(branch, inside_repeat=inside_repeat, counts=counts)
+        elif operation is codes.SUBPATTERN:
+            reason = _danger(argument[3], inside_repeat=inside_repeat, counts=counts)
+        elif operation in (codes.ASSERT, codes.ASSERT_NOT):
+            reason = _danger(argument[1], inside_repeat=inside_repeat, counts=counts)
+        elif operation is codes.ATOMIC_GROUP:
+            reason = _danger(argument, inside_repeat=inside_repeat, counts=counts)
+        elif operation in (codes.GROUPREF, codes.GROUPREF_EXISTS, codes.GROUPREF_IGNORE):
+            return "a back-reference"
+        if reason is not None:
+            return reason
+    return None
