@@ -71,7 +71,7 @@ class Aws:
     tags: Mapping[str, str] = option(dict, "Put on everything that is created.")
     subnets: tuple[str, ...] = option((), "Run inside these VPC subnets; needs security_groups too.")
     security_groups: tuple[str, ...] = option((), "Security groups for the subnets.")
-    kms_key: str = option("", "Key that encrypts volumes and outputs. Empty: the service's own.")
+    kms_key: str = option("", "Key that encrypts what jobs write to S3. Empty: S3's own.")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class Train:
     input_mode: str = option(
         "File", "File copies the data first, FastFile streams it.", choices=("File", "FastFile")
     )
+    checkpoints: bool = option(False, "Keep checkpoints in S3 for every job; with spot they always are.")
     environment: Mapping[str, str] = option(dict, "Environment variables of the container.")
 
 
@@ -203,6 +204,7 @@ class Tune:
         "The metric to improve; a loss is minimised, anything else maximised.",
         choices=("validation:accuracy", "validation:loss", "validation:macro_f1", "validation:top5"),
     )
+    seed: int = option(0, "The same seed tries the same values.", minimum=0, maximum=2**31 - 1)
     early_stopping: bool = option(False, "Stop trials that are worse than the median of the others.")
     hyperparameters: Mapping[str, Scalar] = option(
         dict, "What differs from [hyperparameters] in the trials, e.g. fewer epochs."
@@ -334,7 +336,7 @@ def _build(kind: Any, raw: Any, where: str, source: str) -> Any:
     if not isinstance(raw, dict):
         raise ByocError(f"{source}: [{where}] must be a table, not {raw!r}.")
     hints = typing.get_type_hints(kind)
-    known = {item.name: item for item in fields(kind) if item.name != "folder"}
+    known = {item.name: item for item in fields(kind) if hints[item.name] is not Path}
     values: dict[str, Any] = {}
     for key, value in raw.items():
         name = f"{where}.{key}" if where else key

@@ -1,0 +1,140 @@
+"""What the settings leave open and the account knows: role, bucket, images, and which channels hold data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scripts import state
+from scripts.errors import NOT_FOUND, ByocError
+from scripts.requests import CHANNELS, Place, data_uri
+from scripts.settings import Scalar, Settings, text_of
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+TRUST_POLICY: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ],
+}
+ROLE_POLICY = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
+
+
+def role_arn(settings: Settings, clients: Clients) -> str:
+    """The role's ARN; a name is looked up."""
+    role = settings.aws.role
+    if role.startswith("arn:"):
+        return role
+    try:
+        return clients.iam.get_role(RoleName=role)["Role"]["Arn"]
+    except clients.iam.exceptions.NoSuchEntityException:
+        raise ByocError(
+            f"There is no IAM role {role} in account {clients.account}.",
+            "Create it with `byoc doctor --create-role`, or name another one as aws.role in byoc.toml.",
+            code=NOT_FOUND,
+            kind="NoRole",
+        ) from None
+
+
+def bucket(settings: Settings, clients: Clients) -> str:
+    """The bucket's name; SageMaker's usual one where none is set."""
+    return settings.aws.bucket or f"sagemaker-{clients.region}-{clients.account}"
+
+
+def image(settings: Settings, clients: Clients, which: str) -> str:
+    """URI of the `train` or `serve` image: what `byoc push` stored for this registry, else :latest.
+
+    A full URI in the settings is taken as it is.
+    """
+    name: str = getattr(settings.images, which)
+    if "/" in name:
+        return name
+    pushed = str(state.read(settings).get("images", {}).get(which, ""))
+    repository = f"{clients.registry}/{name.split(':')[0].split('@')[0]}"
+    if pushed.startswith((f"{repository}@", f"{repository}:")) and ":" not in name:
+        return pushed
+    return f"{clients.registry}/{name if ':' in name else name + ':latest'}"
+
+
+def place(settings: Settings, clients: Clients, *, data: bool = False) -> Place:
+    """Everything that the request builders need to know.
+
+    Args:
+        data: look up which channels hold pictures; missing training data is then an error.
+    """
+    from train.interface import METRIC_DEFINITIONS
+
+    found = Place(
+        role_arn=role_arn(settings, clients),
+        bucket=bucket(settings, clients),
+        train_image=image(settings, clients, "train"),
+        serve_image=image(settings, clients, "serve"),
+        metrics=tuple(METRIC_DEFINITIONS),
+    )
+    return Place(**{**vars(found), "channels": channels(settings, clients, found)}) if data else found
+
+
+def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, ...]:
+    """The channels that hold data. SageMaker would find an empty one only after starting a machine."""
+    present = []
+    for channel in CHANNELS:
+        if channel == "weights" and not settings.data.weights:
+            continue
+        uri = data_uri(settings, place, channel)
+        bucket_name, prefix = split_uri(uri)
+        try:
+            listing = clients.s3.list_objects_v2(Bucket=bucket_name, Prefix=prefix, MaxKeys=1)
+        except clients.s3.exceptions.NoSuchBucket:
+            listing = {"KeyCount": 0}  # type: ignore[typeddict-item]
+        if listing.get("KeyCount"):
+            present.append(channel)
+        elif channel != "test":
+            remedy = "Put the pictures there with `byoc upload FOLDER`."
+            if channel == "weights":
+                remedy = "Put a state dict there, or empty data.weights in byoc.toml."
+            raise ByocError(f"There is nothing at {uri}.", remedy, code=NOT_FOUND, kind="NoData")
+    return tuple(present)
+
+
+def check_hyperparameters(given: Mapping[str, Scalar]) -> None:
+    """Let the trainer's own definition judge, before anything costs money."""
+    from train.interface import parse
+
+    try:
+        parse({key: text_of(value) for key, value in given.items()})
+    except ValueError as error:
+        raise ByocError(str(error), kind="BadHyperparameter") from None
+
+
+def check_tuning(settings: Settings) -> None:
+    """Both ends of each range, or each listed value, must be hyperparameters that the trainer takes."""
+    tune = settings.tune
+    fixed = {**settings.hyperparameters, **tune.hyperparameters}
+    check_hyperparameters(fixed)
+    for name, item in tune.ranges.items():
+        values = item.values if item.categorical else (item.minimum, item.maximum)
+        for value in values:
+            try:
+                check_hyperparameters({**fixed, name: value})
+            except ByocError as error:
+                raise ByocError(
+                    f"[tune.ranges] {name}: {error.message}", error.remedy, kind=error.kind
+                ) from None
+
+
+def unique_name(project: str, kind: str, longest: int = 63) -> str:
+    """A name that says what it is and when it began: `digits-train-0412-093007-51`."""
+    now = time.time()
+    stamp = time.strftime("%m%d-%H%M%S", time.localtime(now)) + f"-{int(now * 100) % 100:02}"
+    return f"{project}-{kind}"[: longest - len(stamp) - 1].rstrip("-") + f"-{stamp}"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """`s3://bucket/some/key` → (bucket, some/key)."""
+    if not uri.startswith("s3://") or len(uri) <= len("s3://"):
+        raise ByocError(f"{uri} is not an S3 address.", "It begins with s3:// and a bucket.")
+    bucket_name, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket_name, key

@@ -1,0 +1,143 @@
+"""What every command gets: settings, clients and output, from the options that all commands share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from scripts.errors import INTERRUPTED, ByocError, translate
+from scripts.output import Output
+from scripts.settings import FILE, Settings, load
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_SHARED = "For every command"
+
+
+@dataclass
+class Context:
+    """Read lazily, so that a command which needs no settings or no AWS never asks for them."""
+
+    out: Output
+    config: Path | None = None
+    overrides: list[str] = field(default_factory=list)
+    flags: dict[str, str] = field(default_factory=dict)
+
+    def override(self, key: str, value: object) -> None:
+        """A command's own flag for a setting; None means that it was not given. Call before `settings`."""
+        if value is None:
+            return
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        self.overrides.append(f"{key}={text}")
+
+    @cached_property
+    def settings(self) -> Settings:
+        flags = [f"aws.{key}={value}" for key, value in self.flags.items() if value]
+        return load(self.config, [*self.overrides, *flags])
+
+    @cached_property
+    def clients(self) -> Clients:
+        from scripts.aws import connect
+
+        return connect(self.settings)
+
+    @property
+    def folder(self) -> Path:
+        """Where byoc.toml lies or would lie."""
+        return self.config.parent if self.config else Path()
+
+
+def command(app: typer.Typer, name: str | None = None, **details: Any) -> Callable[..., Any]:
+    """Register a function (context, …) as a command and add the options that all commands share."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(name, **details)(_with_shared_options(function))
+        return function
+
+    return register
+
+
+def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(function)
+    def run(**values: Any) -> None:
+        out = Output(json=values.pop("json_"))
+        context = Context(
+            out,
+            config=values.pop("config"),
+            overrides=list(values.pop("set_") or []),
+            flags={key: values.pop(key) for key in ("endpoint_url", "region", "profile")},
+        )
+        try:
+            function(context, **values)
+        except KeyboardInterrupt:
+            out.raw("Interrupted.", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            _fail(out, error)
+
+    shared = inspect.signature(_shared_options, eval_str=True).parameters.values()
+    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in [*own, *shared]]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {item.name: item.annotation for item in parameters}
+    del run.__dict__["__wrapped__"]  # or the signature of the wrapped function would be taken
+    return run
+
+
+def _fail(out: Output, error: Exception) -> NoReturn:
+    readable = translate(error)
+    if readable is None:
+        raise error
+    out.error(readable)
+    raise typer.Exit(readable.code) from None
+
+
+def _shared_options(
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="KEY=VALUE",
+            help="Override a setting (train.spot=true) or a hyperparameter (lr=0.001). Repeatable.",
+            rich_help_panel=_SHARED,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help=f"Settings file instead of ./{FILE}.", rich_help_panel=_SHARED),
+    ] = None,
+    endpoint_url: Annotated[
+        str, typer.Option(help="Where AWS, or the local SageMaker, answers.", rich_help_panel=_SHARED)
+    ] = "",
+    region: Annotated[str, typer.Option(help="AWS region.", rich_help_panel=_SHARED)] = "",
+    profile: Annotated[str, typer.Option(help="AWS profile.", rich_help_panel=_SHARED)] = "",
+    json_: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_SHARED)
+    ] = False,
+) -> None:
+    """Carries the declarations only."""
+
+
+def last(context: Context, given: str | None, key: str, what: str, command_name: str) -> str:
+    """The name that was given, else the one that the last command of its kind left behind."""
+    from scripts import state
+
+    if given and given != "last":
+        return given
+    found = state.read(context.settings).get(key)
+    if not found:
+        raise ByocError(
+            f"Which {what}? None was named, and no command has made one here yet.",
+            f"Name it, or make one with `byoc {command_name}`.",
+        )
+    return str(found)

@@ -1,0 +1,186 @@
+"""Training jobs from the outside: watched until they end, their logs as they grow, stopped, listed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from scripts.errors import FAILED, NOT_FOUND, ByocError
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+ENDED = frozenset({"Completed", "Failed", "Stopped"})
+RULE_ENDED = frozenset({"NoIssuesFound", "IssuesFound", "Error", "Stopped"})
+TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
+ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
+_RULES_PATIENCE = 120.0  # seconds that rules may go on after the job
+
+
+class Pace:
+    """Waiting between two looks: short while something happens, longer while nothing does."""
+
+    def __init__(self, shortest: float = 0.3, longest: float = 3.0) -> None:
+        self._shortest, self._longest, self._next = shortest, longest, shortest
+
+    def wait(self, *, news: bool = False) -> None:
+        self._next = self._shortest if news else min(self._next * 1.4, self._longest)
+        time.sleep(self._next)
+
+
+@dataclass
+class LogTail:
+    """New lines of all log streams whose name begins with `prefix`; a missing group has none."""
+
+    clients: Clients
+    group: str
+    prefix: str
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    def read(self) -> Iterator[str]:
+        """The lines that came since the last call."""
+        logs = self.clients.logs
+        try:
+            pages = logs.get_paginator("describe_log_streams").paginate(
+                logGroupName=self.group, logStreamNamePrefix=self.prefix
+            )
+            streams = sorted(item["logStreamName"] for page in pages for item in page["logStreams"])
+        except logs.exceptions.ResourceNotFoundException:
+            return
+        for stream in streams:
+            yield from self._read(stream, many=len(streams) > 1)
+
+    def _read(self, stream: str, many: bool) -> Iterator[str]:
+        host = f"[{stream.rpartition('/')[2].rsplit('-', 1)[0]}] " if many else ""
+        while True:
+            more: Any = {"nextToken": self._tokens[stream]} if stream in self._tokens else {}
+            page = self.clients.logs.get_log_events(
+                logGroupName=self.group, logStreamName=stream, startFromHead=True, **more
+            )
+            for event in page["events"]:
+                yield host + event["message"].rstrip("\n")
+            token = page["nextForwardToken"]
+            if token == self._tokens.get(stream) or not page["events"]:
+                self._tokens[stream] = token
+                return
+            self._tokens[stream] = token
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job: a secondary status, a log line, a rule's verdict."""
+
+    kind: Literal["status", "line", "rule"]
+    text: str
+    detail: str = ""
+
+
+def describe(clients: Clients, name: str) -> dict[str, Any]:
+    """DescribeTrainingJob, with our word for a job that does not exist."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return dict(clients.sagemaker.describe_training_job(TrainingJobName=name))
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"ValidationException", "ResourceNotFound"}:
+            raise
+        raise ByocError(
+            f"There is no training job {name}.",
+            "`byoc jobs` lists what there is.",
+            code=NOT_FOUND,
+            kind="NoJob",
+        ) from None
+
+
+def follow(clients: Clients, name: str) -> Iterator[Event]:
+    """What happens to a training job, as it happens, until it has ended and its rules have their verdicts."""
+    tail = LogTail(clients, TRAINING_LOGS, f"{name}/")
+    shown = 0
+    verdicts: dict[str, str] = {}
+    pace, ended_at = Pace(), 0.0
+    while True:
+        job = describe(clients, name)
+        news = False
+        transitions = job.get("SecondaryStatusTransitions", [])
+        for transition in transitions[shown:]:
+            yield Event("status", transition["Status"], transition.get("StatusMessage", ""))
+            news = True
+        shown = max(shown, len(transitions))
+        for line in tail.read():
+            yield Event("line", line)
+            news = True
+        for rule in rules(job):
+            before, now = verdicts.get(rule["RuleConfigurationName"]), rule["RuleEvaluationStatus"]
+            if now != before and now != "InProgress":
+                yield Event("rule", rule["RuleConfigurationName"], now)
+                news = True
+            verdicts[rule["RuleConfigurationName"]] = now
+        if job["TrainingJobStatus"] in ENDED:
+            ended_at = ended_at or time.monotonic()
+            if set(verdicts.values()) <= RULE_ENDED or time.monotonic() - ended_at > _RULES_PATIENCE:
+                for line in tail.read():
+                    yield Event("line", line)
+                return
+        pace.wait(news=news)
+
+
+def rules(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Debugger's and profiler's rule statuses of a described job."""
+    return [*job.get("DebugRuleEvaluationStatuses", []), *job.get("ProfilerRuleEvaluationStatuses", [])]
+
+
+def metrics(job: dict[str, Any]) -> dict[str, float]:
+    """The last value of each metric, as SageMaker read it from the log."""
+    return {item["MetricName"]: float(item["Value"]) for item in job.get("FinalMetricDataList", [])}
+
+
+def require_completed(job: dict[str, Any]) -> None:
+    """An error with the job's own reason, unless it completed."""
+    status, name = job["TrainingJobStatus"], job["TrainingJobName"]
+    if status == "Completed":
+        return
+    if status == "Failed":
+        reason = job.get("FailureReason", "no reason given").strip()
+        raise ByocError(
+            f"{name} failed: {reason}",
+            f"`byoc logs {name}` shows what it said.",
+            code=FAILED,
+            kind="JobFailed",
+        )
+    if status == "Stopped":
+        why = job.get("SecondaryStatus", "Stopped")
+        raise ByocError(f"{name} was stopped ({why}).", "", code=FAILED, kind="JobStopped")
+    raise ByocError(
+        f"{name} is still {status}.", f"`byoc logs -f {name}` follows it.", code=FAILED, kind="JobRunning"
+    )
+
+
+def stop(clients: Clients, name: str) -> str:
+    """Ask a training or tuning job to stop; returns what it was. A job that has ended is no error."""
+    from botocore.exceptions import ClientError
+
+    attempts: list[tuple[str, Callable[[], object]]] = [
+        ("training job", lambda: clients.sagemaker.stop_training_job(TrainingJobName=name)),
+        (
+            "tuning job",
+            lambda: clients.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name),
+        ),
+        ("transform job", lambda: clients.sagemaker.stop_transform_job(TransformJobName=name)),
+    ]
+    for kind, send in attempts:
+        try:
+            send()
+        except ClientError as error:
+            code, text = error.response["Error"]["Code"], error.response["Error"]["Message"].lower()
+            missing = code in {"ResourceNotFound", "UnknownOperationException", "UnknownOperation"}
+            if missing or (code == "ValidationException" and "not find" in text):
+                continue
+            if code == "ValidationException":  # it has ended already
+                return kind
+            raise
+        return kind
+    raise ByocError(
+        f"There is no job {name}.", "`byoc jobs` lists what there is.", code=NOT_FOUND, kind="NoJob"
+    )

@@ -1,0 +1,130 @@
+"""What a user sees: text through rich, or one JSON document for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from scripts.errors import ByocError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+
+class Output:
+    """Text goes to stdout. With `json`, stdout gets one JSON document and everything else goes to stderr."""
+
+    def __init__(self, json: bool = False) -> None:
+        self.json = json
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=self.json, highlight=False, soft_wrap=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether something can be drawn over: a terminal, not a file or a pipe."""
+        return self.console.is_terminal
+
+    def say(self, text: str, **values: Any) -> None:
+        """A line; `values` are put in without their brackets being taken for markup."""
+        from rich.markup import escape
+
+        self.console.print(text.format(**{key: escape(str(value)) for key, value in values.items()}))
+
+    def raw(self, text: str, style: str = "") -> None:
+        """A line from elsewhere (a log, a path), shown as it is."""
+        self.console.print(text, style=style, markup=False)
+
+    def warn(self, text: str) -> None:
+        from rich.markup import escape
+
+        self.console.print(f"[yellow]![/] {escape(text)}")
+
+    def result(self, document: Mapping[str, Any]) -> None:
+        """The command's outcome, for machines; silent otherwise."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, indent=2, default=_plain) + "\n")
+            sys.stdout.flush()
+
+    def error(self, error: ByocError) -> None:
+        from rich.console import Console
+        from rich.text import Text
+
+        if self.json:
+            body = {"message": error.message, "remedy": error.remedy, "kind": error.kind, "exit": error.code}
+            self.result({"error": body})
+            return
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("Error: ", "bold red"), error.message))
+        if error.remedy:
+            console.print(Text.assemble(("→ ", "green"), error.remedy))
+
+    def table(self, *columns: str, title: str = "", right: Sequence[str] = ()) -> Table:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        for column in columns:
+            table.add_column(column, justify="right" if column in right else "left")
+        return table
+
+    def show(self, table: Table) -> None:
+        self.console.print(table, soft_wrap=False)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Progress]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, disable=not self.live) as progress:
+            progress.add_task(what, total=None)
+            yield progress
+
+
+def bar(progress: Progress) -> Any:
+    """A (done, all) callback for the progress bar's only task."""
+    task = progress.tasks[0].id
+
+    def advance(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total)
+
+    return advance
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `3 min 12 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def short(number: float | str) -> str:
+    """A hyperparameter's or metric's value with four significant digits."""
+    try:
+        value = float(number)
+    except ValueError:
+        return str(number)
+    return f"{value:.4g}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,235 @@
+"""Pictures to an endpoint, as plain bytes; answers back, with the truth where the folder's name tells it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from scripts.account import split_uri
+from scripts.dataset import PICTURES
+from scripts.errors import FAILED, NOT_FOUND, ByocError, translate
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".gif": "image/gif",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Where a picture lies, and the name of its folder, which is its class if it lies in a class folder."""
+
+    source: str
+    folder: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the endpoint says of one picture; `error` instead of a class where it refused."""
+
+    source: str
+    truth: str
+    """The folder's name, or empty where that is no class of the model."""
+    predicted: str = ""
+    probability: float = 0.0
+    top: tuple[tuple[str, float], ...] = ()
+    """Classes with probabilities, best first."""
+    milliseconds: float = 0.0
+    error: str = ""
+
+    @property
+    def right(self) -> bool:
+        return bool(self.truth) and self.truth == self.predicted
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def gather(clients: Clients, sources: Sequence[str]) -> list[Picture]:
+    """The pictures that files, folders and S3 addresses name, in order.
+
+    A file that is named is taken whatever its ending; of a folder, only pictures are.
+    """
+    pictures: list[Picture] = []
+    for source in sources:
+        found = list(_from_s3(clients, source) if source.startswith("s3://") else _from_disk(Path(source)))
+        if not found:
+            raise ByocError(f"There are no pictures in {source}.", "", code=NOT_FOUND, kind="NoData")
+        pictures += found
+    return pictures
+
+
+def _from_disk(path: Path) -> Iterator[Picture]:
+    if path.is_dir():
+        files = sorted(item for item in path.rglob("*") if item.suffix.lower() in PICTURES and item.is_file())
+    elif path.exists():
+        files = [path]
+    else:
+        raise ByocError(f"There is no file {path}.", "", code=NOT_FOUND, kind="NoFile")
+    for file in files:
+        yield Picture(str(file), file.resolve().parent.name, file.read_bytes)
+
+
+def _from_s3(clients: Clients, uri: str) -> Iterator[Picture]:
+    bucket, prefix = split_uri(uri)
+    for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", []):
+            path = PurePosixPath(item["Key"])
+            if path.suffix.lower() in PICTURES:
+                yield Picture(
+                    f"s3://{bucket}/{path}", path.parent.name, _reader(clients, bucket, item["Key"])
+                )
+
+
+def _reader(clients: Clients, bucket: str, key: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        return clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    return read
+
+
+def sample(pictures: Sequence[Picture], number: int) -> list[Picture]:
+    """`number` pictures, evenly from all folders."""
+    by_folder: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        by_folder.setdefault(picture.folder, []).append(picture)
+    chosen: list[Picture] = []
+    for depth in range(max((len(items) for items in by_folder.values()), default=0)):
+        chosen += [items[depth] for items in by_folder.values() if depth < len(items)]
+        if len(chosen) >= number:
+            break
+    return chosen[:number]
+
+
+def classify(
+    clients: Clients,
+    endpoint: str,
+    pictures: Sequence[Picture],
+    *,
+    parallel: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Every picture's answer, in order. A picture that the endpoint refuses gets an answer with the error.
+
+    Raises:
+        ByocError: the endpoint does not exist or cannot be reached: then no further picture is sent.
+    """
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        jobs = [pool.submit(_ask, clients, endpoint, picture) for picture in pictures]
+        try:
+            for job in jobs:
+                answers.append(job.result())
+                if progress:
+                    progress(len(answers), len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    classes = {name for answer in answers for name, _ in answer.top}
+    return [
+        answer if answer.truth in classes else Answer(**{**vars(answer), "truth": ""}) for answer in answers
+    ]
+
+
+def _ask(clients: Clients, endpoint: str, picture: Picture) -> Answer:
+    from botocore.exceptions import ClientError
+
+    begin = time.perf_counter()
+    try:
+        content = picture.read()
+        response = clients.runtime.invoke_endpoint(
+            EndpointName=endpoint,
+            Body=content,
+            ContentType=_content_type(picture.source),
+            Accept="application/json",
+        )
+        top = parse_answer(response["Body"].read())
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "ModelError":  # this picture's problem, not the endpoint's
+            problem = translate(error)
+            return Answer(picture.source, picture.folder, error=problem.message if problem else str(error))
+        if code == "ValidationError" and "not f" in str(error).lower():
+            raise ByocError(
+                f"There is no endpoint {endpoint}.",
+                "Make one with `byoc deploy`, or name another with --endpoint.",
+                code=NOT_FOUND,
+                kind="NoEndpoint",
+            ) from None
+        raise
+    elapsed = (time.perf_counter() - begin) * 1000
+    return Answer(picture.source, picture.folder, top[0][0], top[0][1], top, elapsed)
+
+
+def _content_type(source: str) -> str:
+    return _CONTENT_TYPES.get(PurePosixPath(source).suffix.lower(), "application/octet-stream")
+
+
+def parse_answer(body: bytes) -> tuple[tuple[str, float], ...]:
+    """The serving image's JSON: {"predictions": [{"class": …, "probability": …}, …]}, best first."""
+    try:
+        predictions = json.loads(body)["predictions"]
+        top = tuple((str(item["class"]), float(item["probability"])) for item in predictions)
+        if top:
+            return top
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ByocError(
+        f"The endpoint's answer is not that of our serving image: {body[:200]!r}.",
+        "Was it made by `byoc deploy`?",
+        code=FAILED,
+        kind="StrangeAnswer",
+    )
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of the labelled pictures were recognised."""
+
+    pictures: int
+    right: int
+    refused: int
+    per_class: dict[str, tuple[int, int]]
+    """Class → (right, all)."""
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.pictures if self.pictures else 0.0
+
+
+def score(answers: Sequence[Answer]) -> Score:
+    """Of answers whose truth is known; a refused picture counts as wrong.
+
+    Raises:
+        ByocError: no picture lies in a folder that is named like a class.
+    """
+    refused = [answer for answer in answers if answer.error]
+    labelled = [answer for answer in answers if answer.truth]
+    if not labelled:
+        why = f" All {len(refused)} were refused: {refused[0].error}" if len(refused) == len(answers) else ""
+        raise ByocError(
+            f"No picture lies in a folder that is named like one of the model's classes.{why}",
+            "Give a folder of class folders.",
+            code=FAILED if why else 2,
+        )
+    per_class: dict[str, tuple[int, int]] = {}
+    for answer in sorted(labelled, key=lambda answer: answer.truth):
+        right, total = per_class.get(answer.truth, (0, 0))
+        per_class[answer.truth] = (right + answer.right, total + 1)
+    right = sum(answer.right for answer in labelled)
+    return Score(len(labelled) + len(refused), right, len(refused), per_class)

@@ -1,0 +1,114 @@
+"""A commented byoc.toml, written from the definitions: no setting is missing in it and none is out of date."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from scripts.settings import Range, Settings, defaults_of
+from train.interface import HYPERPARAMETERS
+
+WIDTH = 100
+_HEAD = """\
+# Settings of `byoc`. A line that begins with # and no space shows a default.
+# Any of them can be given on the command line: byoc train --set train.instance_type=ml.g5.xlarge
+# Delete endpoint_url, and the same commands run on AWS.
+"""
+DIGITS: Mapping[str, Any] = {
+    "project": {"name": "digits"},
+    "data": {"folder": "digits"},
+    # Handwriting at 32 pixels: from nothing, and mirrored digits are other digits.
+    "hyperparameters": {
+        "arch": "resnet18",
+        "weights": "none",
+        "image_size": 32,
+        "augment": "crop",
+        "epochs": 8,
+        "seed": 1,
+    },
+    "tune": {"jobs": 4, "parallel": 2, "hyperparameters": {"epochs": 2}},
+}
+
+
+def render(given: Mapping[str, Mapping[str, Any]]) -> str:
+    """The file's text; `given` (section → key → value) is set, everything else is shown as a comment."""
+    parts = [_HEAD]
+    hints = get_type_hints(Settings)
+    for section in (item.name for item in fields(Settings)):
+        values = given.get(section, {})
+        if section == "hyperparameters":
+            parts.append(_hyperparameters(values))
+        elif is_dataclass(hints[section]):
+            parts.append(_section(section, hints[section], values))
+    return "\n".join(parts)
+
+
+def _section(name: str, kind: Any, values: Mapping[str, Any]) -> str:
+    lines = [f"# {(kind.__doc__ or '').strip()}.", f"[{name}]"]
+    ranges = None
+    for key, (default, help_text) in defaults_of(kind).items():
+        if key == "ranges":
+            ranges = {**values.get(key, default)}
+            continue
+        lines += _line(key, values.get(key, default), help_text, active=key in values)
+    if ranges is not None:
+        lines += ["", "# An interval {min, max, scale = linear | log | reverse_log} or a list of values."]
+        lines += [f"[{name}.ranges]", *(f"{key} = {_toml(value)}" for key, value in ranges.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _hyperparameters(values: Mapping[str, Any]) -> str:
+    lines = ["# What the trainer is told.", "[hyperparameters]"]
+    for item in HYPERPARAMETERS:
+        value = values.get(item.name, item.default)
+        choices = f" ({', '.join(item.choices)})" if item.choices else ""
+        lines += _line(item.name, value, item.help + choices, active=item.name in values)
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any, help_text: str, *, active: bool) -> list[str]:
+    sign = "" if active else "#"
+    line = f"{sign}{key} = {_toml(value)}"
+    if len(line) < 34 and len(help_text) + 38 <= WIDTH:
+        return [f"{line:<36}# {help_text}"]
+    prose = textwrap.wrap(help_text, WIDTH, initial_indent="# ", subsequent_indent="# ")
+    if len(line) <= WIDTH:
+        return [*prose, line]
+    if isinstance(value, Mapping):  # TOML 1.0 wants an inline table on one line: set each key by itself
+        return [*prose, *(f"{sign}{key}.{_key(name)} = {_toml(item)}" for name, item in value.items())]
+    return [*prose, f"{sign}{key} = [", *(f"{sign}{_toml(item)}," for item in value), f"{sign}]"]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Range):
+        if value.categorical:
+            return f"[{', '.join(_toml(_plain(item)) for item in value.values)}]"
+        scale = {"Logarithmic": "log", "Linear": "linear", "ReverseLogarithmic": "reverse_log"}.get(
+            value.scale, "auto"
+        )
+        return f'{{min = {value.minimum}, max = {value.maximum}, scale = "{scale}"}}'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)
+
+
+def _plain(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)

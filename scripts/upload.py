@@ -1,0 +1,121 @@
+"""Pictures to S3: only what is not there yet, and nothing of an older split left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.errors import ByocError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+THREADS = 16
+_SINGLE_PART = 5 * 1024**3  # S3's limit; one part, so that the ETag is the content's MD5
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What an upload did, in files."""
+
+    sent: int
+    unchanged: int
+    removed: int
+    bytes: int
+
+
+def ensure_bucket(s3: S3Client, bucket: str, region: str) -> bool:
+    """Create the bucket where it is missing; returns whether it was created."""
+    from botocore.exceptions import ClientError
+
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 403:
+            raise ByocError(
+                f"The bucket {bucket} exists but may not be used with these credentials.",
+                "Set another one as aws.bucket in byoc.toml.",
+                code=3,
+            ) from None
+        if status != 404:
+            raise
+        if region == "us-east-1":
+            s3.create_bucket(Bucket=bucket)
+        else:
+            s3.create_bucket(
+                Bucket=bucket,
+                CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
+            )
+        return True
+    return False
+
+
+def sync(
+    s3: S3Client,
+    bucket: str,
+    prefix: str,
+    files: Mapping[str, Path],
+    progress: Callable[[int, int], None] | None = None,
+) -> Uploaded:
+    """Make `prefix` in the bucket hold exactly `files` (key below the prefix → file).
+
+    A file is left alone where size and MD5 agree with the object's. Objects below the prefix that are not in
+    `files` are deleted: a picture that moved from train to test must not stay in train.
+    """
+    prefix = prefix.strip("/") + "/"
+    there = _list(s3, bucket, prefix)
+    sent = sent_bytes = unchanged = 0
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        jobs = {
+            pool.submit(_send, s3, bucket, prefix + key, path, there.get(prefix + key)): key
+            for key, path in files.items()
+        }
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                size = job.result()
+                sent, sent_bytes = sent + (size is not None), sent_bytes + (size or 0)
+                unchanged += size is None
+                if progress:
+                    progress(done, len(files))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    stale = [key for key in there if key[len(prefix) :] not in files]
+    for chunk in _chunks(iter(stale), 1000):
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True})
+    return Uploaded(sent, unchanged, len(stale), sent_bytes)
+
+
+def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, tuple[int, str]]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {
+        item["Key"]: (item["Size"], item["ETag"].strip('"'))
+        for page in pages
+        for item in page.get("Contents", [])
+    }
+
+
+def _send(s3: S3Client, bucket: str, key: str, path: Path, there: tuple[int, str] | None) -> int | None:
+    """Send one file; returns its bytes, or None where the object is the same already."""
+    size = path.stat().st_size
+    if size > _SINGLE_PART:
+        raise ByocError(f"{path} is larger than 5 GB.", "No picture needs that.")
+    content = path.read_bytes()
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if there == (size, digest):
+        return None
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind)
+    return size
+
+
+def _chunks(items: Iterator[str], size: int) -> Iterator[list[str]]:
+    while chunk := list(islice(items, size)):
+        yield chunk
