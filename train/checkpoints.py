@@ -1,0 +1,157 @@
+"""Everything that a job needs to go on after it was killed, on disk, never half-written.
+
+A file is a magic line, the SHA-256 of the rest, and a torch archive of tensors and plain values that is read
+without running code. The newest two are kept: when the newest is damaged, the one before serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from model.artifact import write_atomically
+from train.distributed import Process
+from train.errors import TrainingError
+from train.interface import Settings
+from train.listing import Listing
+
+if TYPE_CHECKING:
+    from train.loop import Trainer
+
+log = logging.getLogger("train")
+
+_MAGIC: Final = b"byoc checkpoint 1\n"
+_KEEP: Final = 2
+State = dict[str, Any]
+
+
+def save(folder: Path, step: int, state: State) -> Path:
+    """Write the checkpoint of a step and drop those before the previous one.
+
+    Raises:
+        TrainingError: the disk is full or not writable; what was there before is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    path = folder / f"checkpoint-{step:010d}.pt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
+        for old in _newest_first(folder)[_KEEP:]:
+            old.unlink(missing_ok=True)
+        for leftover in folder.glob(".checkpoint-*"):  # of a process killed while it wrote
+            leftover.unlink(missing_ok=True)
+    except OSError as error:
+        megabytes = len(payload) // 1_000_000
+        raise TrainingError(
+            f"the checkpoint {path} ({megabytes} MB) could not be written: {error.strerror or error}; "
+            "give the job a larger volume"
+        ) from error
+    return path
+
+
+def load_newest(folder: Path) -> tuple[State, Path] | None:
+    """The newest checkpoint that is whole, or None if there is none at all.
+
+    Raises:
+        TrainingError: there are checkpoints, and all are damaged. Starting over in silence would waste the
+        job.
+    """
+    paths = _newest_first(folder) if folder.is_dir() else []
+    for path in paths:
+        try:
+            return _read(path), path
+        except (OSError, ValueError, RuntimeError, EOFError, KeyError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            log.warning("checkpoint %s is damaged (%s): trying the one before it", path, reason)
+    if paths:
+        raise TrainingError(
+            f"none of the {len(paths)} checkpoints in {folder} can be read; delete them to start from the "
+            f"beginning"
+        )
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+
+
+def _read(path: Path) -> State:
+    data = path.read_bytes()
+    start = len(_MAGIC) + hashlib.sha256().digest_size
+    if not data.startswith(_MAGIC) or hashlib.sha256(data[start:]).digest() != data[len(_MAGIC) : start]:
+        raise ValueError("its checksum is wrong")
+    state: State = torch.load(io.BytesIO(data[start:]), map_location="cpu", weights_only=True)
+    return state
+
+
+class Saver:
+    """Decides when to write a checkpoint, and goes on from the newest.
+
+    Args:
+        folder: what the platform keeps; SageMaker fills it again when a job is restarted.
+        settings, listing: a checkpoint of another job is refused instead of being mixed in.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, listing: Listing, process: Process) -> None:
+        self._folder = folder
+        self._seconds = settings.checkpoint_every_minutes * 60
+        self._process = process
+        self._last = time.monotonic()
+        self._job = _identity(settings, listing)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Write one if it is time."""
+        if self._process.is_first and time.monotonic() - self._last >= self._seconds:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        if not self._process.is_first:
+            return
+        path = save(self._folder, trainer.progress.step, {"job": self._job, **trainer.state()})
+        self._last = time.monotonic()
+        log.info("checkpoint %s", path)
+
+    def resume(self, trainer: Trainer) -> None:
+        """Go on from the newest checkpoint, if there is one.
+
+        Raises:
+            TrainingError: it belongs to other settings or pictures.
+        """
+        found = load_newest(self._folder)
+        if found is None:
+            return
+        state, path = found
+        different = [name for name, value in self._job.items() if state["job"].get(name) != value]
+        if different:
+            raise TrainingError(
+                f"the checkpoint {path} was made with another {', '.join(different[:5])}: "
+                "use the same settings and pictures, or an empty checkpoint folder"
+            )
+        trainer.restore(state)
+        progress = trainer.progress
+        log.info("going on from %s: epoch %d, step %d", path, progress.epoch + 1, progress.step)
+
+
+# Settings that change nothing about what is computed: a job may go on with others.
+_FREE: Final = (
+    "workers",
+    "cache_mb",
+    "checkpoint_every_minutes",
+    "max_minutes",
+    "max_skipped_share",
+    "patience",
+)
+
+
+def _identity(settings: Settings, listing: Listing) -> dict[str, Any]:
+    names = hashlib.sha256("\n".join(listing.files).encode("utf-8", "surrogateescape")).hexdigest()
+    wanted = {name: value for name, value in settings.to_json().items() if name not in _FREE}
+    return {**wanted, "classes": list(listing.classes), "pictures": names}

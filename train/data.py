@@ -1,0 +1,306 @@
+"""Pictures as batches: decoded once, kept in memory within a budget, prepared ahead of the model by threads.
+
+Threads, not processes: Pillow decodes and resizes without holding Python's lock, the cache is shared for
+nothing, and no /dev/shm is needed. Every batch is a pure function of (seed, epoch, batch number), so that a
+resumed job sees the same.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import os
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model import images
+from model.preprocess import INTERPOLATIONS, Preprocessing
+from train.augment import Pixels, augment
+from train.errors import TrainingError
+from train.listing import Listing, Skipped
+
+# The longer side of a kept picture is cut to this many times the shorter one: no crop reaches further.
+_MAX_ASPECT: Final = 2.0
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+_AHEAD: Final = 2  # batches prepared ahead for each thread
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """`pixels` uint8 [N, 3, S, S] in channels-last memory, `labels` int64 [N], `indices` int64 [N].
+
+    Indices are those of the listing. N is smaller where unreadable pictures fell out, and may be 0.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Budget:
+    """Bytes that may still be kept in memory; shared by the splits."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+        self._lock = threading.Lock()
+
+    def take(self, amount: int) -> bool:
+        with self._lock:
+            if self.used + amount > self.total:
+                return False
+            self.used += amount
+            return True
+
+
+class Pictures:
+    """The pictures of one split, decoded when first asked for.
+
+    Args:
+        listing: what there is.
+        preprocessing: what evaluation does; gives the size.
+        augmentation: a value of the hyperparameter augment; "none" for evaluation.
+        budget: where to keep decoded pictures.
+        max_skipped_share: above this share of unreadable files, TrainingError.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        preprocessing: Preprocessing,
+        *,
+        augmentation: str = "none",
+        budget: Budget | None = None,
+        max_skipped_share: float = 0.1,
+    ) -> None:
+        self.listing = listing
+        self.preprocessing = preprocessing
+        self.augmentation = augmentation
+        self.hashes: dict[int, bytes] = {}
+        self._budget = budget or Budget(0)
+        self._max_skipped = max_skipped_share * len(listing)
+        self._kept: dict[int, Pixels] = {}
+        self._unreadable: dict[int, str] = {}
+        self._new: collections.deque[int] = collections.deque()
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    @property
+    def unreadable(self) -> int:
+        """How many pictures were found unreadable so far."""
+        return len(self._unreadable)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Every file that is not used, with the reason; complete once all pictures were asked for."""
+        unreadable = sorted(self._unreadable.items())
+        return [
+            *self.listing.skipped,
+            *(Skipped(self.listing.files[index], reason) for index, reason in unreadable),
+        ]
+
+    def news(self) -> list[Skipped]:
+        """Files found unreadable since the last call."""
+        found = []
+        while self._new:
+            index = self._new.popleft()
+            found.append(Skipped(self.listing.files[index], self._unreadable[index]))
+        return found
+
+    def check(self) -> None:
+        """Raise TrainingError if too many files are unreadable, or all of a class."""
+        count = len(self._unreadable)
+        if count > self._max_skipped:
+            index, reason = next(iter(self._unreadable.items()))
+            raise TrainingError(
+                f"{count} of {len(self)} pictures in {self.listing.root} are unreadable, more than "
+                f"max_skipped_share allows; for example {self.listing.files[index]}: {reason}"
+            )
+        if not count:
+            return
+        labels = np.asarray(self.listing.labels)
+        left = np.bincount(np.delete(labels, list(self._unreadable)), minlength=len(self.listing.classes))
+        if (left == 0).any():
+            name = self.listing.classes[int(np.argmin(left))]
+            raise TrainingError(f"no picture of class {name!r} in {self.listing.root} is readable")
+
+    def get(self, index: int, epoch: int = 0, seed: int = 0) -> Pixels | None:
+        """The augmented picture [S, S, 3], or None if it is unreadable."""
+        image = self._kept.get(index)
+        if image is None:
+            if index in self._unreadable:
+                return None
+            image = self._decode(index)
+            if image is None:
+                return None
+        if self.augmentation == "none":
+            return image
+        random = np.random.default_rng([seed, epoch, index])
+        return augment(Image.fromarray(image), self.augmentation, self.preprocessing, random)
+
+    def _decode(self, index: int) -> Pixels | None:
+        path = self.listing.root / self.listing.files[index]
+        try:
+            data = _read(path)
+            image = self.preprocessing.decode(data)
+        except images.BadImage as error:
+            self._unreadable[index] = str(error)
+            self._new.append(index)
+            return None
+        if index not in self.hashes:
+            self.hashes[index] = hashlib.blake2b(data, digest_size=16).digest()
+        if self.augmentation == "none":
+            pixels = self.preprocessing.to_uint8(image)
+        else:
+            pixels = _shorten(image, self.preprocessing)
+        if self._budget.take(pixels.nbytes):
+            self._kept[index] = pixels
+        return pixels
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise images.BadImage(f"cannot be read: {error.strerror or error}") from error
+
+
+def _shorten(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """To the size that evaluation resizes to, so that crops of half the area still fill the input."""
+    width, height = image.size
+    shorter = min(width, height)
+    limit = shorter * _MAX_ASPECT
+    crop_width, crop_height = min(width, limit), min(height, limit)
+    scale = min(1.0, preprocessing.resize / shorter)
+    if scale == 1.0 and (crop_width, crop_height) == (width, height):
+        return np.asarray(image, dtype=np.uint8)
+    left, top = (width - crop_width) / 2, (height - crop_height) / 2
+    size = (max(1, round(crop_width * scale)), max(1, round(crop_height * scale)))
+    box = (left, top, left + crop_width, top + crop_height)
+    resized = image.resize(size, INTERPOLATIONS[preprocessing.interpolation], box=box, reducing_gap=3.0)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+class Batches:
+    """So many batches, one after the other; `close` gives up on the rest."""
+
+    def __init__(self, batches: Generator[Batch, None, None], count: int) -> None:
+        self._batches = batches
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    def close(self) -> None:
+        self._batches.close()
+
+
+class Loader:
+    """Batches of a split, prepared ahead by threads, in a fixed order."""
+
+    def __init__(self, pictures: Pictures, batch_size: int, pool: ThreadPoolExecutor, workers: int) -> None:
+        self.pictures = pictures
+        self.batch_size = batch_size
+        self._pool = pool
+        self._ahead = max(2, workers * _AHEAD)
+
+    def in_order(self, rank: int = 0, world: int = 1) -> Batches:
+        """All pictures once, this process's share of them, for evaluation."""
+        mine = np.arange(rank, len(self.pictures), world, dtype=np.int64)
+        chunks = [mine[start : start + self.batch_size] for start in range(0, len(mine), self.batch_size)]
+        return Batches(self._batches(chunks, 0, 0), len(chunks))
+
+    def shuffled(self, epoch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> Batches:
+        """The batches of a training epoch from number `start` on; of each, this process's share."""
+        chunks = [chunk[rank::world] for chunk in self._order(epoch, seed)[start:]]
+        return Batches(self._batches(chunks, epoch, seed), len(chunks))
+
+    def __len__(self) -> int:
+        """Batches in a training epoch."""
+        return max(1, len(self.pictures) // self.batch_size)
+
+    def _order(self, epoch: int, seed: int) -> list[Indices]:
+        # The pictures that do not fill a last batch are left out, others in each epoch: a batch of two
+        # pictures would weigh as much as one of 32, and batch norm cannot learn from one.
+        order = np.random.default_rng([seed, epoch]).permutation(len(self.pictures))
+        return [order[n * self.batch_size : (n + 1) * self.batch_size] for n in range(len(self))]
+
+    def _batches(self, chunks: Sequence[Indices], epoch: int, seed: int) -> Generator[Batch, None, None]:
+        waiting: collections.deque[Future[Batch]] = collections.deque()
+        try:
+            for chunk in chunks:
+                waiting.append(self._pool.submit(self._make, chunk, epoch, seed))
+                if len(waiting) > self._ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _make(self, chunk: Indices, epoch: int, seed: int) -> Batch:
+        side = self.pictures.preprocessing.input_size
+        pixels = np.empty((len(chunk), side, side, 3), dtype=np.uint8)
+        good: list[int] = []
+        for index in map(int, chunk):
+            picture = self.pictures.get(index, epoch, seed)
+            if picture is not None:
+                pixels[len(good)] = picture
+                good.append(index)
+        labels = torch.tensor([self.pictures.listing.labels[index] for index in good], dtype=torch.int64)
+        tensor = torch.from_numpy(pixels[: len(good)]).permute(0, 3, 1, 2)
+        return Batch(tensor, labels, torch.tensor(good, dtype=torch.int64))
+
+
+def worker_count(setting: int) -> int:
+    """Threads: as asked, or one for each core that this process may use, at most 16."""
+    return setting or min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
+def cache_bytes(setting_mb: int) -> int:
+    """Bytes of the cache: as asked, or 40 % of the free memory (the container's, where it has a limit)."""
+    if setting_mb:
+        return max(0, setting_mb) * 1_000_000
+    return int(0.4 * _free_memory())
+
+
+def _free_memory() -> int:
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no cgroup limit to be seen
+    return max(0, free)
+
+
+def same_pictures(first: Pictures, second: Pictures) -> list[tuple[str, str]]:
+    """Files with the same content in both splits, as pairs; complete once all pictures were asked for."""
+    known = {digest: index for index, digest in first.hashes.items()}
+    return [
+        (first.listing.files[known[digest]], second.listing.files[index])
+        for index, digest in sorted(second.hashes.items())
+        if digest in known
+    ]

@@ -1,0 +1,136 @@
+"""How good the network is on a split: exact over all processes, no picture counted twice."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from train.data import Loader
+from train.debug import Monitor
+from train.distributed import Process
+from train.precision import Precision
+
+Matrix = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Of one split, in the order of the listing.
+
+    Attributes:
+        loss: the mean of the training criterion (with label smoothing), comparable with the training loss.
+        probabilities: float32 [N, classes].
+        labels, indices: int64 [N].
+    """
+
+    loss: float
+    probabilities: np.ndarray[Any, np.dtype[np.float32]]
+    labels: Matrix
+    indices: Matrix
+
+    @property
+    def predicted(self) -> Matrix:
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.predicted == self.labels).mean())
+
+    @property
+    def top5(self) -> float:
+        """Share of pictures whose class is among the five likeliest (all, where there are five or fewer)."""
+        count = min(5, self.probabilities.shape[1])
+        best = np.argpartition(-self.probabilities, count - 1, axis=1)[:, :count]
+        return float((best == self.labels[:, None]).any(axis=1).mean())
+
+    def confusion(self) -> Matrix:
+        """Counts [truth, predicted]."""
+        classes = self.probabilities.shape[1]
+        pairs = self.labels * classes + self.predicted
+        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+    def per_class(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """support, precision, recall and f1 of each class; 0 where there is nothing to divide by."""
+        matrix = self.confusion()
+        right = np.diag(matrix).astype(np.float64)
+        support, named = matrix.sum(axis=1).astype(np.float64), matrix.sum(axis=0).astype(np.float64)
+        precision = right / np.maximum(named, 1)
+        recall = right / np.maximum(support, 1)
+        f1 = 2 * right / np.maximum(support + named, 1)
+        return {"support": support, "precision": precision, "recall": recall, "f1": f1}
+
+    @property
+    def macro_f1(self) -> float:
+        return float(self.per_class()["f1"].mean())
+
+    def metrics(self, split: str) -> dict[str, float]:
+        return {
+            f"{split}_loss": self.loss,
+            f"{split}_accuracy": self.accuracy,
+            f"{split}_top5": self.top5,
+            f"{split}_macro_f1": self.macro_f1,
+        }
+
+
+class Stopped(Exception):
+    """The job was told to end."""
+
+
+@torch.no_grad()
+def evaluate(
+    module: nn.Module,
+    criterion: nn.Module,
+    loader: Loader,
+    device: str,
+    precision: Precision,
+    *,
+    process: Process,
+    monitor: Monitor,
+    first_step: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Run a split through the network in evaluation mode.
+
+    Raises:
+        Stopped: as soon as should_stop says so.
+    """
+    was_training = module.training
+    module.eval()
+    normalise = loader.pictures.preprocessing.normalise
+    losses: list[float] = []
+    parts: list[tuple[np.ndarray[Any, Any], Matrix, Matrix]] = []
+    with contextlib.closing(loader.in_order(process.rank, process.world)) as batches:
+        for number in range(len(batches)):
+            with monitor.step("EVAL", first_step + number):
+                with monitor.phase("data_wait"):
+                    batch = next(batches)
+                if should_stop():
+                    break
+                if not len(batch):
+                    continue
+                with monitor.phase("host_to_device"):
+                    inputs, labels = normalise(batch.pixels.to(device)), batch.labels.to(device)
+                with monitor.phase("forward"), precision.autocast(device):
+                    logits = module(inputs).float()
+                    loss = criterion(logits, labels)
+            losses.append(float(loss) * len(batch))
+            parts.append((logits.softmax(dim=1).cpu().numpy(), batch.labels.numpy(), batch.indices.numpy()))
+    module.train(was_training)
+    if process.any(should_stop()):
+        raise Stopped
+    gathered = process.gather((losses, parts))
+    everything = [part for _, those in gathered for part in those]
+    indices = np.concatenate([part[2] for part in everything])
+    order = np.argsort(indices)
+    return Result(
+        sum(sum(those) for those, _ in gathered) / len(indices),
+        np.concatenate([part[0] for part in everything])[order],
+        np.concatenate([part[1] for part in everything])[order],
+        indices[order],
+    )

@@ -1,0 +1,183 @@
+"""Which pictures there are and which class each belongs to, before any of them is opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from train.errors import TrainingError
+
+# Endings of what lies beside pictures in a data set. Anything else is opened: the content decides.
+NO_PICTURES: Final = frozenset(
+    (
+        ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".yaml", ".yml", ".ini", ".db",
+        ".log", ".pdf", ".zip", ".tar", ".gz", ".tgz", ".py",
+    )
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file that is not used; `file` is relative to its channel."""
+
+    file: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The pictures of one split, in a fixed order.
+
+    Attributes:
+        root: the folder of the channel.
+        files: paths relative to root.
+        labels: for each file the index of its class.
+        classes: names in order.
+        skipped: files that are no pictures by their ending or place.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def per_class(self) -> dict[str, int]:
+        """How many files of each class; every class is named."""
+        counts = Counter(self.labels)
+        return {name: counts[index] for index, name in enumerate(self.classes)}
+
+
+def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Listing:
+    """List the pictures of a channel: one folder for each class, pictures at any depth below.
+
+    A single folder around the class folders is stepped into. Hidden files are passed over.
+
+    Args:
+        folder: of the channel.
+        channel: its name, for messages.
+        classes: those of the training channel; None to take the names of the folders, sorted.
+
+    Raises:
+        TrainingError: nothing there, one class only, or classes that the training channel does not have.
+    """
+    root = _class_root(folder)
+    entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    names = [entry.name for entry in entries if entry.is_dir()]
+    found: dict[str, list[str]] = {name: [] for name in names}
+    skipped = [
+        Skipped(entry.name, "lies outside the class folders") for entry in entries if not entry.is_dir()
+    ]
+    for name in names:
+        for file in sorted(_files_below(root / name)):
+            relative = str(file.relative_to(root))
+            if file.suffix.lower() in NO_PICTURES:
+                skipped.append(Skipped(relative, f"no picture by its ending {file.suffix}"))
+            else:
+                found[name].append(relative)
+    filled = [name for name in names if found[name]]
+    if not filled:
+        raise TrainingError(
+            f"channel '{channel}' holds no pictures: it needs one folder for each class, with pictures in it "
+            f"({len(skipped)} other files were found in {folder})"
+        )
+    if classes is None:
+        if len(filled) < 2:
+            raise TrainingError(
+                f"channel '{channel}' holds one class only, {filled[0]!r}: a classifier needs at least two "
+                f"folders "
+                "with pictures"
+            )
+        classes = filled
+    _check_classes(channel, filled, classes)
+    pairs = [(file, index) for index, name in enumerate(classes) for file in found[name]]
+    return Listing(
+        root,
+        tuple(file for file, _ in pairs),
+        tuple(label for _, label in pairs),
+        tuple(classes),
+        tuple(skipped),
+    )
+
+
+def split(listing: Listing, share: float, seed: int) -> tuple[Listing, Listing]:
+    """Set aside `share` of every class, at least one picture; the same seed gives the same split.
+
+    Returns:
+        The rest (for training), and what was set aside (for validation).
+
+    Raises:
+        TrainingError: a class with a single picture cannot be split.
+    """
+    labels = np.asarray(listing.labels)
+    aside: set[int] = set()
+    for index, name in enumerate(listing.classes):
+        members = np.flatnonzero(labels == index)
+        if len(members) < 2:
+            raise TrainingError(
+                f"class {name!r} has one picture only, and without a channel 'validation' some are set "
+                f"aside from "
+                "training: add pictures, remove the class, or give a channel 'validation'"
+            )
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        aside.update(np.random.default_rng([seed, index]).permutation(members)[:count].tolist())
+
+    def part(chosen: bool) -> Listing:
+        numbers = [number for number in range(len(listing)) if (number in aside) is chosen]
+        return dataclasses.replace(
+            listing,
+            files=tuple(listing.files[number] for number in numbers),
+            labels=tuple(listing.labels[number] for number in numbers),
+            skipped=() if chosen else listing.skipped,
+        )
+
+    return part(False), part(True)
+
+
+def _class_root(folder: Path) -> Path:
+    # data/photos/<class>/...: what a zipped folder often unpacks to.
+    root = folder
+    while True:
+        entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
+        if len(entries) != 1 or not entries[0].is_dir() or not _has_folders(Path(entries[0])):
+            return root
+        root = Path(entries[0])
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(entry.is_dir() and not entry.name.startswith(".") for entry in os.scandir(folder))
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _check_classes(channel: str, filled: Sequence[str], classes: Sequence[str]) -> None:
+    unknown = sorted(set(filled) - set(classes))
+    if unknown:
+        raise TrainingError(
+            f"channel '{channel}' has classes that the channel 'train' lacks: {', '.join(unknown[:10])}; "
+            "training knows only the classes of its own pictures"
+        )
+    # A score over some of the classes would look like one over all of them.
+    missing = sorted(set(classes) - set(filled))
+    if missing:
+        remedy = "add some"
+        if channel == "validation":
+            remedy += ", or leave the channel out, and a part of 'train' is set aside instead"
+        raise TrainingError(
+            f"channel '{channel}' has no picture of {', '.join(missing[:10])}, and its score would say "
+            f"nothing about {'it' if len(missing) == 1 else 'them'}: {remedy}"
+        )

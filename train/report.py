@@ -1,0 +1,110 @@
+"""`report.json`: what the training found out, for people; beside it nothing else is needed to draw it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from model import images
+from model.artifact import write_atomically
+from train.data import Pictures
+from train.evaluation import Result
+
+SCHEMA: Final = 1
+_WORST: Final = 10
+_THUMBNAIL: Final = 128
+_LISTED: Final = 1000  # skipped files that are named; the rest is counted
+
+
+def write(
+    path: Path,
+    result: Result,
+    split: str,
+    pictures: Mapping[str, Pictures],
+    *,
+    settings: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    history: list[dict[str, float]],
+    metrics: Mapping[str, float],
+    duplicates: list[tuple[str, str]],
+) -> None:
+    """Write the report on `result`, which is of the split named `split`."""
+    classes = pictures[split].listing.classes
+    document = {
+        "schema": SCHEMA,
+        "classes": list(classes),
+        "split": split,
+        "metrics": dict(metrics),
+        "confusion_matrix": result.confusion().tolist(),
+        "per_class": _per_class(result, classes),
+        "data": {name: _data(those) for name, those in pictures.items()},
+        "in_train_and_validation": [list(pair) for pair in duplicates[:_LISTED]],
+        "worst_mistakes": _worst_mistakes(result, pictures[split]),
+        "history": history,
+        "settings": dict(settings),
+        "environment": dict(environment),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _per_class(result: Result, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    table = result.per_class()
+    return [
+        {
+            "class": name,
+            "support": int(table["support"][index]),
+            **{key: round(float(table[key][index]), 6) for key in ("precision", "recall", "f1")},
+        }
+        for index, name in enumerate(classes)
+    ]
+
+
+def _data(pictures: Pictures) -> dict[str, Any]:
+    skipped = pictures.skipped
+    return {
+        "images": len(pictures) - pictures.unreadable,
+        "per_class": pictures.listing.per_class(),
+        "skipped_count": len(skipped),
+        "skipped": [dataclasses.asdict(one) for one in skipped[:_LISTED]],
+    }
+
+
+def _worst_mistakes(result: Result, pictures: Pictures) -> list[dict[str, Any]]:
+    """Those where the network was surest of a wrong answer."""
+    wrong = np.flatnonzero(result.predicted != result.labels)
+    sure = result.probabilities[wrong, result.predicted[wrong]]
+    listing = pictures.listing
+    mistakes = []
+    for number in wrong[np.argsort(-sure, kind="stable")][:_WORST]:
+        file = listing.files[int(result.indices[number])]
+        predicted = int(result.predicted[number])
+        mistakes.append(
+            {
+                "file": file,
+                "truth": listing.classes[int(result.labels[number])],
+                "predicted": listing.classes[predicted],
+                "probability": round(float(result.probabilities[number, predicted]), 6),
+                "image_png_base64": _thumbnail(listing.root / file),
+            }
+        )
+    return mistakes
+
+
+def _thumbnail(path: Path) -> str:
+    try:
+        image = images.read(path, min_side=2 * _THUMBNAIL)
+    except images.BadImage:
+        return ""  # it was readable a minute ago; the mistake is worth telling without it
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

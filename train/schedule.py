@@ -1,0 +1,89 @@
+"""What is learned at which rate: parameter groups, the optimizer and the learning rate over time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.interface import Settings
+
+
+def parameter_groups(
+    module: nn.Module, head: str, settings: Settings, pretrained: bool
+) -> list[dict[str, Any]]:
+    """Backbone and head, each with and without weight decay; frozen parameters are left out.
+
+    `scale` is the multiple of the learning rate; the head's only counts beside a pretrained backbone.
+    """
+    groups = []
+    for is_head in (False, True):
+        for decayed in (True, False):
+            parameters = [
+                parameter
+                for name, parameter in module.named_parameters()
+                if parameter.requires_grad
+                and name.startswith(head + ".") is is_head
+                # Norms and biases: pulling them to zero limits what a layer can express and regularises
+                # nothing.
+                and (parameter.ndim > 1) is decayed
+            ]
+            if parameters:
+                scale = settings.head_lr_multiplier if is_head and pretrained else 1.0
+                decay = settings.weight_decay if decayed else 0.0
+                groups.append({"params": parameters, "weight_decay": decay, "scale": scale})
+    return groups
+
+
+def make_optimizer(groups: list[dict[str, Any]], settings: Settings) -> torch.optim.Optimizer:
+    """One kernel for all parameters of a group (`fused`), which on a CPU saves a third of a small step."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
+    momentum = settings.momentum
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+
+
+def factor(step: int, steps: int, warmup: int, kind: str) -> float:
+    """Share of the highest learning rate at a step, counted from 0, of `steps` in all.
+
+    Rises linearly over `warmup` steps, then falls along half a cosine ("cosine") or stays ("constant").
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if kind == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def warmup_steps(settings: Settings, steps_per_epoch: int) -> int:
+    """At most a fifth of all steps, so that a short trial still learns at its full rate."""
+    return int(min(settings.warmup_epochs, settings.epochs / 5) * steps_per_epoch)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+class MovingAverage:
+    """Exponential moving average of everything in a module's state, integers copied.
+
+    The decay starts low, (1 + n) / (10 + n), so that the average does not remember the random start.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                self.state[name].lerp_(tensor, 1 - decay)
+            else:
+                self.state[name].copy_(tensor)
