@@ -82,6 +82,9 @@ class Runtime(Protocol):
     def outside(self, base: Path, path: str) -> Path:
         """Where on this machine the container's absolute `path` lies."""
 
+    def reach(self, url: str) -> str:
+        """What a container calls `url`, which listens on this machine's loopback address."""
+
     def start(self, spec: ContainerSpec, on_line: LineReader) -> Container:
         """Starts a container; `on_line` is called from one thread. RuntimeProblem if that fails."""
 

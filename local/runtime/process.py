@@ -135,6 +135,9 @@ class ProcessRuntime:
         # Beside /opt/ml there is no private file system; such paths go into a folder of their own.
         return Path(map_path(path, str(base), str(base / ".outside")))
 
+    def reach(self, url: str) -> str:
+        return url
+
     def start(self, spec: ContainerSpec, on_line: LineReader) -> ProcessContainer:
         executable = self._command(spec.image, spec.command)
         environment = self._environment(spec)

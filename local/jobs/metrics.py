@@ -1,0 +1,79 @@
+"""Metrics found in a job's output by the MetricDefinitions' regular expressions."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_INTERVAL = 0.5  # seconds between two writes of a running job's metrics
+_MAX_LINE = 64 * 1024  # characters of a line that are searched
+# Java's possessive-free subset is Python's, except for named groups and a few classes.
+_NAMED_GROUP = re.compile(r"\(\?<(?=[A-Za-z])")
+
+
+class MetricReader:
+    """Reads lines, remembers each metric's values. One thread feeds it, any thread asks."""
+
+    def __init__(self, definitions: Sequence[Mapping[str, str]]) -> None:
+        self.problems: list[str] = []
+        self._patterns: list[tuple[str, re.Pattern[str]]] = []
+        for definition in definitions:
+            name, text = definition["Name"], definition["Regex"]
+            try:
+                pattern = re.compile(_NAMED_GROUP.sub("(?P<", text))
+            except re.error as error:
+                self.problems.append(f"metric {name!r}: the regular expression {text!r} is invalid: {error}")
+                continue
+            if not pattern.groups:
+                self.problems.append(
+                    f"metric {name!r}: the regular expression {text!r} has no group for the value"
+                )
+                continue
+            self._patterns.append((name, pattern))
+        self._lock = threading.Lock()
+        self._series: dict[str, list[float]] = {}
+        self._latest: dict[str, tuple[float, float]] = {}
+        self._written = 0.0
+        self._dirty = False
+
+    def read(self, line: str) -> list[str]:
+        """Takes a line of output; the names of the metrics that it holds (finite values only)."""
+        found = []
+        for name, pattern in self._patterns:
+            for match in pattern.finditer(line[:_MAX_LINE]):
+                try:
+                    value = float(match.group(1))
+                except (TypeError, ValueError):
+                    continue
+                if not math.isfinite(value):
+                    continue  # CloudWatch takes no NaN and no infinity
+                with self._lock:
+                    self._series.setdefault(name, []).append(value)
+                    self._latest[name] = (value, time.time())
+                    self._dirty = True
+                found.append(name)
+        return found
+
+    def series(self, name: str) -> list[float]:
+        with self._lock:
+            return list(self._series.get(name, ()))
+
+    def due(self) -> bool:
+        """Whether there is something new to write, and enough time has passed since the last write."""
+        with self._lock:
+            return self._dirty and time.monotonic() - self._written >= _INTERVAL
+
+    def final_metrics(self) -> list[dict[str, Any]]:
+        """FinalMetricDataList: the last value of each metric, in the order of the definitions."""
+        with self._lock:
+            self._dirty = False
+            self._written = time.monotonic()
+            return [
+                {"MetricName": name, "Value": self._latest[name][0], "Timestamp": self._latest[name][1]}
+                for name in dict.fromkeys(name for name, _ in self._patterns)
+                if name in self._latest
+            ]

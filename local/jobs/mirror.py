@@ -1,0 +1,106 @@
+"""Keeps a folder of a bucket equal to a folder of a running job."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from local.jobs.files import put_file, regular_files
+
+INTERVAL = 1.0  # seconds between two looks at the job's folder
+
+
+class Mirror:
+    """Copies new and changed files of `folder` to `target`; with `deletions`, removes what is gone.
+
+    `scratch`: a folder on the bucket's disk. Files for which `skip` is true (half-written ones) stay here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        target: Path,
+        scratch: Path,
+        *,
+        deletions: bool = False,
+        skip: Callable[[Path], bool] = lambda _: False,
+    ) -> None:
+        self._folder = folder
+        self._target = target
+        self._scratch = scratch
+        self._deletions = deletions
+        self._skip = skip
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+
+    def known(self) -> None:
+        """Takes what is here now as already there (after a restore)."""
+        self._seen = {path: stamp for path in regular_files(self._folder) if (stamp := _stamp(path))}
+
+    def sync(self) -> int:
+        """One pass; how many files were copied or removed. OSError if the bucket cannot be written."""
+        changes = 0
+        present = set()
+        for path in regular_files(self._folder):
+            stamp = _stamp(path)
+            if stamp is None or self._skip(path):
+                continue
+            present.add(path)
+            if self._seen.get(path) == stamp:
+                continue
+            try:
+                put_file(path, self._target / path.relative_to(self._folder), self._scratch)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            # The stamp from before the copy: what changed during it is copied again.
+            self._seen[path] = stamp
+            changes += 1
+        if self._deletions:
+            for path in self._seen.keys() - present:
+                (self._target / path.relative_to(self._folder)).unlink(missing_ok=True)
+                del self._seen[path]
+                changes += 1
+        return changes
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+class Syncer:
+    """A thread that syncs mirrors until `finish`; problems go to `report`, each only once."""
+
+    def __init__(
+        self, mirrors: list[Mirror], report: Callable[[str], None], interval: float = INTERVAL
+    ) -> None:
+        self._mirrors = mirrors
+        self._report = report
+        self._interval = interval
+        self._done = threading.Event()
+        self._told: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Ends the thread after a last pass."""
+        self._done.set()
+        self._thread.join()
+        self._pass()
+
+    def _run(self) -> None:
+        while not self._done.wait(self._interval):
+            self._pass()
+
+    def _pass(self) -> None:
+        for mirror in self._mirrors:
+            try:
+                mirror.sync()
+            except OSError as error:
+                text = f"cannot sync to the bucket: {error}"
+                if text not in self._told:
+                    self._told.add(text)
+                    self._report(text)

@@ -1,0 +1,428 @@
+"""One training job from Starting to its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from local.jobs import contract
+from local.jobs.artifacts import pack, put_uncompressed
+from local.jobs.channels import DataProblem, Downloader
+from local.jobs.contract import Host
+from local.jobs.documents import DEFAULT_MAX_RUNTIME, MESSAGES, Document, enter, fail
+from local.jobs.files import regular_files, remove_tree
+from local.jobs.logfile import LogFile
+from local.jobs.metrics import MetricReader
+from local.jobs.mirror import Mirror, Syncer
+from local.jobs.rules import RulesRun, settle_rules, wants_rules
+from local.jobs.services import Services, log
+from local.jobs.system_metrics import DEFAULT_INTERVAL, SystemSampler
+from local.runtime import Container, ContainerSpec, RuntimeProblem
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+END_FILE = "training_job_end.ts"
+FAILURE_LIMIT = 1024  # characters of output/failure that become the reason
+
+Cause = Literal["user", "runtime", "rule", "early", "service"]
+
+_STOPPED: dict[Cause, str] = {
+    "user": MESSAGES["Stopped"],
+    "rule": "Training job stopped by a debugger rule",
+    "early": "Training job stopped by the tuning job's early stopping",
+    "service": "Training job stopped because the local SageMaker was stopped",
+}
+
+
+class JobFailure(Exception):
+    """The job cannot go on; the text is its FailureReason."""
+
+
+class TrainingRun:
+    """Runs one training job in a thread of its own. Its document must be in the store.
+
+    `siblings`: how many jobs of one tuning job run at once. `on_metric` is called with a metric's name when
+    the job has printed a value, `on_end` once the document is final.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        name: str,
+        *,
+        siblings: int = 1,
+        on_metric: Callable[[str], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._services = services
+        self._siblings = siblings
+        self._on_metric = on_metric
+        self._on_end = on_end
+        doc = services.store.get("training-job", name)
+        if doc is None:
+            raise KeyError(name)
+        self._doc = doc
+        self._folder = services.config.jobs_root / name
+        self._scratch = self._folder / "aside"
+        self.metrics = MetricReader(doc.get("AlgorithmSpecification", {}).get("MetricDefinitions", []))
+        self._lock = threading.Lock()
+        self._cause: Cause | None = None
+        self._kill_at = float("inf")
+        self._cancelled = threading.Event()
+        self._decided = False
+        self._containers: list[Container] = []
+        self._logs: list[LogFile] = []
+        self._rules: RulesRun | None = None
+        self._thread = threading.Thread(target=self._run, name=f"training {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
+        """Asks the job to stop. From here on no exit code makes it a failure."""
+        with self._lock:
+            if cause == "service" and self._rules is not None:
+                self._rules.close()
+            if grace is not None:
+                self._kill_at = min(self._kill_at, time.monotonic() + grace)
+            if self._decided or self._cause is not None:
+                return
+            self._cause = cause
+            self._kill_at = min(self._kill_at, time.monotonic() + self._services.timing.stop_grace)
+            if cause != "runtime":
+                self._mutate(lambda doc: enter(doc, "Stopping"))
+            self._cancelled.set()
+            for container in self._containers:
+                container.terminate()
+        self._services.slots.wake()
+
+    # --- the job's life ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            share = self._services.slots.acquire(self._siblings, self._cancelled)
+            if share is None:
+                self._end_stopped()
+                return
+            try:
+                self._train(share.cores)
+            finally:
+                self._services.slots.release()
+        except (JobFailure, DataProblem) as problem:
+            self._end_failed(str(problem))
+        except RuntimeProblem as problem:
+            if self._cause is None:
+                self._end_failed(f"ClientError: {problem}")
+            else:
+                self._end_stopped()
+        except Exception as error:
+            log.exception("training job %s", self.name)
+            self._end_failed(f"InternalServerError: The local SageMaker failed: {error!r}")
+        finally:
+            for output in self._logs:
+                output.close()
+            if self._rules is not None:
+                self._rules.training_over()
+            elif wants_rules(self._doc):
+                self._mutate(lambda doc: settle_rules(doc, "Stopped", "The job ended before it trained."))
+            if self._on_end is not None:
+                self._on_end()
+            if self._rules is not None:
+                self._rules.join()
+            remove_tree(self._folder)
+
+    def _train(self, cores: int) -> None:
+        runtime = self._services.runtime
+        image = self._doc["AlgorithmSpecification"].get("TrainingImage")
+        if not image:
+            raise JobFailure("ClientError: AlgorithmSpecification names no TrainingImage.")
+        names = contract.host_names(self._doc)
+        if len(names) > 1 and not runtime.multi_host:
+            raise JobFailure(
+                f"ClientError: InstanceCount is {len(names)}, and the local SageMaker's process mode runs "
+                "one instance. Use InstanceCount 1, or Docker mode."
+            )
+        runtime.check(image, "train")
+        remove_tree(self._folder)
+        self._scratch.mkdir(parents=True)
+        hosts = [Host(name, self._folder / name) for name in names]
+        self._enter("Downloading")
+        started = time.monotonic()
+        environments = [self._prepare(host, names) for host in hosts]
+        if not self._cancelled.is_set():
+            self._download(hosts)
+        if self._cancelled.is_set():
+            self._end_stopped()
+            return
+        syncer = self._start_mirrors(hosts[0])
+        samplers = self._start_samplers(hosts)
+        try:
+            self._enter("Training")
+            self._start_rules(hosts[0])
+            self._start_containers(image, hosts, environments, cores)
+            self._watch(started)
+        finally:
+            for container in self._containers:
+                container.kill()
+                container.wait(10)
+            for sampler in samplers:
+                sampler.close()
+            self._write_end_files(hosts[0])
+            syncer.finish()
+        self._finish(hosts)
+
+    def _prepare(self, host: Host, names: list[str]) -> dict[str, str]:
+        try:
+            return contract.prepare(self._services.runtime, self._doc, host, names)
+        except ValueError as error:
+            raise JobFailure(f"ClientError: LocalPath {error}") from error
+
+    def _download(self, hosts: list[Host]) -> None:
+        downloader = Downloader(
+            self._services.config, self._doc.get("RoleArn", "-"), cancelled=self._cancelled.is_set
+        )
+        for number, host in enumerate(hosts):
+            for channel in contract.channels(self._doc):
+                folder = host.base / "input" / "data" / channel["ChannelName"]
+                downloader.download(channel, folder, number, len(hosts))
+
+    def _start_mirrors(self, host: Host) -> Syncer:
+        """What goes to S3 while the job runs: checkpoints, tensors, profiler and TensorBoard output."""
+        config, runtime = self._services.config, self._services.runtime
+        mirrors = []
+        for block, sub in (
+            ("CheckpointConfig", ""),
+            ("DebugHookConfig", f"/{self.name}/debug-output"),
+            ("ProfilerConfig", f"/{self.name}/profiler-output"),
+            ("TensorBoardOutputConfig", f"/{self.name}/tensorboard-output"),
+        ):
+            folder = host.local(runtime, self._doc, block)
+            uri = self._doc.get(block, {}).get("S3OutputPath") or self._doc.get(block, {}).get("S3Uri")
+            if folder is None or not uri:
+                continue
+            try:
+                target = config.bucket_path(uri.rstrip("/") + sub)
+            except ValueError as error:
+                raise JobFailure(f"ClientError: {block}: {error}") from error
+            checkpoints = block == "CheckpointConfig"
+            if checkpoints and target.is_dir():
+                put_uncompressed(target, folder, self._scratch)
+            mirror = Mirror(
+                folder,
+                target,
+                self._scratch,
+                deletions=checkpoints,
+                skip=_nothing_skipped if checkpoints else _unfinished,
+            )
+            if checkpoints:
+                mirror.known()
+            mirrors.append(mirror)
+        return Syncer(mirrors, self._say)
+
+    def _start_samplers(self, hosts: list[Host]) -> list[SystemSampler]:
+        profiler = self._doc.get("ProfilerConfig")
+        if profiler is None or profiler.get("DisableProfiler", False):
+            return []
+        interval = int(profiler.get("ProfilingIntervalInMilliseconds", DEFAULT_INTERVAL))
+        samplers = []
+        # All containers share this machine; one of them stands for it.
+        for host in hosts[:1]:
+            folder = host.local(self._services.runtime, self._doc, "ProfilerConfig")
+            assert folder is not None
+            samplers.append(SystemSampler(folder, host.name, interval))
+        return samplers
+
+    def _start_rules(self, host: Host) -> None:
+        if not wants_rules(self._doc):
+            return
+        runtime = self._services.runtime
+        rules = RulesRun(
+            self._services,
+            self._doc,
+            self._folder / "rules",
+            host.local(runtime, self._doc, "DebugHookConfig"),
+            host.local(runtime, self._doc, "ProfilerConfig"),
+            self._scratch,
+            stop_training=lambda: self.stop("rule"),
+        )
+        rules.start()
+        with self._lock:
+            self._rules = rules
+
+    def _start_containers(
+        self, image: str, hosts: list[Host], environments: list[dict[str, str]], cores: int
+    ) -> None:
+        services = self._services
+        stamp = int(time.time())
+        for host, environment in zip(hosts, environments, strict=True):
+            stream = f"{self.name}/{host.name}-{stamp}"
+            output = LogFile(services.config.log_file(LOG_GROUP, stream))
+            self._logs.append(output)
+            for problem in self.metrics.problems:
+                output.write(f"[local SageMaker] {problem}")
+            spec = ContainerSpec(
+                name=f"{self.name}-{host.name}",
+                image=image,
+                command="train",
+                base=host.base,
+                environment={
+                    **services.aws_environment(),
+                    **environment,
+                    **self._doc.get("Environment", {}),
+                },
+                cores=max(1, cores // len(hosts)),
+                host=host.name,
+                network=self.name if len(hosts) > 1 else None,
+            )
+            with self._lock:
+                if self._cause is not None:
+                    return
+                self._containers.append(services.runtime.start(spec, self._reader(output)))
+
+    def _reader(self, output: LogFile) -> Callable[[str], None]:
+        def read(line: str) -> None:
+            output.write(line)
+            for name in self.metrics.read(line):
+                if self._on_metric is not None:
+                    self._on_metric(name)
+
+        return read
+
+    def _watch(self, started: float) -> None:
+        """Waits until all containers have ended; obeys limits on the way."""
+        limit = int(self._doc.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME))
+        tick = self._services.timing.tick
+        while running := [container for container in self._containers if container.exit_code is None]:
+            now = time.monotonic()
+            if now >= self._kill_at:
+                for container in running:
+                    container.kill()
+            if now >= started + limit:
+                self.stop("runtime")
+            running[0].wait(min(tick, max(0.01, started + limit - now), max(0.01, self._kill_at - now)))
+            if any(container.exit_code for container in self._containers):
+                # A host that fails takes the job with it, as on AWS.
+                for container in running:
+                    container.kill()
+            if self.metrics.due():
+                self._write_metrics()
+        self._write_metrics()
+
+    def _finish(self, hosts: list[Host]) -> None:
+        """Uploads what the job has left and gives it its last status."""
+        with self._lock:
+            self._decided = True
+            cause = self._cause
+        codes = [container.exit_code for container in self._containers]
+        failed = cause is None and any(code != 0 for code in codes)
+        reason = self._failure_reason(hosts, codes) if failed else ""
+        if cause is None or cause == "runtime":
+            self._enter("Uploading")
+        self._upload(hosts, model=not failed)
+        if failed:
+            self._end_failed(reason)
+        elif cause is None:
+            self._enter("Completed")
+        elif cause == "runtime":
+            self._enter("MaxRuntimeExceeded")
+        else:
+            self._end_stopped()
+
+    def _upload(self, hosts: list[Host], *, model: bool) -> None:
+        output = self._doc["OutputDataConfig"]
+        uri = f"{output['S3OutputPath'].rstrip('/')}/{self.name}/output"
+        # Docker's hosts share what they write; the first one's model is the job's.
+        base = hosts[0].base
+        try:
+            target = self._services.config.bucket_path(uri)
+            data = base / "output" / "data"
+            if any(True for _ in regular_files(data)):
+                pack(data, target / "output.tar.gz", self._scratch)
+            if not model:
+                return
+            if output.get("CompressionType") == "NONE":
+                uri += "/model/"
+                put_uncompressed(base / "model", target / "model", self._scratch)
+            else:
+                uri += "/model.tar.gz"
+                pack(base / "model", target / "model.tar.gz", self._scratch)
+        except (OSError, ValueError) as error:
+            text = (error.strerror if isinstance(error, OSError) else None) or error
+            raise JobFailure(f"ClientError: Artifact upload failed: {uri}: {text}.") from error
+        self._mutate(lambda doc: doc.update({"ModelArtifacts": {"S3ModelArtifacts": uri}}))
+
+    def _failure_reason(self, hosts: list[Host], codes: list[int | None]) -> str:
+        number, code = next((number, code) for number, code in enumerate(codes) if code != 0)
+        try:
+            with (hosts[number].base / "output" / "failure").open(errors="replace") as file:
+                text = file.read(FAILURE_LIMIT).strip()
+        except OSError:
+            text = ""
+        if not text and code == 137:
+            text = "The process was killed (SIGKILL), most likely because the machine ran out of memory"
+        if not text:
+            last = " ".join(self._logs[number].tail())
+            text = f"No /opt/ml/output/failure; the log's last line: {last}" if last else "No output"
+        return f"AlgorithmError: {text}, exit code: {code}"
+
+    def _write_end_files(self, host: Host) -> None:
+        """Tells the readers of tensors and profiles that no more will come."""
+        for block in ("DebugHookConfig", "ProfilerConfig"):
+            folder = host.local(self._services.runtime, self._doc, block)
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / END_FILE).touch()
+
+    # --- the document -----------------------------------------------------------------------------
+
+    def _end_stopped(self) -> None:
+        message = _STOPPED[self._cause or "user"]
+        self._mutate(lambda doc: enter(doc, "Stopped", message))
+
+    def _end_failed(self, reason: str) -> None:
+        with self._lock:
+            self._decided = True
+        self._mutate(lambda doc: fail(doc, reason))
+
+    def _enter(self, status: str) -> None:
+        def change(doc: Document) -> None:
+            # A stop may have come meanwhile; its status stays.
+            if doc["TrainingJobStatus"] == "InProgress":
+                enter(doc, status)
+
+        self._mutate(change)
+
+    def _write_metrics(self) -> None:
+        metrics = self.metrics.final_metrics()
+        self._mutate(lambda doc: doc.update({"FinalMetricDataList": metrics}))
+
+    def _mutate(self, change: Callable[[Document], object]) -> None:
+        def apply(doc: Document) -> None:
+            change(doc)
+
+        try:
+            self._services.store.mutate("training-job", self.name, apply)
+        except KeyError:
+            log.warning("training job %s: its document is gone", self.name)
+
+    def _say(self, text: str) -> None:
+        for output in self._logs[:1]:
+            output.write(f"[local SageMaker] {text}")
+
+
+def _unfinished(path: Path) -> bool:
+    return path.suffix == ".tmp"
+
+
+def _nothing_skipped(_: Path) -> bool:
+    return False

@@ -1,0 +1,425 @@
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.jobs.documents import training_document
+
+Platform = Any  # conftest.Platform
+
+
+CHANNELS = (
+    'channels {"train": {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", '
+    '"RecordWrapperType": "None", "ContentType": "application/x-image"}}'
+)
+
+
+def channel(name: str, uri: str, **members: Any) -> dict[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, **members}
+
+
+def packed(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: file.read() for member in tar if (file := tar.extractfile(member)) is not None}
+
+
+def test_a_job_from_channel_to_artifacts(platform: Platform) -> None:
+    platform.put("s3://bucket/data/train/cat/1.txt", "miau")
+    platform.command(
+        "train",
+        """
+text = (base / "input/data/train/cat/1.txt").read_text()
+print("hyperparameters", json.dumps(config("hyperparameters")))
+print("hosts", config("resourceconfig")["current_host"], config("resourceconfig")["hosts"])
+print("channels", json.dumps(config("inputdataconfig")))
+print("job", os.environ["TRAINING_JOB_NAME"], os.environ["COLOUR"], os.environ["OMP_NUM_THREADS"])
+(base / "model/weights.txt").write_text(text + os.environ["AWS_ENDPOINT_URL"])
+(base / "output/data/report.json").write_text("{}")
+""",
+    )
+    platform.train(
+        HyperParameters={"lr": "0.1"},
+        InputDataConfig=[channel("train", "s3://bucket/data/train/", ContentType="application/x-image")],
+        Environment={"COLOUR": "blue and green"},
+    )
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == doc["SecondaryStatus"] == "Completed"
+    statuses = [transition["Status"] for transition in doc["SecondaryStatusTransitions"]]
+    assert statuses == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    assert all(transition["EndTime"] for transition in doc["SecondaryStatusTransitions"])
+    assert doc["CreationTime"] <= doc["TrainingStartTime"] <= doc["TrainingEndTime"]
+    uri = doc["ModelArtifacts"]["S3ModelArtifacts"]
+    assert uri == "s3://bucket/out/job/output/model.tar.gz"
+    assert packed(platform.object(uri)) == {"weights.txt": b"miauhttp://127.0.0.1:5999"}
+    assert packed(platform.object("s3://bucket/out/job/output/output.tar.gz")) == {"report.json": b"{}"}
+    assert platform.log() == [
+        'hyperparameters {"lr": "0.1"}',
+        "hosts algo-1 ['algo-1']",
+        CHANNELS,
+        "job job blue and green 2",
+    ]
+    platform.engine.close()
+    assert not (platform.config.jobs_root / "job").exists()
+
+
+def test_log_lines_carry_the_time(platform: Platform) -> None:
+    platform.command("train", "print('hello')")
+    before = time.time()
+    platform.train()
+    platform.ended()
+    [file] = (platform.config.logs_root / "aws/sagemaker/TrainingJobs/job").iterdir()
+    assert file.name.startswith("algo-1-")
+    stamp, text = file.read_text().split(" ", 1)
+    assert before - 1 < int(stamp) / 1000 < time.time() + 1
+    assert text == "hello\n"
+
+
+def test_the_job_may_change_its_data_but_not_the_bucket(platform: Platform) -> None:
+    kept = platform.put("s3://bucket/data/1.txt", "original")
+    platform.command(
+        "train",
+        """
+file = base / "input/data/train/1.txt"
+with file.open("r+") as f: f.write("changed!")
+file.chmod(0)
+""",
+    )
+    platform.train(InputDataConfig=[channel("train", "s3://bucket/data")])
+    assert platform.ended()["TrainingJobStatus"] == "Completed"
+    assert kept.read_text() == "original"
+
+
+def test_metrics_come_from_stdout_and_stderr(platform: Platform) -> None:
+    platform.command(
+        "train",
+        """
+print("epoch=1 loss=0.5"); print("loss=nan"); print("loss=0.25 accuracy=0.9")
+print("accuracy=0.95", file=sys.stderr)
+""",
+    )
+    definitions = [
+        {"Name": "train:loss", "Regex": r"(?:^|\s)loss=([-+0-9.eEinfa]+)"},
+        {"Name": "accuracy", "Regex": r"accuracy=([0-9.]+)"},
+        {"Name": "never", "Regex": "never=(.*)"},
+        {"Name": "broken", "Regex": "(["},
+    ]
+    platform.train(AlgorithmSpecification={"TrainingImage": platform.image, "MetricDefinitions": definitions})
+    doc = platform.ended()
+    metrics = {metric["MetricName"]: metric["Value"] for metric in doc["FinalMetricDataList"]}
+    assert metrics == {"train:loss": 0.25, "accuracy": 0.95}
+    assert all(abs(metric["Timestamp"] - time.time()) < 60 for metric in doc["FinalMetricDataList"])
+    assert "metric 'broken': the regular expression '([' is invalid" in platform.log()[0]
+
+
+def test_metrics_appear_while_the_job_runs(platform: Platform) -> None:
+    platform.command("train", "print('loss=1')\nwhile True: time.sleep(60)")
+    definitions = [{"Name": "loss", "Regex": "loss=(.*)"}]
+    platform.train(AlgorithmSpecification={"TrainingImage": platform.image, "MetricDefinitions": definitions})
+    doc = platform.wait("training-job", "job", lambda doc: bool(doc["FinalMetricDataList"]))
+    assert doc["TrainingJobStatus"] == "InProgress"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("(base / 'output/failure').write_text('x' * 5000); sys.exit(2)", "x" * 1024 + ", exit code: 2"),
+        ("print('the last words'); sys.exit(3)", "the last words, exit code: 3"),
+        ("os.kill(os.getpid(), 9)", "out of memory, exit code: 137"),
+    ],
+)
+def test_a_failure_is_told_and_its_output_kept(platform: Platform, script: str, reason: str) -> None:
+    platform.command("train", f"(base / 'output/data/trace.txt').write_text('here')\n{script}")
+    platform.train()
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == doc["SecondaryStatus"] == "Failed"
+    assert doc["FailureReason"].startswith("AlgorithmError: ")
+    assert doc["FailureReason"].endswith(reason)
+    assert packed(platform.object("s3://bucket/out/job/output/output.tar.gz")) == {"trace.txt": b"here"}
+    assert not platform.object("s3://bucket/out/job/output/model.tar.gz").exists()
+    assert doc["ModelArtifacts"] == {}
+
+
+def test_a_missing_prefix_fails_at_downloading_and_names_it(platform: Platform) -> None:
+    platform.command("train", "")
+    platform.train(InputDataConfig=[channel("train", "s3://bucket/nothing/here")])
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Failed"
+    assert [t["Status"] for t in doc["SecondaryStatusTransitions"]] == ["Starting", "Downloading", "Failed"]
+    assert 'No S3 objects found under S3 URL "s3://bucket/nothing/here"' in doc["FailureReason"]
+
+
+def test_an_unknown_image_fails_with_the_remedy(platform: Platform) -> None:
+    platform.train(AlgorithmSpecification={"TrainingImage": "elsewhere/other:1"})
+    assert "--image other=FOLDER" in platform.ended()["FailureReason"]
+
+
+def test_two_instances_are_refused_in_process_mode(platform: Platform) -> None:
+    platform.command("train", "")
+    platform.train(ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1})
+    assert "runs one instance" in platform.ended()["FailureReason"]
+
+
+SLOW = """
+def stop(*_):
+    (base / "model/weights.txt").write_text("so far")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, stop)
+print("ready")
+while True: time.sleep(60)
+"""
+
+
+def test_a_stop_is_never_a_failure_and_keeps_the_artifacts(platform: Platform) -> None:
+    platform.command("train", SLOW)
+    platform.train()
+    platform.log_line("ready")
+    platform.engine.stop_training("job")
+    doc = platform.store.get("training-job", "job")
+    assert doc is not None
+    assert doc["TrainingJobStatus"] in ("Stopping", "Stopped")
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == doc["SecondaryStatus"] == "Stopped"
+    assert "FailureReason" not in doc
+    assert [t["Status"] for t in doc["SecondaryStatusTransitions"]][-3:] == [
+        "Training",
+        "Stopping",
+        "Stopped",
+    ]
+    assert packed(platform.object(doc["ModelArtifacts"]["S3ModelArtifacts"])) == {"weights.txt": b"so far"}
+
+
+def test_a_job_that_ignores_sigterm_is_killed_after_the_grace_time(stopped: Platform) -> None:
+    stopped.faster(stop_grace=0.2)
+    stopped.start()
+    stopped.command(
+        "train", "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready')\nwhile True: time.sleep(60)"
+    )
+    stopped.train()
+    stopped.log_line("ready")
+    stopped.engine.stop_training("job")
+    assert stopped.ended()["TrainingJobStatus"] == "Stopped"
+
+
+def test_the_runtime_limit_ends_a_job_as_on_aws(platform: Platform) -> None:
+    platform.command("train", SLOW)
+    platform.train(StoppingCondition={"MaxRuntimeInSeconds": 1})
+    doc = platform.ended()
+    assert (doc["TrainingJobStatus"], doc["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+    assert doc["ModelArtifacts"]["S3ModelArtifacts"]
+    assert doc["TrainingTimeInSeconds"] == 1
+
+
+def test_checkpoints_are_restored_and_synced_with_deletions(platform: Platform) -> None:
+    old = platform.put("s3://bucket/checkpoints/old.pt", "1")
+    platform.command(
+        "train",
+        """
+folder = pathlib.Path(config("checkpointconfig")["LocalPath"])
+print("found", sorted(os.listdir(folder)), (folder / "old.pt").read_text())
+(folder / "old.pt").unlink()
+(folder / "sub").mkdir()
+(folder / "sub/new.pt").write_text("2")
+print("written")
+while (folder / "sub/new.pt").exists(): time.sleep(60)
+""",
+    )
+    platform.train(CheckpointConfig={"S3Uri": "s3://bucket/checkpoints/"})
+    platform.log_line("written")
+    new = platform.object("s3://bucket/checkpoints/sub/new.pt")
+    deadline = time.monotonic() + 10
+    while old.exists() or not new.exists():
+        assert time.monotonic() < deadline, "not synced while the job runs"
+        time.sleep(0.02)
+    assert new.read_text() == "2"
+    platform.engine.stop_training("job")
+    platform.ended()
+    assert platform.log()[0] == "found ['old.pt'] 1"
+
+
+def test_the_debuggers_files_reach_the_job_and_its_output_reaches_the_bucket(platform: Platform) -> None:
+    platform.command(
+        "train",
+        """
+hook = json.loads(pathlib.Path(os.environ["SMDEBUG_CONFIG_FILE_PATH"]).read_text())
+profiler = json.loads(pathlib.Path(os.environ["SMPROFILER_CONFIG_PATH"]).read_text())
+print("hook", hook["HookParameters"], hook["CollectionConfigurations"])
+print("profiler", profiler["ProfilingParameters"], profiler["DisableProfiler"])
+assert pathlib.Path(hook["LocalPath"]) == base / "output/tensors", hook
+(base / "output/tensors/events").mkdir(parents=True)
+(base / "output/tensors/events/0.tfevents").write_text("tensor")
+(base / "output/tensors/events/1.tfevents.tmp").write_text("half")
+while not list((base / "output/profiler").rglob("*.algo-1.json")): time.sleep(0.01)
+""",
+    )
+    platform.train(
+        DebugHookConfig={
+            "S3OutputPath": "s3://bucket/debug/",
+            "HookParameters": {"train.save_interval": "10"},
+            "CollectionConfigurations": [{"CollectionName": "losses"}],
+        },
+        ProfilerConfig={
+            "S3OutputPath": "s3://bucket/profile",
+            "ProfilingIntervalInMilliseconds": 100,
+            "ProfilingParameters": {"a": "b"},
+        },
+    )
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Completed", platform.log()
+    assert doc["ProfilingStatus"] == "Enabled"
+    tensors = platform.object("s3://bucket/debug/job/debug-output")
+    assert sorted(str(path.relative_to(tensors)) for path in tensors.rglob("*.*")) == [
+        "events/0.tfevents",
+        "training_job_end.ts",
+    ]
+    profile = platform.object("s3://bucket/profile/job/profiler-output")
+    assert (profile / "training_job_end.ts").exists()
+    [file] = profile.glob("system/incremental/*/*.algo-1.json")
+    samples = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {sample["Dimension"] for sample in samples} >= {"CPUUtilization", "MemoryUsedPercent"}
+
+
+def test_a_disabled_profiler_samples_nothing(platform: Platform) -> None:
+    platform.command("train", "time.sleep(0.3)")
+    platform.train(ProfilerConfig={"S3OutputPath": "s3://bucket/profile", "DisableProfiler": True})
+    assert platform.ended()["ProfilingStatus"] == "Disabled"
+    assert not platform.object("s3://bucket/profile/job/profiler-output/system").exists()
+
+
+def test_three_jobs_on_two_cores_take_turns(platform: Platform) -> None:
+    platform.command("train", SLOW)
+    for name in ("one", "two"):
+        platform.train(name)
+        platform.log_line("ready", name)
+    platform.train("three")
+    platform.engine.stop_training("one")
+    platform.log_line("ready", "three")
+    platform.train("four")
+    platform.engine.stop_training("four")
+    assert platform.ended("four")["TrainingJobStatus"] == "Stopped"
+    assert platform.status("three", "Training")["TrainingJobStatus"] == "InProgress"
+
+
+def test_close_stops_running_jobs_and_leaves_nothing(platform: Platform) -> None:
+    platform.command("train", SLOW)
+    platform.train()
+    platform.log_line("ready")
+    platform.engine.close()
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Stopped"
+    assert "local SageMaker was stopped" in doc["SecondaryStatusTransitions"][-1]["StatusMessage"]
+    assert list(platform.config.jobs_root.iterdir()) == []
+
+
+def test_a_restart_fails_orphaned_jobs_and_leaves_finished_ones(stopped: Platform) -> None:
+    for name, status in (("lost", "InProgress"), ("leaving", "Stopping"), ("done", "Completed")):
+        doc = training_document(stopped.config, stopped.request(name))
+        stopped.store.put("training-job", name, {**doc, "TrainingJobStatus": status})
+    (stopped.config.jobs_root / "lost" / "algo-1").mkdir(parents=True)
+    stopped.start()
+    for name in ("lost", "leaving"):
+        doc = stopped.store.get("training-job", name) or {}
+        assert doc["TrainingJobStatus"] == doc["SecondaryStatus"] == "Failed"
+        assert "ended while this job ran" in doc["FailureReason"]
+    assert (stopped.store.get("training-job", "done") or {})["TrainingJobStatus"] == "Completed"
+    assert not (stopped.config.jobs_root / "lost").exists()
+
+
+RULES = """
+import argparse
+parser = argparse.ArgumentParser()
+for name in ("job", "tensors", "profiler", "config", "output"): parser.add_argument(f"--{name}")
+options = parser.parse_args()
+rules = json.loads(pathlib.Path(options.config).read_text())["DebugRuleConfigurations"]
+def tell(verdict, stop=False):
+    path = pathlib.Path(options.output, "status.json")
+    status = [{"RuleConfigurationName": r["RuleConfigurationName"], "RuleEvaluationStatus": verdict,
+               "StatusDetails": "because", "LastModifiedTime": time.time()} for r in rules]
+    text = json.dumps({"DebugRuleEvaluationStatuses": status, "StopTrainingJob": stop})
+    path.with_suffix(".tmp").write_text(text)
+    path.with_suffix(".tmp").replace(path)
+end = pathlib.Path(options.tensors, "training_job_end.ts")
+"""
+
+
+def debugged(platform: Platform, **members: Any) -> dict[str, Any]:
+    rule = {
+        "RuleConfigurationName": "LossNotDecreasing",
+        "RuleEvaluatorImage": platform.image,
+        "RuleParameters": {"rule_to_invoke": "LossNotDecreasing"},
+    }
+    hook = {"S3OutputPath": "s3://bucket/debug"}
+    return {"DebugHookConfig": hook, "DebugRuleConfigurations": [rule], **members}
+
+
+def verdict(doc: dict[str, Any]) -> str:
+    [status] = doc["DebugRuleEvaluationStatuses"]
+    return str(status["RuleEvaluationStatus"])
+
+
+def test_rules_settle_after_the_job_has_completed(platform: Platform, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    platform.command("train", "print('trained')")
+    platform.command(
+        "rules",
+        f"{RULES}\nwhile not (end.exists() and pathlib.Path({str(gate)!r}).exists()): time.sleep(0.01)\n"
+        "print('evaluated'); tell('IssuesFound')",
+    )
+    platform.train(**debugged(platform))
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Completed"
+    assert verdict(doc) == "InProgress"
+    gate.touch()
+    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
+    [status] = doc["DebugRuleEvaluationStatuses"]
+    assert (status["RuleEvaluationStatus"], status["StatusDetails"]) == ("IssuesFound", "because")
+    assert status["RuleEvaluationJobArn"].endswith(":processing-job/job-rules")
+    platform.engine.close()
+    assert platform.object("s3://bucket/debug/job/rule-output/status.json").exists()
+    assert platform.log("job-rules", "/aws/sagemaker/ProcessingJobs") == ["evaluated"]
+
+
+def test_a_rule_stops_the_job(platform: Platform) -> None:
+    platform.command("train", SLOW)
+    platform.command(
+        "rules", f"{RULES}\ntell('IssuesFound', stop=True)\nwhile not end.exists(): time.sleep(0.01)"
+    )
+    platform.train(**debugged(platform))
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Stopped"
+    assert doc["SecondaryStatusTransitions"][-1]["StatusMessage"] == "Training job stopped by a debugger rule"
+    assert verdict(doc) == "IssuesFound"
+
+
+@pytest.mark.parametrize(
+    ("script", "details"), [("sys.exit('broken rule')", "broken rule"), ("", "without a verdict")]
+)
+def test_rules_that_end_without_a_verdict_are_errors(platform: Platform, script: str, details: str) -> None:
+    platform.command("train", "")
+    platform.command("rules", script)
+    platform.train(**debugged(platform))
+    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
+    assert verdict(doc) == "Error"
+    assert details in doc["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
+
+
+def test_a_missing_rules_image_is_the_rules_error_not_the_jobs(platform: Platform) -> None:
+    platform.command("train", "")
+    members = debugged(platform)
+    members["DebugRuleConfigurations"][0]["RuleEvaluatorImage"] = "elsewhere/other:1"
+    platform.train(**members)
+    assert platform.ended()["TrainingJobStatus"] == "Completed"
+    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
+    assert "--image other=FOLDER" in doc["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
+
+
+def test_rules_of_a_job_that_never_trained_are_stopped(platform: Platform) -> None:
+    platform.command("train", "")
+    platform.train(**debugged(platform, InputDataConfig=[channel("train", "s3://bucket/none")]))
+    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
+    assert verdict(doc) == "Stopped"
