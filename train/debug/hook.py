@@ -257,7 +257,7 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         overflow = bool(gradients) and any(
             not bool(torch.isfinite(norm)) for norm in torch._foreach_norm(gradients)
         )
-        # One skipped step is how a GradScaler finds its scale; several in a row are a training that overflows.
+        # One skipped step is how a GradScaler finds its scale; several in a row are an overflow.
         overflow = overflow and self._gradients_due > MAX_OVERFLOWS
         if overflow or self._gradients_due > MAX_STEPS_WITHOUT_OPTIMIZER:
             if not overflow:

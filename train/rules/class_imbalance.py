@@ -1,0 +1,132 @@
+"""ClassImbalance: classes that are rare in the training batches, or always mistaken."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import numpy as np
+
+from train.rules.observation import Array, Observation
+from train.rules.rule import Parameter, Rule
+
+MAX_CLASSES = 100_000
+
+
+class ClassImbalance(Rule):
+    """Fires after `samples` labels when the largest class is `threshold_imbalance` times the smallest, or
+    when more than `threshold_misprediction` of a class is mistaken.
+
+    Without regexes of the user's it also looks at what this project's loss saves: `…Loss_input_1` (labels)
+    and `…Loss_input_0` (scores, of which the largest counts). Mistakes are counted over the newest `samples`
+    labels, because everything is mistaken at the start.
+    """
+
+    name = "ClassImbalance"
+    source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html#class-imbalance"
+    looks_for = "classes with far fewer training pictures than others, or that the model always mistakes"
+    needs = "labels and predictions: add a collection with include_regex '.*Loss_input' (losses of that step)"
+    parameters: ClassVar = {
+        "threshold_imbalance": Parameter(10.0, least=1.0),
+        "threshold_misprediction": Parameter(0.7, least=0.0, most=1.0),
+        "samples": Parameter(500, least=1),
+        "argmax": Parameter(False),
+        "labels_regex": Parameter(".*labels"),
+        "predictions_regex": Parameter(".*predictions"),
+    }
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._labels = self.patterns("labels_regex")
+        self._predictions = self.patterns("predictions_regex")
+        if "labels_regex" not in self.given:
+            self._labels.append(re.compile("Loss_input_1$"))
+        if "predictions_regex" not in self.given:
+            self._predictions.append(re.compile("Loss_input_0$"))
+        self._counts: Array = np.zeros(0, dtype=np.int64)
+        self._recent: list[tuple[Array, Array]] = []
+        self._told: set[str] = set()
+
+    def observe(self, step: Observation) -> None:
+        if step.mode == "EVAL":
+            return
+        labels = _first(step, self._labels)
+        if labels is None or labels.dtype.kind not in "iu" or labels.size == 0:
+            return
+        labels = labels.ravel()
+        if int(labels.min()) < 0 or int(labels.max()) >= MAX_CLASSES:
+            return
+        counts = np.bincount(labels)
+        if counts.size > self._counts.size:
+            self._counts = np.pad(self._counts, (0, counts.size - self._counts.size))
+        self._counts[: counts.size] += counts
+        self.seen += int(labels.size)
+        predictions = _first(step, self._predictions)
+        if predictions is not None:
+            if predictions.ndim > 1 and (bool(self.values["argmax"]) or predictions.shape[-1] > 1):
+                predictions = predictions.argmax(axis=-1)
+            if predictions.size == labels.size:
+                self._recent.append((labels, predictions.ravel()))
+        while len(self._recent) > 1 and sum(pair[0].size for pair in self._recent[1:]) >= self.integer(
+            "samples"
+        ):
+            self._recent.pop(0)
+        if self.seen >= self.integer("samples"):
+            self._judge_counts(step.step)
+            self._judge_mistakes(step.step)
+
+    def _judge_counts(self, step: int) -> None:
+        smallest, largest = int(self._counts.argmin()), int(self._counts.argmax())
+        few, many = int(self._counts[smallest]), int(self._counts[largest])
+        if many <= self.number("threshold_imbalance") * few or "counts" in self._told:
+            return
+        self._told.add("counts")
+        self.add(
+            step=step,
+            severity="high" if few == 0 else "medium",
+            message=f"Class {smallest} came up {few} times and class {largest} {many} times in {self.seen} "
+            f"training pictures: more than {self.number('threshold_imbalance'):g} to 1.",
+            cause="The folders of the classes hold very different numbers of pictures.",
+            remedy="Collect more of the rare classes, sample them more often, or weight the loss by class.",
+        )
+
+    def _judge_mistakes(self, step: int) -> None:
+        if sum(pair[0].size for pair in self._recent) < self.integer("samples"):
+            return
+        labels = np.concatenate([pair[0] for pair in self._recent])
+        wrong = labels != np.concatenate([pair[1] for pair in self._recent]).astype(np.int64)
+        for label in np.unique(labels):
+            chosen = labels == label
+            share = float(wrong[chosen].mean())
+            # A handful of pictures says nothing about a class.
+            if int(chosen.sum()) < 5 or share <= self.number("threshold_misprediction"):
+                continue
+            if self.seen < 2 * self.integer("samples") or str(label) in self._told:
+                continue
+            self._told.add(str(label))
+            self.add(
+                step=step,
+                tensor=f"class {label}",
+                message=f"{share:.0%} of the newest {int(chosen.sum())} training pictures of class {label} "
+                "are "
+                f"mistaken (limit {self.number('threshold_misprediction'):.0%}).",
+                cause="Too few pictures of this class, wrong labels, or a class that looks like another.",
+                remedy="Look at the class's pictures and at the confusion matrix; weight or sample it more.",
+            )
+
+    def summary(self) -> str:
+        if not self.seen:
+            return "No labels were seen."
+        few, many = int(self._counts.min()), int(self._counts.max())
+        return (
+            f"{self.seen} training labels of {self._counts.size} classes: the rarest class came up {few} "
+            "times, "
+            f"the most frequent {many} times (limit {self.number('threshold_imbalance'):g} to 1)."
+        )
+
+
+def _first(step: Observation, patterns: list[re.Pattern[str]]) -> Array | None:
+    for name in sorted(step.arrays):
+        if any(pattern.search(name) for pattern in patterns):
+            return step.arrays[name]
+    return None

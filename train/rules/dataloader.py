@@ -1,0 +1,72 @@
+"""Dataloader: too few or too many loader processes for the machine, or a training that waits for its data."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from train.rules.profile import Profile
+from train.rules.rule import Parameter, Rule
+
+FIRST_STEPS = 2
+WAITING = 20.0  # percent of the step
+LEAST_STEPS = 10
+
+
+class Dataloader(Rule):
+    """Fires when the loader's processes number less than `min_threshold` or more than `max_threshold` percent
+    of the cores **and** training waits for its data for over a fifth of the time.
+
+    AWS looks at the number of processes alone; one that keeps up with two is not a fault. Where their number
+    is not known, the wait decides.
+    """
+
+    name = "Dataloader"
+    source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-profiler-rules.html#dataloader-rule"
+    looks_for = "a training that waits for its data, and too few or too many loader processes"
+    needs = "step timings: ask for them with ProfilerConfig"
+    parameters: ClassVar = {
+        "min_threshold": Parameter(70.0, least=0.0),
+        "max_threshold": Parameter(200.0, least=0.0),
+    }
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._summary = ""
+
+    def profile(self, profile: Profile) -> None:
+        self.replace(None)
+        steps = [step for step in profile.steps if step.mode == "TRAIN" and step.step >= FIRST_STEPS]
+        self.seen = len(steps)
+        if len(steps) < LEAST_STEPS:
+            self._summary = f"Fewer than {LEAST_STEPS} training steps were timed."
+            return
+        total = float(np.sum([step.total for step in steps]))
+        share = 100.0 * float(np.sum([step.phases[0] for step in steps])) / max(total, 1e-9)
+        workers = profile.dataloader_workers
+        cores = max((len(sample.cores) for sample in profile.samples.values()), default=0)
+        known = ""
+        wrong = True
+        if workers is not None and cores:
+            percent = 100.0 * workers / cores
+            known = f" with {workers} loader processes for {cores} cores"
+            wrong = not self.number("min_threshold") <= percent <= self.number("max_threshold")
+        self._summary = (
+            f"Over {len(steps)} steps training waited for data {share:.1f} % of the time{known} "
+            f"(limit {WAITING:g} %)."
+        )
+        if share > WAITING and wrong:
+            self.add(
+                severity="high" if share > 50 else "medium",
+                message=self._summary,
+                cause="Decoding or augmenting the pictures is slower than the training step, with too few "
+                "loader "
+                "processes or too many for the cores.",
+                remedy="Set the number of loader workers to the number of cores, store pictures at the "
+                "size that "
+                "training uses, or cache the decoded ones.",
+            )
+
+    def summary(self) -> str:
+        return self._summary

@@ -1,0 +1,69 @@
+"""DeadRelu: activations that never fire."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from train.rules.observation import Observation, active_share
+from train.rules.rule import Parameter, Rule
+from train.rules.selection import Selection
+
+
+class DeadRelu(Rule):
+    """Fires when over `threshold_layer` percent of a layer's ReLUs are active less than
+    `threshold_inactivity` percent of the time. One ReLU is one channel of the layer's output."""
+
+    name = "DeadRelu"
+    source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html#dead-relu"
+    looks_for = "layers in which most ReLU activations are always zero"
+    needs = "ReLU outputs: add the collection 'relu_output' (include_regex .*relu_output)"
+    parameters: ClassVar = {
+        "tensor_regex": Parameter(".*relu_output|.*ReLU_output"),
+        "threshold_inactivity": Parameter(1.0, least=0.0, most=100.0),
+        "threshold_layer": Parameter(50.0, least=0.0, most=100.0),
+    }
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._selection = Selection(self)
+        self._worst: tuple[float, str, int] | None = None
+        self._told: set[str] = set()
+
+    def observe(self, step: Observation) -> None:
+        for name in self._selection.names(step):
+            if name not in step.arrays:
+                continue
+            shares = active_share(step.arrays[name])
+            if not shares.size:
+                continue
+            self.seen += 1
+            dead = 100.0 * float(np.mean(shares * 100.0 < self.number("threshold_inactivity")))
+            if self._worst is None or dead > self._worst[0]:
+                self._worst = (dead, name, step.step)
+            if dead > self.number("threshold_layer") and name not in self._told:
+                self._told.add(name)
+                self.add(
+                    step=step.step,
+                    tensor=name,
+                    severity="high" if dead > 90 else "medium",
+                    message=f"{dead:.0f} % of the {shares.size} ReLUs of {name} are dead: they are active "
+                    "in less "
+                    f"than {self.number('threshold_inactivity'):g} % of their outputs.",
+                    cause="A learning rate so high that an update pushed the weights or biases far below "
+                    "zero, or a "
+                    "strongly negative bias at the start.",
+                    remedy="Lower the learning rate or warm it up, check the biases, normalise the inputs, "
+                    "or use "
+                    "leaky ReLUs.",
+                )
+
+    def summary(self) -> str:
+        if self._worst is None:
+            return "No ReLU outputs were seen."
+        dead, name, step = self._worst
+        return (
+            f"{self.seen} saved ReLU outputs; the worst had {dead:.0f} % dead units ({name}, step {step}); "
+            f"the limit is {self.number('threshold_layer'):g} %."
+        )

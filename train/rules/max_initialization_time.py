@@ -1,0 +1,49 @@
+"""MaxInitializationTime: a job that takes too long to begin training."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from train.rules.profile import Profile
+from train.rules.rule import Finding, Parameter, Rule
+
+
+class MaxInitializationTime(Rule):
+    """Fires when the first step has not come `threshold` minutes after the first sign of the job."""
+
+    name = "MaxInitializationTime"
+    source = (
+        "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-profiler-rules.html"
+        "#max-initialization-time"
+    )
+    looks_for = "a long time before the first training step"
+    needs = "step timings or system metrics: ask for them with ProfilerConfig"
+    parameters: ClassVar = {"threshold": Parameter(20.0, least=0.0)}
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._summary = ""
+
+    def profile(self, profile: Profile) -> None:
+        if profile.started is None:
+            return
+        self.seen = 1
+        first = min((step.start for step in profile.steps), default=None)
+        waited = (profile.now if first is None else first) - profile.started
+        came = "No step came within" if first is None else "The first step came after"
+        self._summary = f"{came} {waited:.0f} s (limit {self.number('threshold'):g} minutes)."
+        finding = Finding(
+            step=None,
+            tensor=None,
+            severity="medium",
+            message=self._summary,
+            cause="A download of data or weights inside the job, scanning very many files, or a loader "
+            "that starts "
+            "slowly.",
+            remedy="Use a channel for what the job downloads, fewer and larger files, and check the job's "
+            "log.",
+        )
+        self.replace(finding if waited > 60 * self.number("threshold") else None)
+
+    def summary(self) -> str:
+        return self._summary

@@ -1,0 +1,83 @@
+"""Overfit: the model does better on the training data than on the validation data."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from train.rules.observation import Observation
+from train.rules.rounds import Rounds
+from train.rules.rule import Parameter, Rule
+
+
+class Overfit(Rule):
+    """Fires when (validation - training) / training of the mean losses exceeds `ratio_threshold`.
+
+    The means are taken over one evaluation and over the training steps since the evaluation before it, and
+    the ratio must be exceeded in `patience` evaluations in a row. AWS's ratio alone accuses every model
+    that has learned its task (0.01 against 0.02 is a ratio of 1), and every first evaluation of a network
+    whose batch normalisation is still settling. So the gap must also be at least `min_difference`, a
+    parameter of ours, and the validation loss must have been lower before; 0 gives AWS's definition to the
+    letter.
+    """
+
+    name = "Overfit"
+    source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html#overfit"
+    looks_for = "a validation loss well above the training loss"
+    needs = (
+        "losses of both TRAIN and EVAL steps: add the collection 'losses' with train.save_interval and "
+        "eval.save_interval"
+    )
+    parameters: ClassVar = {
+        "tensor_regex": Parameter(None),
+        "start_step": Parameter(0, least=0),
+        "patience": Parameter(1, least=1),
+        "ratio_threshold": Parameter(0.1, least=0.0),
+        "min_difference": Parameter(0.25, least=0.0),
+    }
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._rounds = Rounds(self)
+        self._run = 0
+        self._best = float("inf")
+        self._last = ""
+
+    def observe(self, step: Observation) -> None:
+        self._judge(self._rounds.add(step))
+
+    def finish(self) -> None:
+        self._judge(self._rounds.finish())
+
+    def _judge(self, closed: tuple[int, float, float] | None) -> None:
+        if closed is None or closed[0] < self.integer("start_step") or closed[1] <= 0:
+            return
+        step, train, validation = closed
+        self.seen += 1
+        ratio = (validation - train) / train
+        self._last = (
+            f"at step {step} the mean validation loss was {validation:.4g} and the mean training loss "
+            f"{train:.4g} (ratio {ratio:+.2f}, limit {self.number('ratio_threshold'):g}, "
+            f"gap {validation - train:+.3g}, least gap {self.number('min_difference'):g})"
+        )
+        bad = ratio > self.number("ratio_threshold")
+        if self.number("min_difference") > 0:
+            bad = bad and validation - train > self.number("min_difference") and validation > self._best
+        self._best = min(self._best, validation)
+        self._run = self._run + 1 if bad else 0
+        if bad and self._run >= self.integer("patience"):
+            self.add(
+                step=step,
+                severity="high" if ratio > 1 else "medium",
+                message=f"The model overfits: {self._last}.",
+                cause="Too few or too similar training pictures for the size of the model, too many "
+                "epochs, or "
+                "no augmentation.",
+                remedy="Add pictures or augmentation, use weight decay or dropout, a smaller model, or "
+                "stop at the "
+                "best validation loss.",
+            )
+
+    def summary(self) -> str:
+        if not self._last:
+            return "No evaluation could be compared with the training."
+        return f"{self.seen} evaluations; {self._last}."

@@ -1,0 +1,114 @@
+"""PoorWeightInitialization: a network that cannot start learning."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from train.rules.observation import Observation, percentiles
+from train.rules.rule import Parameter, Rule
+from train.rules.selection import Selection
+
+LEAST_FALL = 0.01  # of the first loss
+
+
+class PoorWeightInitialization(Rule):
+    """Fires when the loss does not fall in the first steps and the tensors show why.
+
+    Why: the variances of the activation inputs differ between layers by more than `threshold`, or a
+    gradient's 95th percentile lies less than `distribution_range` above its 5th. AWS's documentation lists
+    the three checks one by one; each alone accuses healthy networks (the gradients of a ResNet's late
+    layers are narrower than 0.001 from the start), so here a flat loss over `patience` saved steps must
+    confirm one.
+    """
+
+    name = "PoorWeightInitialization"
+    source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html#poor-weight-initialization"
+    looks_for = (
+        "a loss that does not fall in the first steps, with unequal activations or vanishing gradients"
+    )
+    needs = "losses and gradients of the first steps (collections 'losses', 'gradients', 'relu_input')"
+    parameters: ClassVar = {
+        "activation_inputs_regex": Parameter(".*relu_input|.*ReLU_input"),
+        "threshold": Parameter(10.0, least=1.0),
+        "distribution_range": Parameter(0.001, least=0.0),
+        "patience": Parameter(5, least=2),
+        "steps": Parameter(10, least=1),
+    }
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._selection = Selection(self, regex="activation_inputs_regex")
+        self._losses: list[float] = []
+        self._ratio = 0.0
+        self._narrowest: tuple[float, str] | None = None
+        self._analysed = 0
+        self._evidence: list[str] = []
+
+    def observe(self, step: Observation) -> None:
+        if step.mode == "EVAL" or self.found:
+            return
+        losses = list(step.losses().values())
+        if losses and len(self._losses) < max(self.integer("patience"), self.integer("steps")):
+            self._losses.append(losses[0])
+            self.seen += 1
+        if self._analysed < self.integer("steps"):
+            self._look(step)
+        if len(self._losses) >= self.integer("patience") and self._evidence and self._flat():
+            self.add(
+                step=step.step,
+                severity="high",
+                message=f"The loss stays at {self._losses[0]:.4g} over the first {len(self._losses)} saved "
+                "steps, "
+                f"and {'; '.join(self._evidence)}.",
+                cause="Weights that start at zero or equal to each other, or far too large or small for "
+                "their "
+                "layer.",
+                remedy="Initialise with Kaiming or Xavier, keep torch's defaults, or start from pretrained "
+                "weights.",
+            )
+
+    def _look(self, step: Observation) -> None:
+        variances = []
+        for name in self._selection.names(step):
+            found = step.digest(name)
+            if found.variance is not None and (name in step.arrays or found.variance > 0):
+                variances.append((found.variance, name))
+        gradients = [name for name, _ in step.of_kind("gradient") if name in step.arrays]
+        if not variances and not gradients:
+            return
+        self._analysed += 1
+        if len(variances) > 1:
+            low, high = min(variances), max(variances)
+            ratio = high[0] / low[0] if low[0] > 0 else math.inf
+            self._ratio = max(self._ratio, ratio)
+            if ratio > self.number("threshold"):
+                self._note(
+                    f"the variance of the activation inputs goes from {low[0]:.3g} ({low[1]}) to "
+                    f"{high[0]:.3g} "
+                    f"({high[1]})"
+                )
+        for name in gradients:
+            low_p, high_p = percentiles(step.arrays[name], 5, 95)
+            if self._narrowest is None or high_p - low_p < self._narrowest[0]:
+                self._narrowest = (high_p - low_p, name)
+        if self._narrowest is not None and self._narrowest[0] < self.number("distribution_range"):
+            self._note(f"the gradients of {self._narrowest[1]} span only {self._narrowest[0]:.3g}")
+
+    def _note(self, text: str) -> None:
+        if len(self._evidence) < 2:
+            self._evidence.append(text)
+
+    def _flat(self) -> bool:
+        first = self._losses[0]
+        return not min(self._losses[1:]) < first * (1 - LEAST_FALL)
+
+    def summary(self) -> str:
+        if not self._losses:
+            return "No losses of the first steps were seen."
+        narrow = f", the narrowest gradient spanned {self._narrowest[0]:.3g}" if self._narrowest else ""
+        ratio = f", activation variances differed by {self._ratio:.3g} times" if self._ratio else ""
+        return (
+            f"Over the first {len(self._losses)} saved steps the loss went from {self._losses[0]:.4g} to "
+            f"{self._losses[-1]:.4g}{ratio}{narrow}."
+        )

@@ -1,0 +1,29 @@
+"""Which tensors a rule looks at: `collection_names` and `tensor_regex`, their union where both are given."""
+
+from __future__ import annotations
+
+from train.rules.observation import Kind, Observation, kind_of
+from train.rules.rule import Rule
+
+
+class Selection:
+    """A rule's choice of tensors; `default` kinds (all where empty) where the user gave none."""
+
+    def __init__(self, rule: Rule, *, regex: str = "tensor_regex", default: tuple[Kind, ...] = ()) -> None:
+        self._patterns = rule.patterns(regex) if regex in rule.parameters else []
+        names = rule.text("collection_names") if "collection_names" in rule.parameters else ""
+        self._collections = [name.strip() for name in names.split(",") if name.strip()]
+        self._default = default
+
+    def names(self, step: Observation) -> list[str]:
+        """The names of the step's tensors that are chosen."""
+        if not self._patterns and not self._collections:
+            return [name for name in step.names() if not self._default or kind_of(name) in self._default]
+        members = frozenset[str]().union(
+            *(step.collections.get(name, frozenset()) for name in self._collections)
+        )
+        return [
+            name
+            for name in step.names()
+            if name in members or any(pattern.search(name) for pattern in self._patterns)
+        ]

@@ -1,0 +1,167 @@
+"""series.json: the curves that the report draws, thinned so that the file stays small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from train.rules.observation import Array, Observation, active_share, kind_of
+from train.rules.profile import PHASES, Profile, io_wait
+
+MAX_POINTS = 2_000
+MAX_CURVES = 400
+
+
+class Series:
+    """Collects the curves of a job."""
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._losses: dict[str, dict[str, dict[str, list[Any]]]] = {}
+        self._gradients: dict[str, dict[str, list[Any]]] = {}
+        self._weights: dict[str, dict[str, list[Any]]] = {}
+        self._activations: dict[str, dict[str, list[Any]]] = {}
+        self._previous: dict[str, Array] = {}
+        self._last_step = -1
+
+    def observe(self, step: Observation) -> None:
+        """Add a step. Of several workers the first one is drawn."""
+        if step.mode in ("TRAIN", "GLOBAL"):
+            self._last_step = max(self._last_step, step.step)
+        if step.worker != "worker_0":
+            return
+        for name, value in step.losses().items():
+            curve = self._losses.setdefault(name, {}).setdefault(step.mode, {"step": [], "value": []})
+            curve["step"].append(step.step)
+            curve["value"].append(_json(value))
+        if step.mode not in ("TRAIN", "GLOBAL"):
+            return
+        for name in step.names():
+            kind = kind_of(name)
+            if kind == "gradient":
+                self._add_gradient(name, step)
+            elif kind == "weight":
+                self._add_weight(name, step)
+            elif kind == "output" and name in step.arrays and "relu" in name.lower():
+                shares = active_share(step.arrays[name])
+                curve = _curve(self._activations, name, ("step", "active_share"))
+                if curve is not None and shares.size:
+                    curve["step"].append(step.step)
+                    curve["active_share"].append(round(float(shares.mean()), 5))
+
+    def _add_gradient(self, name: str, step: Observation) -> None:
+        curve = _curve(self._gradients, name.removeprefix("gradient/"), ("step", "norm", "mean_abs"))
+        if curve is not None:
+            found = step.digest(name)
+            curve["step"].append(step.step)
+            curve["norm"].append(_json(found.norm))
+            curve["mean_abs"].append(_json(found.mean_abs))
+
+    def _add_weight(self, name: str, step: Observation) -> None:
+        curve = _curve(self._weights, name, ("step", "norm", "update_ratio"))
+        if curve is None:
+            return
+        ratio = None
+        array = step.arrays.get(name)
+        if array is not None:
+            ratio = update_ratio(self._previous.get(name), array)
+            self._previous[name] = array
+        curve["step"].append(step.step)
+        curve["norm"].append(_json(step.digest(name).norm))
+        curve["update_ratio"].append(_json(ratio))
+
+    def to_dict(self, profile: Profile, *, complete: bool) -> dict[str, Any]:
+        """The document."""
+        return {
+            "schema": 1,
+            "job": self._job,
+            "complete": complete,
+            "last_step": self._last_step,
+            "losses": {
+                name: {mode: _thin(curve, "value") for mode, curve in modes.items()}
+                for name, modes in self._losses.items()
+            },
+            "gradients": {name: _thin(curve, "norm") for name, curve in self._gradients.items()},
+            "weights": {name: _thin(curve, "norm") for name, curve in self._weights.items()},
+            "activations": {name: _thin(curve, "active_share") for name, curve in self._activations.items()},
+            "step_time": _step_times(profile),
+            "system": _system(profile),
+        }
+
+
+def update_ratio(previous: Array | None, current: Array, epsilon: float = 1e-9) -> float | None:
+    """|current - previous| / |previous| (norms); None where there is nothing to compare, or all was zero."""
+    if previous is None or previous.shape != current.shape or previous.dtype != current.dtype:
+        return None
+    before = np.asarray(previous, dtype=np.float32).ravel()
+    with np.errstate(all="ignore"):
+        change = float(np.linalg.norm(np.asarray(current, dtype=np.float32).ravel() - before))
+        norm = float(np.linalg.norm(before))
+    return change / (norm + epsilon) if norm > 0 else None
+
+
+def _curve(curves: dict[str, dict[str, list[Any]]], name: str, columns: Sequence[str]) -> Any:
+    if name not in curves and len(curves) < MAX_CURVES:
+        curves[name] = {column: [] for column in columns}
+    return curves.get(name)
+
+
+def _json(value: float | None) -> float | None:
+    """JSON has no NaN: null. Six significant digits draw the same picture."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
+
+
+def keep(values: Sequence[float | None], points: int = MAX_POINTS) -> list[int]:
+    """Indices of at most `points` values that keep every stretch's smallest and largest."""
+    count = len(values)
+    if count <= points:
+        return list(range(count))
+    numbers = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    chosen = {0, count - 1}
+    for part in np.array_split(np.arange(count), points // 2 - 1):
+        stretch = numbers[part]
+        if np.all(np.isnan(stretch)):
+            chosen.add(int(part[0]))
+        else:
+            chosen.update((int(part[np.nanargmin(stretch)]), int(part[np.nanargmax(stretch)])))
+    return sorted(chosen)
+
+
+def _thin(curve: dict[str, list[Any]], by: str) -> dict[str, list[Any]]:
+    indices = keep(curve[by])
+    return {column: [values[index] for index in indices] for column, values in curve.items()}
+
+
+def _step_times(profile: Profile) -> dict[str, list[Any]]:
+    first = min((step.worker for step in profile.steps), default="")
+    steps = [step for step in profile.steps if step.worker == first]
+    steps = [steps[index] for index in keep([step.total for step in steps])]
+    columns: dict[str, list[Any]] = {
+        "step": [step.step for step in steps],
+        "mode": [step.mode for step in steps],
+        "total_ms": [step.total for step in steps],
+    }
+    for position, phase in enumerate(PHASES):
+        columns[phase] = [step.phases[position] for step in steps]
+    return columns
+
+
+def _system(profile: Profile) -> dict[str, list[Any]]:
+    samples = profile.timeline()
+    samples = [samples[index] for index in keep([sample.cpu for sample in samples])]
+    return {
+        "time": [round(sample.time, 3) for sample in samples],
+        "cpu": [_json(sample.cpu) for sample in samples],
+        "memory": [_json(sample.memory) for sample in samples],
+        "io_wait": [_json(io_wait(sample)) for sample in samples],
+        "gpu": [_json(sample.gpu) for sample in samples],
+        "gpu_memory": [
+            _json(sum(sample.gpu_memory.values()) / len(sample.gpu_memory)) if sample.gpu_memory else None
+            for sample in samples
+        ],
+        "network_receive": [_json(sample.received) for sample in samples],
+        "network_transmit": [_json(sample.sent) for sample in samples],
+    }

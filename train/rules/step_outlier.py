@@ -1,0 +1,90 @@
+"""StepOutlier: steps that take far longer than the others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from train.rules.profile import PHASES, Profile, StepTime
+from train.rules.rule import Parameter, Rule
+
+FIRST_STEPS = 2  # allocations and compilation make the first ones slow in every job
+LEAST_STEPS = 20
+
+
+class StepOutlier(Rule):
+    """Fires when over `n_outliers` steps are longer than the mean by `stddev` standard deviations.
+
+    One stalled step in fifty raises the deviation itself so far that no number of them lies 5 beyond. So a
+    step also counts when it is longer than the median by 5 robust deviations (1.4826 times the median
+    absolute deviation) and twice as long as the median, and so that a short job can fire, the number of
+    outliers that is tolerated is at most 1 % of its steps.
+    """
+
+    name = "StepOutlier"
+    source = (
+        "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-profiler-rules.html#step-outlier"
+    )
+    looks_for = "steps that take much longer than the rest"
+    needs = "step timings: ask for them with ProfilerConfig"
+    parameters: ClassVar = {
+        "stddev": Parameter(5.0, least=1.0),
+        "mode": Parameter(None),
+        "n_outliers": Parameter(10, least=0),
+    }
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._summary = ""
+
+    def profile(self, profile: Profile) -> None:
+        self.seen = len(profile.steps)
+        self.replace(None)
+        wanted = self.text("mode").upper().removeprefix("MODEKEYS.")
+        groups: dict[tuple[str, str], list[StepTime]] = {}
+        for step in profile.steps:
+            if (not wanted or step.mode == wanted) and step.step >= FIRST_STEPS:
+                groups.setdefault((step.worker, step.mode), []).append(step)
+        parts = []
+        for (worker, mode), steps in sorted(groups.items()):
+            if len(steps) >= LEAST_STEPS:
+                parts.append(self._judge(worker, mode, steps))
+        self._summary = "; ".join(parts) or f"Fewer than {LEAST_STEPS} steps were timed."
+
+    def _judge(self, worker: str, mode: str, steps: list[StepTime]) -> str:
+        total = np.array([step.total for step in steps])
+        factor = self.number("stddev")
+        mean, deviation, middle = float(total.mean()), float(total.std()), float(np.median(total))
+        robust = 1.4826 * float(np.median(np.abs(total - middle)))
+        far = total > mean + factor * deviation
+        far |= (total > middle + factor * robust) & (total > 2 * middle)
+        outliers = np.flatnonzero(far)
+        tolerated = min(self.integer("n_outliers"), len(steps) // 100)
+        text = (
+            f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median {middle:.1f} "
+            "ms, longest "
+            f"{float(total.max()):.1f} ms, tolerated {tolerated})"
+        )
+        if outliers.size > tolerated:
+            longest = [steps[index] for index in outliers[np.argsort(-total[outliers])][:5]]
+            where = ", ".join(f"{step.step} ({step.total:.0f} ms)" for step in longest)
+            extra = np.array([steps[index].phases for index in outliers]).mean(axis=0) - np.median(
+                np.array([step.phases for step in steps]), axis=0
+            )
+            phase = PHASES[int(extra.argmax())].removesuffix("_ms").replace("_", " ")
+            self.add(
+                step=longest[0].step,
+                severity="high" if outliers.size > 0.05 * len(steps) else "medium",
+                message=f"{text}. The longest: {where}. Most of the extra time is {phase}.",
+                cause="Checkpoints or evaluations inside a step, a loader that runs dry, garbage "
+                "collection, or "
+                "other work on the machine.",
+                remedy="Look at what happens at these steps; keep saving and logging out of the training "
+                "step, and "
+                "give the loader more workers.",
+            )
+        return text
+
+    def summary(self) -> str:
+        return self._summary

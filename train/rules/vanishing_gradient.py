@@ -1,0 +1,68 @@
+"""VanishingGradient: gradients so small that the layer no longer learns."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from train.rules.observation import Observation
+from train.rules.rule import Parameter, Rule
+
+# Gradients shrink with the loss; once it has fallen to this share of its start, small ones mean success.
+CONVERGED_SHARE = 0.02
+
+
+class VanishingGradient(Rule):
+    """Fires when the mean of a gradient's absolute values drops below `threshold`.
+
+    In addition to AWS's definition the training must still have something to learn: it stays silent once the
+    training loss has fallen below 2 % of where it began.
+    """
+
+    name = "VanishingGradient"
+    source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html#vanishing-gradient"
+    looks_for = "gradients that become extremely small or zero, so that their layers stop learning"
+    needs = "gradients: add the collection 'gradients' to CollectionConfigurations"
+    parameters: ClassVar = {"threshold": Parameter(1e-7, least=0.0)}
+
+    def __init__(self, raw: dict[str, object] | None = None) -> None:
+        super().__init__(raw)
+        self._smallest: tuple[float, str, int] | None = None
+        self._first_loss: float | None = None
+        self._converged = False
+        self._told: set[str] = set()
+
+    def observe(self, step: Observation) -> None:
+        if step.mode == "EVAL":
+            return
+        for value in list(step.losses().values())[:1]:
+            self._first_loss = value if self._first_loss is None else self._first_loss
+            self._converged = value < CONVERGED_SHARE * self._first_loss
+        for name, found in step.of_kind("gradient"):
+            if found.mean_abs is None:
+                continue
+            self.seen += 1
+            if self._smallest is None or found.mean_abs < self._smallest[0]:
+                self._smallest = (found.mean_abs, name, step.step)
+            if found.mean_abs < self.number("threshold") and not self._converged and name not in self._told:
+                self._told.add(name)
+                self.add(
+                    step=step.step,
+                    tensor=name,
+                    severity="high",
+                    message=f"The mean absolute gradient of {name.removeprefix('gradient/')} is "
+                    f"{found.mean_abs:.3g}, below {self.number('threshold'):.3g}: this layer does not learn.",
+                    cause="Weights that start at zero, saturated or dead activations, a layer that the "
+                    "loss does "
+                    "not depend on, or a very deep network without normalisation.",
+                    remedy="Check the initialisation and the activations before this layer; use batch "
+                    "normalisation or residual connections.",
+                )
+
+    def summary(self) -> str:
+        if self._smallest is None:
+            return "No gradients were seen."
+        value, name, step = self._smallest
+        return (
+            f"The smallest mean absolute gradient was {value:.3g} ({name.removeprefix('gradient/')}, "
+            f"step {step}) among {self.seen} saved gradients; the limit is {self.number('threshold'):.3g}."
+        )
