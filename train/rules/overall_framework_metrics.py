@@ -37,6 +37,9 @@ class OverallFrameworkMetrics(Rule):
                 for phase, value in zip(PHASES, phases, strict=True)
                 if value > 0.005 * total
             )
+            hook = total - float(phases.sum())
+            if hook > 0.005 * total:
+                shares += f", the debugger's own work {100 * hook / total:.0f} %"
             parts.append(f"{len(steps)} {mode} steps of {total / len(steps):.1f} ms on average: {shares}")
         self._summary = "; ".join(parts)
 
