@@ -76,6 +76,10 @@ class Clients:
         suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
         return f"{self.account}.dkr.ecr.{self.region}.{suffix}"
 
+    def service(self, name: str) -> Any:
+        """A client of any other service."""
+        return self._client(name)
+
     def _client(self, service: Any) -> Any:
         from botocore.config import Config
 

@@ -1,4 +1,4 @@
-"""A commented byoc.toml, written from the definitions: no setting is missing in it and none is out of date."""
+"""A commented byoc.toml, written from the definitions: complete, and never out of date."""
 
 from __future__ import annotations
 

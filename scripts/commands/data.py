@@ -1,0 +1,193 @@
+"""init, digits, upload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scripts.context import Context, command
+from scripts.errors import ByocError
+from scripts.output import bar
+from scripts.settings import FILE
+
+if TYPE_CHECKING:
+    from scripts.dataset import Dataset
+
+PANEL = "Begin"
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "init", rich_help_panel=PANEL)(init)
+    command(app, "digits", rich_help_panel=PANEL)(digits)
+    command(app, "upload", rich_help_panel=PANEL)(upload)
+
+
+def init(
+    context: Context,
+    name: Annotated[str, typer.Option(help="The project's name: begins the names of jobs.")] = "",
+    example: Annotated[
+        Literal["digits", "none"], typer.Option(help="Fill in what suits the example data set.")
+    ] = "none",
+    aws: Annotated[bool, typer.Option("--aws", help="For AWS instead of this machine.")] = False,
+    force: Annotated[bool, typer.Option("--force", help=f"Overwrite {FILE}.")] = False,
+) -> None:
+    """Write byoc.toml, in which every setting is explained.
+
+    Examples:
+
+        byoc init --name flowers          for your own pictures
+        byoc init --example digits        for what `byoc digits` writes
+    """
+    from scripts import localservice, template
+    from scripts.settings import load
+
+    file = context.config or Path(FILE)
+    if file.exists() and not force:
+        raise ByocError(f"{file} exists already.", "Overwrite it with --force.")
+    given: dict[str, dict[str, Any]] = {
+        section: dict(values) for section, values in (template.DIGITS if example == "digits" else {}).items()
+    }
+    if not aws:
+        url = context.flags["endpoint_url"] or f"http://127.0.0.1:{localservice.DEFAULT_PORT}"
+        given["aws"] = {"endpoint_url": url}
+    elif context.flags["endpoint_url"]:
+        raise ByocError("--aws and --endpoint-url exclude each other.")
+    for key in ("region", "profile"):
+        if context.flags[key]:
+            given.setdefault("aws", {})[key] = context.flags[key]
+    if name:
+        given.setdefault("project", {})["name"] = name
+    elif "project" not in given:
+        given["project"] = {"name": "pictures"}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.new")
+    try:
+        aside.write_text(template.render(given), encoding="utf-8")
+        load(aside, environment={})
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
+    context.out.say("Wrote [bold]{file}[/].", file=file)
+    if not aws:
+        context.out.say("Next: [bold]byoc local up[/] starts SageMaker on this machine.")
+    else:
+        context.out.say("Next: [bold]byoc doctor[/] checks the AWS account.")
+    context.out.result({"file": str(file)})
+
+
+def digits(
+    context: Context,
+    folder: Annotated[Path, typer.Argument(help="Where the class folders go.")] = Path("digits"),
+    size: Annotated[int, typer.Option(min=8, max=512, help="Width and height in pixels.")] = 32,
+) -> None:
+    """Write 1,797 handwritten digits as PNG files in class folders: a small, real data set to try.
+
+    Example:
+
+        byoc digits data/digits
+    """
+    from scripts import digits as data
+
+    number = data.write(folder, size)
+    context.out.say(
+        "{number} pictures in 10 class folders in [bold]{folder}[/].", number=number, folder=folder
+    )
+    context.out.result({"folder": str(folder), "pictures": number})
+
+
+def upload(
+    context: Context,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Class folders, or train/ validation/ test/. Default: data.folder.")
+    ] = None,
+    validation: Annotated[float | None, typer.Option(help="Share for validation.")] = None,
+    test: Annotated[float | None, typer.Option(help="Share for the final test.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave broken pictures out instead of refusing.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only.")] = False,
+) -> None:
+    """Check a folder of pictures, split it, and send to S3 what is not there yet.
+
+    The split is stratified and seeded. A folder with train/, validation/ and test/ is taken as it is.
+
+    Examples:
+
+        byoc upload data/digits
+        byoc upload photos --validation 0.2 --test 0.1 --seed 7
+    """
+    from scripts import account, dataset
+    from scripts import upload as s3
+
+    out = context.out
+    for key, value in (("validation", validation), ("test", test), ("seed", seed)):
+        context.override(f"data.{key}", value)
+    settings = context.settings
+    root = folder or settings.folder / settings.data.folder
+    with out.progress("checking") as progress:
+        data, broken = dataset.prepare(
+            root,
+            validation=settings.data.validation,
+            test=settings.data.test,
+            seed=settings.data.seed,
+            skip_unreadable=skip_unreadable,
+            progress=bar(progress),
+        )
+    if broken:
+        out.warn(
+            f"{len(broken)} pictures cannot be read and are left out, e.g. {broken[0][0]}: {broken[0][1]}"
+        )
+    if data.ignored:
+        out.warn(f"{len(data.ignored)} files are no pictures and are left out, e.g. {data.ignored[0]}")
+    out.show(_overview(context, data))
+    document = {
+        "folder": str(root),
+        "classes": data.classes,
+        "pictures": {channel: data.count(channel) for channel in data.channels},
+        "unreadable": [{"file": str(path), "reason": reason} for path, reason in broken],
+        "ignored": [str(path) for path in data.ignored],
+    }
+    if dry_run:
+        out.result(document)
+        return
+    clients = context.clients
+    bucket = account.bucket(settings, clients)
+    if s3.ensure_bucket(clients.s3, bucket, clients.region):
+        out.say("Created the bucket {bucket}.", bucket=bucket)
+    files, prefix = data.files(), f"{settings.prefix}/data"
+    with out.progress("uploading") as progress:
+        done = s3.sync(clients.s3, bucket, prefix, files, bar(progress))
+    removed = f", {done.removed} of an older split removed" if done.removed else ""
+    out.say(
+        "{sent} pictures sent ({size:}), {unchanged} were there already{removed}.",
+        sent=done.sent,
+        size=_size(done.bytes),
+        unchanged=done.unchanged,
+        removed=removed,
+    )
+    uri = f"s3://{bucket}/{prefix}/"
+    out.raw(uri, style="bold")
+    out.result({**document, "uri": uri, **vars(done)})
+
+
+def _overview(context: Context, data: Dataset) -> Any:
+    table = context.out.table("class", *data.channels, right=tuple(data.channels))
+    shown = data.classes[:20]
+    for label in shown:
+        table.add_row(label, *(str(len(classes.get(label, ()))) for classes in data.channels.values()))
+    if len(data.classes) > len(shown):
+        table.add_row(f"… {len(data.classes) - len(shown)} more")
+    table.add_section()
+    table.add_row("all", *(str(data.count(channel)) for channel in data.channels), style="bold")
+    return table
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError

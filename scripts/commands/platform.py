@@ -1,0 +1,156 @@
+"""local up, local down, local status, doctor, push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from scripts.context import Context, command
+from scripts.errors import FAILED, UNREACHABLE, ByocError
+
+PANEL = "Look after"
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "doctor", rich_help_panel=PANEL)(doctor)
+    local = typer.Typer(
+        no_args_is_help=True, help="SageMaker on this machine: start it, stop it, see whether it runs."
+    )
+    command(local, "up")(up)
+    command(local, "down")(down)
+    command(local, "status")(status)
+    app.add_typer(local, name="local", rich_help_panel="Begin")
+
+
+def up(
+    context: Context,
+    port: Annotated[
+        int | None, typer.Option(min=1024, max=65535, help="Default: endpoint_url's, else 5757.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="What jobs run in: process or docker.")] = "process",
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Process runtime: programs of one more image. Repeatable."),
+    ] = None,
+) -> None:
+    """Start the local SageMaker in the background. Its data lies in .byoc/local beside byoc.toml.
+
+    Examples:
+
+        byoc local up
+        byoc local up --port 6000
+    """
+    from scripts import localservice
+
+    configured = _configured_port(context)
+    chosen = port or configured or localservice.DEFAULT_PORT
+    arguments = [part for item in image or [] for part in ("--image", item)]
+    service, started = localservice.up(_home(context), chosen, runtime, arguments)
+    context.out.say(
+        "The local SageMaker {what} at [bold]{url}[/] (process {pid}, data in {home}).",
+        what="runs" if started else "was running already",
+        url=service.url,
+        pid=service.pid,
+        home=service.home,
+    )
+    if configured != chosen:
+        context.out.warn("byoc.toml names another address. Set aws.endpoint_url, or for this shell:")
+    else:
+        context.out.raw("For the aws command line and other programs:", style="dim")
+    context.out.raw(f"export AWS_ENDPOINT_URL={service.url}")
+    context.out.result({**service.as_dict(), "started": started})
+
+
+def down(context: Context) -> None:
+    """Stop the local SageMaker, with its jobs and endpoints, and wait until it is gone. Its data stays.
+
+    Example:
+
+        byoc local down
+    """
+    from scripts import localservice
+
+    stopped = localservice.down(_home(context))
+    if stopped:
+        context.out.say("The local SageMaker is stopped. Its data stays in {home}.", home=stopped.home)
+    else:
+        context.out.say("The local SageMaker was not running.")
+    context.out.result({"stopped": bool(stopped)})
+
+
+def status(context: Context) -> None:
+    """Whether the local SageMaker runs; exit code 4 if it does not.
+
+    Example:
+
+        byoc local status --json
+    """
+    from scripts import localservice
+
+    found = localservice.status(_home(context))
+    answers = bool(found and localservice.health(found.port))
+    context.out.result({"running": answers, **(found.as_dict() if found else {})})
+    if found and answers:
+        context.out.say(
+            "Running at [bold]{url}[/] (process {pid}, {runtime}).",
+            url=found.url,
+            pid=found.pid,
+            runtime=found.runtime,
+        )
+        return
+    if found:
+        context.out.raw(f"Process {found.pid} is there but does not answer.")
+    else:
+        context.out.raw("Not running.")
+    raise typer.Exit(UNREACHABLE)
+
+
+def doctor(
+    context: Context,
+    create_role: Annotated[
+        bool, typer.Option("--create-role", help="Create the IAM role for SageMaker if it is missing.")
+    ] = False,
+) -> None:
+    """Check credentials, role, bucket, images, quotas and this machine; say what to do about each problem.
+
+    Examples:
+
+        byoc doctor
+        byoc doctor --create-role
+    """
+    from rich.markup import escape
+
+    from scripts import doctor as checks
+
+    if create_role:
+        context.out.say("Role: {arn}", arn=checks.create_role(context.settings, context.clients))
+    marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]", "skipped": "[dim]–[/]"}
+    findings = []
+    for finding in checks.examine(context):
+        findings.append(finding)
+        context.out.console.print(f"{marks[finding.severity]} {finding.check}: {escape(finding.message)}")
+        if finding.remedy:
+            context.out.console.print(f"    [green]→[/] {escape(finding.remedy)}")
+    context.out.result({"checks": [vars(finding) for finding in findings]})
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _home(context: Context) -> Path:
+    return context.folder / ".byoc" / "local"
+
+
+def _configured_port(context: Context) -> int | None:
+    """The port of the endpoint that the settings name, if it is on this machine."""
+    from scripts.aws import is_loopback
+
+    try:
+        url = context.settings.aws.endpoint_url
+    except ByocError as error:
+        if error.kind != "NoSettings":
+            raise
+        url = context.flags["endpoint_url"]
+    return urlsplit(url).port if url and is_loopback(url) else None

