@@ -34,15 +34,22 @@ class EngineLike(Protocol):
 
     def submit_training(self, name: str) -> None: ...
 
-    def stop_training(self, name: str) -> None: ...
+    def stop_training(self, name: str) -> None:
+        """The document says Stopping when this returns, unless the job is over."""
 
     def submit_tuning(self, name: str) -> None: ...
 
-    def stop_tuning(self, name: str) -> None: ...
+    def stop_tuning(self, name: str) -> None:
+        """The document says Stopping when this returns, unless the job is over."""
 
     def create_endpoint(self, name: str) -> None: ...
 
-    def update_endpoint(self, name: str) -> None: ...
+    def update_endpoint(self, name: str) -> None:
+        """Moves a document in status Updating to the configuration that its `_EndpointConfigName` names.
+
+        Success: the engine moves the name into EndpointConfigName, ProductionVariants follow it. Failure:
+        the old configuration serves on, FailureReason says why.
+        """
 
     def delete_endpoint(self, name: str) -> None:
         """Stops the endpoint's processes, then removes its document from the store."""

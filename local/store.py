@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,14 @@ class Store:
             ).fetchall()
         return [_load(row[0]) for row in rows]
 
+    def names(self, kind: str) -> Sequence[str]:
+        """Names of all documents of a kind, ordered."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT name FROM documents WHERE kind = ? ORDER BY name", (_known(kind),)
+            ).fetchall()
+        return [row[0] for row in rows]
+
     def delete(self, kind: str, name: str) -> bool:
         """Removes the document; says whether there was one."""
         with self._lock:
@@ -113,7 +121,7 @@ def _known(kind: str) -> str:
 
 
 def _dump(doc: Document) -> str:
-    return json.dumps(doc, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(doc, ensure_ascii=False, separators=(",", ":"))
 
 
 def _load(body: str) -> Document:

@@ -1,0 +1,1 @@
+"""SageMaker's control plane: one module per kind of resource, gathered by `registry`."""

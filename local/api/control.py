@@ -1,0 +1,73 @@
+"""What every operation needs: settings, memory, engine, and the few things that they all do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from local.config import Config
+from local.errors import AwsError, ValidationException
+from local.seam import EngineLike
+from local.store import Document, Store
+
+Request = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control plane's state."""
+
+    config: Config
+    store: Store
+    engine: EngineLike
+
+    def find(self, kind: str, name: str, missing: Callable[[str], AwsError]) -> Document:
+        """The document, or the error that `missing` makes of its ARN."""
+        doc = self.store.get(kind, name)
+        if doc is None:
+            raise missing(self.config.arn(kind, name))
+        return doc
+
+    def add(self, kind: str, name: str, doc: Document, request: Request, taken: AwsError) -> str:
+        """Puts a new document and its tags into the store; its ARN. Raises `taken` if the name is."""
+        # SageMaker compares names without regard to case, and ARNs are in lower case.
+        if any(other.lower() == name.lower() and other != name for other in self.store.names(kind)):
+            raise taken
+        if not self.store.insert(kind, name, doc):
+            raise taken
+        arn = self.config.arn(kind, name)
+        if request.get("Tags"):
+            self.store.put("tags", arn, {"Tags": unique_tags(request["Tags"])})
+        return arn
+
+    def remove(self, kind: str, name: str) -> None:
+        """Deletes a document and its tags."""
+        self.store.delete(kind, name)
+        self.store.delete("tags", self.config.arn(kind, name))
+
+
+def unique_tags(tags: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The tags as AWS keeps them. ValidationException if a key is there twice."""
+    keys = [tag["Key"] for tag in tags]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValidationException(f"Duplicate tag keys: {', '.join(twice)}. Give each key once.")
+    return [{"Key": tag["Key"], "Value": tag["Value"]} for tag in tags]
+
+
+def unique(names: Sequence[str], what: str) -> None:
+    """ValidationException if a name is there twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValidationException(f"Duplicate {what}: {', '.join(twice)}. Give each {what} once.")
+
+
+def echo(request: Request, *members: str) -> Document:
+    """The members of a request that Describe* gives back as they were."""
+    return {name: request[name] for name in members if name in request}
+
+
+def now() -> float:
+    return time.time()

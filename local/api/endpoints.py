@@ -1,0 +1,112 @@
+"""Endpoints: create, update, describe, list, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from local.api.control import Control, Request, echo, now
+from local.api.listing import Columns, page
+from local.api.models import missing, taken
+from local.errors import ValidationException
+from local.protocol import Handler
+from local.store import Document
+
+_COLUMNS = Columns(name="EndpointName", status="EndpointStatus")
+_CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+
+
+def handlers(control: Control) -> Mapping[str, Handler]:
+    config, store = control.config, control.store
+
+    def find(name: str) -> Document:
+        return control.find("endpoint", name, lambda arn: missing("endpoint", arn))
+
+    def find_config(name: str) -> Document:
+        return control.find("endpoint-config", name, lambda arn: missing("endpoint configuration", arn))
+
+    def create(request: Request) -> dict[str, Any]:
+        name = request["EndpointName"]
+        chosen = find_config(request["EndpointConfigName"])
+        time = now()
+        arn = config.arn("endpoint", name)
+        doc = {
+            "EndpointName": name,
+            "EndpointArn": arn,
+            "EndpointConfigName": request["EndpointConfigName"],
+            "ProductionVariants": _variants(chosen),
+            **echo(chosen, "AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig"),
+            "EndpointStatus": "Creating",
+            "CreationTime": time,
+            "LastModifiedTime": time,
+        }
+        if "DeploymentConfig" in request:
+            doc["LastDeploymentConfig"] = request["DeploymentConfig"]
+        control.add("endpoint", name, doc, request, taken("endpoint", arn))
+        control.engine.create_endpoint(name)
+        return {"EndpointArn": arn}
+
+    def update(request: Request) -> dict[str, Any]:
+        name = request["EndpointName"]
+        arn = find(name)["EndpointArn"]
+        find_config(request["EndpointConfigName"])
+
+        def change(doc: Document) -> None:
+            if doc["EndpointStatus"] in _CHANGING:
+                raise ValidationException(f'Cannot update in-progress endpoint "{arn}".')
+            doc["EndpointStatus"] = "Updating"
+            doc["_EndpointConfigName"] = request["EndpointConfigName"]
+            if "DeploymentConfig" in request:
+                doc["LastDeploymentConfig"] = request["DeploymentConfig"]
+
+        _mutate(control, name, change)
+        control.engine.update_endpoint(name)
+        return {"EndpointArn": arn}
+
+    def describe(request: Request) -> dict[str, Any]:
+        return find(request["EndpointName"])
+
+    def list_(request: Request) -> dict[str, Any]:
+        found = page(store.list("endpoint"), request, _COLUMNS, order="Descending")
+        return found.answer("Endpoints", found.items)
+
+    def delete(request: Request) -> None:
+        name = request["EndpointName"]
+        arn = find(name)["EndpointArn"]
+        _mutate(control, name, lambda doc: doc.update(EndpointStatus="Deleting"))
+        store.delete("tags", arn)
+        control.engine.delete_endpoint(name)
+
+    return {
+        "CreateEndpoint": create,
+        "UpdateEndpoint": update,
+        "DescribeEndpoint": describe,
+        "ListEndpoints": list_,
+        "DeleteEndpoint": delete,
+    }
+
+
+def _mutate(control: Control, name: str, change: Any) -> None:
+    try:
+        control.store.mutate("endpoint", name, change)
+    except KeyError:
+        # Deleted since it was found.
+        raise missing("endpoint", control.config.arn("endpoint", name)) from None
+
+
+def _variants(endpoint_config: Document) -> list[dict[str, Any]]:
+    """The summaries of a configuration's variants, as DescribeEndpoint has them."""
+    found = []
+    for variant in endpoint_config["ProductionVariants"]:
+        summary: dict[str, Any] = {
+            "VariantName": variant["VariantName"],
+            "CurrentWeight": variant["InitialVariantWeight"],
+            "DesiredWeight": variant["InitialVariantWeight"],
+        }
+        if "ServerlessConfig" in variant:
+            summary["CurrentServerlessConfig"] = variant["ServerlessConfig"]
+        else:
+            count = variant["InitialInstanceCount"]
+            summary["CurrentInstanceCount"] = summary["DesiredInstanceCount"] = count
+        found.append(summary)
+    return found

@@ -1,0 +1,210 @@
+"""Hyperparameter tuning jobs: create, describe, list, stop, and the list of their training jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from local.api import training
+from local.api.control import Control, Request, echo, now, unique
+from local.api.listing import Columns, page
+from local.errors import ResourceInUse, ResourceLimitExceeded, ResourceNotFound, ValidationException
+from local.jobs.documents import tuning_summary
+from local.jobs.search import SearchProblem, grid_size, ranges
+from local.protocol import Handler
+
+_COLUMNS = Columns(name="HyperParameterTuningJobName", status="HyperParameterTuningJobStatus")
+_STRATEGIES = ("Bayesian", "Random", "Grid")
+_RANGES = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
+
+# AWS's limits.
+_MOST_PARAMETERS = 30
+_MOST_JOBS = {"Bayesian": 750, "Random": 10_000, "Grid": 10_000}
+_MOST_PARALLEL = 100
+
+
+def handlers(control: Control) -> Mapping[str, Handler]:
+    store = control.store
+
+    def find(name: str) -> dict[str, Any]:
+        return control.find(
+            "tuning-job",
+            name,
+            lambda _: ResourceNotFound(f"Amazon SageMaker can't find a tuning job with the name {name}."),
+        )
+
+    def create(request: Request) -> dict[str, Any]:
+        name = request["HyperParameterTuningJobName"]
+        _check(request)
+        arn = control.config.arn("tuning-job", name)
+        taken = ResourceInUse(
+            "Hyperparameter tuning job names must be unique within an AWS account and region, and a tuning "
+            f"job with this name already exists ({arn})"
+        )
+        time = now()
+        doc = {
+            "HyperParameterTuningJobName": name,
+            "HyperParameterTuningJobArn": arn,
+            **echo(
+                request, "HyperParameterTuningJobConfig", "TrainingJobDefinition", "TrainingJobDefinitions"
+            ),
+            "HyperParameterTuningJobStatus": "InProgress",
+            "CreationTime": time,
+            "LastModifiedTime": time,
+            "TrainingJobStatusCounters": {
+                "Completed": 0,
+                "InProgress": 0,
+                "RetryableError": 0,
+                "NonRetryableError": 0,
+                "Stopped": 0,
+            },
+            "ObjectiveStatusCounters": {"Succeeded": 0, "Pending": 0, "Failed": 0},
+        }
+        control.add("tuning-job", name, doc, request, taken)
+        control.engine.submit_tuning(name)
+        return {"HyperParameterTuningJobArn": arn}
+
+    def describe(request: Request) -> dict[str, Any]:
+        return find(request["HyperParameterTuningJobName"])
+
+    def list_(request: Request) -> dict[str, Any]:
+        found = page(store.list("tuning-job"), request, _COLUMNS, sort_by="Name")
+        return found.answer(
+            "HyperParameterTuningJobSummaries",
+            (
+                {
+                    **doc,
+                    "Strategy": doc["HyperParameterTuningJobConfig"]["Strategy"],
+                    "ResourceLimits": doc["HyperParameterTuningJobConfig"]["ResourceLimits"],
+                }
+                for doc in found.items
+            ),
+        )
+
+    def list_children(request: Request) -> dict[str, Any]:
+        arn = find(request["HyperParameterTuningJobName"])["HyperParameterTuningJobArn"]
+        children = [doc for doc in store.list("training-job") if doc.get("TuningJobArn") == arn]
+        found = page(children, request, training.COLUMNS, sort_by="Name")
+        return found.answer("TrainingJobSummaries", map(tuning_summary, found.items))
+
+    def stop(request: Request) -> None:
+        name = request["HyperParameterTuningJobName"]
+        status = find(name)["HyperParameterTuningJobStatus"]
+        if status not in ("InProgress", "Stopping"):
+            raise ValidationException(
+                f"The request was rejected because the tuning job is in status {status}."
+            )
+        control.engine.stop_tuning(name)
+
+    return {
+        "CreateHyperParameterTuningJob": create,
+        "DescribeHyperParameterTuningJob": describe,
+        "ListHyperParameterTuningJobs": list_,
+        "ListTrainingJobsForHyperParameterTuningJob": list_children,
+        "StopHyperParameterTuningJob": stop,
+    }
+
+
+# --- what AWS refuses at once --------------------------------------------------------------------------
+
+
+def _check(request: Mapping[str, Any]) -> None:
+    for member in ("WarmStartConfig", "Autotune"):
+        if member in request:
+            raise ValidationException(f"{member} is not available in the local SageMaker; leave it out.")
+    config = request["HyperParameterTuningJobConfig"]
+    if config["Strategy"] not in _STRATEGIES:
+        raise ValidationException(
+            f"Strategy {config['Strategy']!r} is not available in the local SageMaker; "
+            f"use one of {', '.join(_STRATEGIES)}."
+        )
+    one, several = request.get("TrainingJobDefinition"), request.get("TrainingJobDefinitions")
+    if (one is None) == (several is None):
+        raise ValidationException("Give either TrainingJobDefinition or TrainingJobDefinitions.")
+    definitions = [one] if one is not None else several or []
+    if several is not None:
+        for number, definition in enumerate(several, 1):
+            if "DefinitionName" not in definition:
+                raise ValidationException(
+                    f"TrainingJobDefinitions, number {number}: DefinitionName is missing."
+                )
+        unique([definition["DefinitionName"] for definition in several], "definition name")
+    parameters = [_check_definition(definition, config) for definition in definitions]
+    _check_limits(config, parameters)
+
+
+def _check_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Checks one definition; its parameter ranges."""
+    training.check(definition)
+    objective = definition.get("TuningObjective") or config.get("HyperParameterTuningJobObjective")
+    if not objective:
+        raise ValidationException(
+            "HyperParameterTuningJobObjective is missing: give Type and MetricName of the metric to optimise."
+        )
+    known = [metric["Name"] for metric in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]
+    if objective["MetricName"] not in known:
+        raise ValidationException(
+            f"The objective metric {objective['MetricName']!r} is not among the MetricDefinitions "
+            f"({', '.join(known) or 'there are none'})."
+        )
+    parameters: Mapping[str, Any] = (
+        definition.get("HyperParameterRanges") or config.get("ParameterRanges") or {}
+    )
+    _check_parameters(parameters, definition.get("StaticHyperParameters", {}), config["Strategy"])
+    return parameters
+
+
+def _check_parameters(parameters: Mapping[str, Any], static: Mapping[str, str], strategy: str) -> None:
+    if parameters.get("AutoParameters"):
+        raise ValidationException("AutoParameters are not available in the local SageMaker; give ranges.")
+    names = [entry["Name"] for kind in _RANGES for entry in parameters.get(kind, [])]
+    if not names:
+        raise ValidationException("ParameterRanges has no range: name at least one hyperparameter to tune.")
+    if len(names) > _MOST_PARAMETERS:
+        raise ValidationException(
+            f"ParameterRanges has {len(names)} hyperparameters; {_MOST_PARAMETERS} can be tuned at most."
+        )
+    unique(names, "hyperparameter")
+    both = sorted(set(names) & set(static))
+    if both:
+        raise ValidationException(
+            f"{', '.join(both)}: in ParameterRanges and in StaticHyperParameters; keep it in one of them."
+        )
+    for entry in parameters.get("CategoricalParameterRanges", []):
+        unique(entry["Values"], f"value of {entry['Name']}")
+    if strategy == "Grid" and len(names) > len(parameters.get("CategoricalParameterRanges", [])):
+        raise ValidationException("The Grid strategy takes CategoricalParameterRanges only.")
+    try:
+        ranges(parameters)
+    except SearchProblem as problem:
+        raise ValidationException(str(problem)) from None
+
+
+def _check_limits(config: Mapping[str, Any], parameters: list[Mapping[str, Any]]) -> None:
+    limits = config["ResourceLimits"]
+    strategy = config["Strategy"]
+    jobs, parallel = limits.get("MaxNumberOfTrainingJobs"), limits["MaxParallelTrainingJobs"]
+    if strategy == "Grid":
+        size = sum(grid_size(entry) for entry in parameters)
+        if jobs is not None and jobs != size:
+            raise ValidationException(
+                f"MaxNumberOfTrainingJobs is {jobs}, but the grid has {size} combinations: leave it out."
+            )
+        jobs = size
+    elif jobs is None and "MaxRuntimeInSeconds" not in limits and "TuningJobCompletionCriteria" not in config:
+        raise ValidationException(
+            "ResourceLimits.MaxNumberOfTrainingJobs is missing: nothing else would end the tuning job."
+        )
+    if jobs is not None and parallel > jobs:
+        raise ValidationException(
+            f"MaxParallelTrainingJobs {parallel} is above MaxNumberOfTrainingJobs {jobs}."
+        )
+    if jobs is not None and jobs > _MOST_JOBS[strategy]:
+        raise ResourceLimitExceeded(
+            f"MaxNumberOfTrainingJobs {jobs} is above the limit of the {strategy} strategy, "
+            f"{_MOST_JOBS[strategy]}."
+        )
+    if parallel > _MOST_PARALLEL:
+        raise ResourceLimitExceeded(
+            f"MaxParallelTrainingJobs {parallel} is above the limit, {_MOST_PARALLEL}."
+        )

@@ -1,0 +1,126 @@
+"""AWS's JSON protocol (1.1), served from botocore's own description of a service.
+
+A handler takes the checked request as a dict and returns the answer as a dict; everything else (which
+operations exist, what they take, how times are written, what an error looks like) comes from the model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+from local import shapes
+from local.errors import (
+    AwsError,
+    InsufficientStorage,
+    InternalFailure,
+    SerializationException,
+    UnknownOperationException,
+)
+
+Handler = Callable[[dict[str, Any]], Mapping[str, Any] | None]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete HTTP answer."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class JsonService:
+    """One AWS service of the JSON protocol: `handlers` by operation name over botocore's model of it."""
+
+    def __init__(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """`service`: botocore's name. ValueError if a handler is for no operation of that service."""
+        self.model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+        strange = set(handlers) - set(self.model.operation_names)
+        if strange:
+            raise ValueError(f"{service} has no operation {', '.join(sorted(strange))}")
+        self._handlers = handlers
+
+    def call(self, operation: str, body: bytes) -> Answer:
+        """Runs one operation; never raises."""
+        try:
+            return Answer(200, dump(self._run(operation, body)), _headers())
+        except AwsError as error:
+            return error_answer(error)
+        except Exception as error:
+            return error_answer(_internal(error, operation))
+
+    def _run(self, operation: str, body: bytes) -> Mapping[str, Any]:
+        handler = self._handlers.get(operation)
+        if handler is None:
+            known = operation in self.model.operation_names
+            raise UnknownOperationException(
+                f"The local SageMaker does not have {operation}; it has {', '.join(sorted(self._handlers))}."
+                if known
+                else f"{self.model.service_name} has no operation {operation!r}."
+            )
+        described = self.model.operation_model(operation)
+        request = shapes.read(described.input_shape, _parse(body))
+        answer = handler(request) or {}
+        if described.output_shape is None:
+            return {}
+        shaped: Mapping[str, Any] = shapes.write(described.output_shape, answer)
+        return shaped
+
+
+def error_answer(error: AwsError, *, message_key: str = "message") -> Answer:
+    """`error` as botocore parses it, for the JSON and the REST-JSON protocol."""
+    body = {"__type": error.code, message_key: error.message, **error.members}
+    return Answer(error.status, dump(body), {**_headers(), "x-amzn-errortype": error.code})
+
+
+def dump(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _headers() -> dict[str, str]:
+    return {"content-type": "application/x-amz-json-1.1", "x-amzn-requestid": str(uuid.uuid4())}
+
+
+def _parse(body: bytes) -> Any:
+    if not body:
+        return {}
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise SerializationException(f"The request's body is not JSON: {error}.") from None
+    if not isinstance(parsed, dict):
+        raise SerializationException("The request's body must be a JSON object.")
+    return parsed
+
+
+def _internal(error: Exception, operation: str) -> AwsError:
+    """What a client may know about an error that no handler foresaw."""
+    if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+        return disk_full()
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return disk_full()
+    log.error("%s failed", operation, exc_info=error)
+    return InternalFailure(
+        f"The local SageMaker failed in {operation} ({type(error).__name__}); its own log has the details."
+    )
+
+
+def disk_full() -> InsufficientStorage:
+    return InsufficientStorage(
+        "The disk that holds the local SageMaker's home folder is full: free some space, or start the "
+        "service with another --home."
+    )
+
+
+_NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
