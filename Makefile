@@ -44,10 +44,10 @@ $(READY): $(WANTS)
 	  "$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install it (Debian, Ubuntu: apt install python3.11-venv)." >&2; exit 1; }; \
 	  rm -rf .venv; "$(PYTHON)" -m venv .venv; fi
 	@echo "Preparing .venv: downloads about 4 GB the first time, takes 8 GB of disk and some minutes. Done once."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docker/build.lock
-	@CC=true LDSHARED=true $(PY) -m pip install --quiet --no-deps --require-hashes --no-build-isolation -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r docker/build.lock
+	@CC=true LDSHARED=true $(PY) -m pip install -qq --no-deps --require-hashes --no-build-isolation -r requirements.lock
 	@cp docker/gethostname.py "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/"
-	@$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY) ## the whole journey on this machine: data, tune, train, report, deploy, predict, clean up

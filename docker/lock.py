@@ -1,9 +1,9 @@
 """Compute the lock files anew: requirements.lock for this machine, docker/*.lock for the images.
 
-`make lock` runs it with nothing but Python: uv is put into a throw-away virtual environment. The images' locks
-are constrained by requirements.lock, so that what runs in process mode and what runs in a container
-are the same versions. UPGRADE=1 takes the newest versions that pyproject.toml allows; without it, a version
-that still fits stays as it is.
+`make lock` runs it with nothing but Python: uv is put into a throw-away virtual environment. The images'
+locks are constrained by requirements.lock, so that process mode and containers run the same versions.
+UPGRADE=1 takes the newest versions that pyproject.toml allows; without it, what still fits stays as it is.
+docker/common.lock is what train.lock and serve.lock share: the images share it as a layer.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def main() -> int:
             options = ["--constraint", "requirements.lock", "--override", str(overrides)]
             options += ["--python-platform", "x86_64-manylinux_2_36"]
             compiled = compiled and run(uv, [str(source), *options, "--no-annotate"], Path(lock))
+    if compiled:
+        common()
     return 0 if compiled else 1
 
 
@@ -85,13 +87,36 @@ def run(uv: Path, arguments: list[str], output: Path) -> bool:
         aside.unlink(missing_ok=True)
         print(f"{output} is unchanged: uv could not resolve it, see above.", file=sys.stderr)
         return False
-    text = "# Made by `make lock` from pyproject.toml. Edit that, not this.\n" + aside.read_text(
-        encoding="utf-8"
-    )
-    aside.write_text(text, encoding="utf-8")
+    write(aside, aside.read_text(encoding="utf-8"), output)
     aside.replace(output)
-    print(f"{output}: {sum(line[:1].isalnum() for line in text.splitlines())} packages")
     return True
+
+
+def common() -> None:
+    """What both images install, entry by entry, hashes included."""
+    train, serve = (
+        Path(f"docker/{name}.lock").read_text(encoding="utf-8").split("\n") for name in ("train", "serve")
+    )
+    shared = [entry for entry in entries(train) if entry in entries(serve)]
+    write(Path("docker/common.lock"), "\n".join(shared) + "\n")
+
+
+def entries(lines: list[str]) -> list[str]:
+    """Each package's line with the hash lines below it."""
+    found: list[str] = []
+    for line in lines:
+        if line[:1].isalnum():
+            found.append(line)
+        elif line.startswith("    --hash"):
+            found[-1] += "\n" + line
+    return found
+
+
+def write(lock: Path, text: str, name: Path | None = None) -> None:
+    lock.write_text(
+        f"# Made by `make lock` from pyproject.toml. Edit that, not this.\n{text}", encoding="utf-8"
+    )
+    print(f"{name or lock}: {sum(line[:1].isalnum() for line in text.splitlines())} packages")
 
 
 if __name__ == "__main__":
