@@ -30,16 +30,34 @@ class Control:
             raise missing(self.config.arn(kind, name))
         return doc
 
-    def add(self, kind: str, name: str, doc: Document, request: Request, taken: AwsError) -> str:
-        """Puts a new document and its tags into the store; its ARN. Raises `taken` if the name is."""
+    def add(
+        self,
+        kind: str,
+        name: str,
+        doc: Document,
+        request: Request,
+        taken: AwsError,
+        launch: Callable[[str], None] | None = None,
+    ) -> str:
+        """Puts a new document and its tags into the store and launches it; its ARN.
+
+        Raises `taken` if the name is. What cannot be launched is not left in the store.
+        """
+        tags = unique_tags(request.get("Tags", []))
         # SageMaker compares names without regard to case, and ARNs are in lower case.
         if any(other.lower() == name.lower() and other != name for other in self.store.names(kind)):
             raise taken
         if not self.store.insert(kind, name, doc):
             raise taken
         arn = self.config.arn(kind, name)
-        if request.get("Tags"):
-            self.store.put("tags", arn, {"Tags": unique_tags(request["Tags"])})
+        if tags:
+            self.store.put("tags", arn, {"Tags": tags})
+        if launch is not None:
+            try:
+                launch(name)
+            except Exception:
+                self.remove(kind, name)
+                raise
         return arn
 
     def remove(self, kind: str, name: str) -> None:

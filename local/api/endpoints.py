@@ -42,8 +42,8 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         }
         if "DeploymentConfig" in request:
             doc["LastDeploymentConfig"] = request["DeploymentConfig"]
-        control.add("endpoint", name, doc, request, taken("endpoint", arn))
-        control.engine.create_endpoint(name)
+        error = taken("endpoint", arn)
+        control.add("endpoint", name, doc, request, error, control.engine.create_endpoint)
         return {"EndpointArn": arn}
 
     def update(request: Request) -> dict[str, Any]:

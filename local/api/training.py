@@ -29,8 +29,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             "Training job names must be unique within an AWS account and region, and a training job with "
             f"this name already exists ({arn})"
         )
-        control.add("training-job", name, doc, request, taken)
-        control.engine.submit_training(name)
+        control.add("training-job", name, doc, request, taken, control.engine.submit_training)
         return {"TrainingJobArn": arn}
 
     def describe(request: Request) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def check_metrics(definitions: Sequence[Mapping[str, str]]) -> None:
             ) from None
         if not groups:
             raise ValidationException(
-                f"The Regex of metric {definition['Name']!r} has no group: put the value's part in parentheses."
+                f"The Regex of metric {definition['Name']!r} has no group: put the value in parentheses."
             )
 
 
@@ -168,6 +167,6 @@ def _check_rules(request: Mapping[str, Any]) -> None:
         names += [rule["RuleConfigurationName"] for rule in rules]
         if rules and not request.get("DebugHookConfig") and not request.get("ProfilerConfig"):
             raise ValidationException(
-                f"{kind}RuleConfigurations need a DebugHookConfig or a ProfilerConfig, whose output they read."
+                f"{kind}RuleConfigurations need a DebugHookConfig or ProfilerConfig, whose output they read."
             )
     unique(names, "rule configuration name")

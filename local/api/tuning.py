@@ -60,8 +60,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             },
             "ObjectiveStatusCounters": {"Succeeded": 0, "Pending": 0, "Failed": 0},
         }
-        control.add("tuning-job", name, doc, request, taken)
-        control.engine.submit_tuning(name)
+        control.add("tuning-job", name, doc, request, taken, control.engine.submit_tuning)
         return {"HyperParameterTuningJobArn": arn}
 
     def describe(request: Request) -> dict[str, Any]:
