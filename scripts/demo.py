@@ -32,6 +32,7 @@ from scripts.output import duration, percent, short
 from scripts.state import write_json
 
 ENOUGH = 0.97
+_MARK = ".demo"
 _PATIENCE = 20.0  # seconds that an interrupted command gets to end by itself
 
 
@@ -58,10 +59,9 @@ class Demo:
         yield
         self.seconds[name] = round(time.monotonic() - begin, 1)
 
-    def byoc(self, command: str, *, quiet: bool = False) -> None:
+    def byoc(self, command: str) -> None:
         """Run `byoc COMMAND` in the folder."""
-        if not quiet:
-            self.console.print(f"[bold]$ byoc {command}[/]", soft_wrap=True)
+        self.console.print(f"[bold]$ byoc {command}[/]", soft_wrap=True)
         program = Path(sys.executable).with_name("byoc")
         process: subprocess.Popen[bytes] | None = None
         try:
@@ -84,8 +84,11 @@ class Demo:
         """A fresh folder with the local SageMaker up; stopped afterwards, whatever happens."""
         self._stop(quiet=True)
         if self.folder.exists():
+            if any(self.folder.iterdir()) and not (self.folder / _MARK).exists():
+                raise Failed(f"{self.folder} is no folder of an earlier demo: not emptied. Name another one.")
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
+        (self.folder / _MARK).write_text("`python -m scripts.demo` empties this folder when it begins.\n")
         try:
             url = f"http://127.0.0.1:{free_port()}"
             self.byoc(f"init --example digits --region us-east-1 --endpoint-url {url}")

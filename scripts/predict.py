@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class Answer:
 
     source: str
     truth: str
-    """The folder's name, or empty where that is no class of the model."""
+    """The name of the picture's folder."""
     predicted: str = ""
     probability: float = 0.0
     top: tuple[tuple[str, float], ...] = ()
@@ -121,17 +121,18 @@ def classify(
     endpoint: str,
     pictures: Sequence[Picture],
     *,
+    top: int = 5,
     parallel: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
-    """Every picture's answer, in order. A picture that the endpoint refuses gets an answer with the error.
+    """Every picture's answer with its `top` classes, in order; an error instead where it was refused.
 
     Raises:
         ByocError: the endpoint does not exist or cannot be reached: then no further picture is sent.
     """
     answers: list[Answer] = []
     with ThreadPoolExecutor(max_workers=parallel) as pool:
-        jobs = [pool.submit(_ask, clients, endpoint, picture) for picture in pictures]
+        jobs = [pool.submit(_ask, clients, endpoint, picture, top) for picture in pictures]
         try:
             for job in jobs:
                 answers.append(job.result())
@@ -140,13 +141,16 @@ def classify(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return answers
+
+
+def with_plausible_truth(answers: Sequence[Answer]) -> list[Answer]:
+    """The answers, without truths that no answer names as a class: such a folder is named otherwise."""
     classes = {name for answer in answers for name, _ in answer.top}
-    return [
-        answer if answer.truth in classes else Answer(**{**vars(answer), "truth": ""}) for answer in answers
-    ]
+    return [answer if answer.truth in classes else replace(answer, truth="") for answer in answers]
 
 
-def _ask(clients: Clients, endpoint: str, picture: Picture) -> Answer:
+def _ask(clients: Clients, endpoint: str, picture: Picture, top: int) -> Answer:
     from botocore.exceptions import ClientError
 
     begin = time.perf_counter()
@@ -157,6 +161,7 @@ def _ask(clients: Clients, endpoint: str, picture: Picture) -> Answer:
             Body=content,
             ContentType=_content_type(picture.source),
             Accept="application/json",
+            CustomAttributes=f"top_k={top}",
         )
         top = parse_answer(response["Body"].read())
     except ClientError as error:
@@ -213,23 +218,25 @@ class Score:
 
 
 def score(answers: Sequence[Answer]) -> Score:
-    """Of answers whose truth is known; a refused picture counts as wrong.
+    """The folders' names are the truth; a refused picture counts as wrong.
 
     Raises:
-        ByocError: no picture lies in a folder that is named like a class.
+        ByocError: no folder is named like a class that the endpoint answers with.
     """
     refused = [answer for answer in answers if answer.error]
-    labelled = [answer for answer in answers if answer.truth]
-    if not labelled:
-        why = f" All {len(refused)} were refused: {refused[0].error}" if len(refused) == len(answers) else ""
+    if len(refused) == len(answers):
         raise ByocError(
-            f"No picture lies in a folder that is named like one of the model's classes.{why}",
+            f"All {len(answers)} pictures were refused: {refused[0].error}",
+            "`byoc logs ENDPOINT` shows what the container says.",
+            code=FAILED,
+        )
+    if not any(answer.truth for answer in with_plausible_truth(answers)):
+        raise ByocError(
+            f"No folder is named like a class of the model: {answers[0].truth} is not, for one.",
             "Give a folder of class folders.",
-            code=FAILED if why else 2,
         )
     per_class: dict[str, tuple[int, int]] = {}
-    for answer in sorted(labelled, key=lambda answer: answer.truth):
+    for answer in sorted(answers, key=lambda answer: answer.truth):
         right, total = per_class.get(answer.truth, (0, 0))
         per_class[answer.truth] = (right + answer.right, total + 1)
-    right = sum(answer.right for answer in labelled)
-    return Score(len(labelled) + len(refused), right, len(refused), per_class)
+    return Score(len(answers), sum(answer.right for answer in answers), len(refused), per_class)

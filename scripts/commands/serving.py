@@ -106,7 +106,10 @@ def predict(
     if held_out:
         found = service.sample(found, held_out)
     with context.out.progress("asking") as progress:
-        answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
+        answers = service.classify(
+            context.clients, name, found, top=max(top, 5), parallel=parallel, progress=bar(progress)
+        )
+    answers = service.with_plausible_truth(answers)
     _show(context, answers, top)
     context.out.result({"endpoint": name, "answers": [answer.as_dict() for answer in answers]})
     if refused := [answer for answer in answers if answer.error]:

@@ -357,21 +357,16 @@ def report(
     path = output or context.settings.folder / "reports" / f"{'-and-'.join(names)}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path = report_for_job(context.clients, names, path)
-    state.update(context.settings, report=str(path.resolve()))
+    verdicts = {
+        item["TrainingJobName"]: {
+            rule["RuleConfigurationName"]: rule["RuleEvaluationStatus"] for rule in jobs.rules(item)
+        }
+        for item in described
+    }
+    state.update(context.settings, report=str(path.resolve()), verdicts=verdicts)
     size = path.stat().st_size / 1e6
     context.out.say("Report: [bold]{path}[/] ({size} MB)", path=path, size=f"{size:.1f}")
-    context.out.result(
-        {
-            "report": str(path.resolve()),
-            "jobs": names,
-            "rules": {
-                item["TrainingJobName"]: {
-                    rule["RuleConfigurationName"]: rule["RuleEvaluationStatus"] for rule in jobs.rules(item)
-                }
-                for item in described
-            },
-        }
-    )
+    context.out.result({"report": str(path.resolve()), "jobs": names, "rules": verdicts})
 
 
 def jobs(

@@ -1,0 +1,72 @@
+"""A project folder, pictures, and AWS in memory."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from moto import mock_aws
+from PIL import Image
+from typer.testing import CliRunner
+
+from scripts.cli import app
+from scripts.settings import Settings, load
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in list(os.environ):
+        if key.startswith("AWS_") and key != "AWS_CA_BUNDLE":
+            monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory whose name needs quoting."""
+    folder = tmp_path / "it's a project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def settings(project: Path) -> Settings:
+    return load(required=False, environment={})
+
+
+@pytest.fixture
+def run() -> Run:
+    """`byoc` in this process; stdout and stderr apart."""
+
+    def invoke(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """moto in place of AWS; its SageMaker completes jobs at once."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with mock_aws():
+        yield
+
+
+def draw(folder: Path, classes: Sequence[str] = ("cat", "dog"), each: int = 10, size: int = 8) -> Path:
+    """Class folders with `each` different pictures."""
+    for number, label in enumerate(classes):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for index in range(each):
+            colour = (number * 40 % 256, index % 256, index // 256)
+            Image.new("RGB", (size, size), colour).save(folder / label / f"{index}.png")
+    return folder

@@ -1,0 +1,143 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import dataset
+from scripts.errors import ByocError
+from tests.scripts.conftest import draw
+
+SHARES = {"validation": 0.2, "test": 0.2, "seed": 0}
+
+
+def prepare(folder: Path, **changes: object) -> dataset.Dataset:
+    return dataset.prepare(folder, **{**SHARES, **changes})[0]  # type: ignore[arg-type]
+
+
+def test_class_folders_are_split_stratified(tmp_path: Path) -> None:
+    data = prepare(draw(tmp_path / "data", each=10))
+    for channel, number in (("train", 6), ("validation", 2), ("test", 2)):
+        assert {label: len(paths) for label, paths in data.channels[channel].items()} == {
+            "cat": number,
+            "dog": number,
+        }
+    keys = data.files()
+    assert len(keys) == 20
+    assert {key.split("/")[0] for key in keys} == {"train", "validation", "test"}
+
+
+def test_the_split_follows_the_seed(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "data", each=30)
+    assert prepare(folder).files() == prepare(folder).files()
+    assert prepare(folder, seed=1).files() != prepare(folder).files()
+
+
+def test_a_growing_data_set_keeps_its_split_mostly(tmp_path: Path) -> None:
+    before = set(prepare(draw(tmp_path / "data", each=100)).files())
+    after = set(prepare(draw(tmp_path / "data", each=105)).files())
+    assert len(before & after) >= 0.95 * len(before)
+
+
+@given(
+    sizes=st.lists(st.integers(3, 40), min_size=1, max_size=4),
+    validation=st.floats(0.01, 0.5),
+    test=st.floats(0, 0.4),
+)
+def test_a_split_loses_and_doubles_nothing(sizes: list[int], validation: float, test: float) -> None:
+    root = Path("root")
+    classes = {str(n): [root / str(n) / f"{i}.png" for i in range(size)] for n, size in enumerate(sizes)}
+    parts = dataset.split(classes, {"validation": validation, "test": test}, 0, root)
+    for label, paths in classes.items():
+        assert sorted(path for part in parts.values() for path in part[label]) == sorted(paths)
+        assert all(part[label] for part in parts.values())
+
+
+def test_the_folders_own_split_is_kept(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        draw(tmp_path / "data" / part, each=3)
+    data = prepare(tmp_path / "data")
+    assert data.was_split
+    assert [data.count(channel) for channel in ("train", "validation", "test")] == [6, 6, 6]
+    assert data.files()["validation/cat/0.png"] == tmp_path / "data" / "val" / "cat" / "0.png"
+
+
+def test_train_and_test_only_gets_its_validation_from_train(tmp_path: Path) -> None:
+    draw(tmp_path / "data" / "train", each=10)
+    draw(tmp_path / "data" / "test", each=3)
+    data = prepare(tmp_path / "data")
+    assert [data.count(channel) for channel in ("train", "validation", "test")] == [16, 4, 6]
+    assert len(data.files()) == 26
+
+
+def test_nested_pictures_belong_to_the_outer_class(tmp_path: Path) -> None:
+    draw(tmp_path / "data", each=5)
+    draw(tmp_path / "data" / "cat", classes=("tabby",), each=5)
+    data = prepare(tmp_path / "data")
+    assert sum(len(channel["cat"]) for channel in data.channels.values()) == 10
+    assert any("cat/tabby/" in key for key in data.files())
+
+
+def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    draw(tmp_path / "data")
+    (tmp_path / "data" / "cat" / "notes.txt").touch()
+    (tmp_path / "data" / "readme.md").touch()
+    (tmp_path / "data" / ".DS_Store").touch()
+    (tmp_path / "data" / "dog" / ".hidden.png").touch()
+    assert [path.name for path in prepare(tmp_path / "data").ignored] == ["notes.txt", "readme.md"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, r"no folder .*byoc digits"),
+        (lambda folder: [shutil.rmtree(item) for item in folder.iterdir()], "holds no pictures"),
+        (lambda folder: shutil.rmtree(folder / "dog"), r"only one class \(cat\)"),
+        (lambda folder: (folder / "bird").mkdir(), "Class bird has no pictures"),
+        (lambda folder: draw(folder, classes=("bird",), each=2), "Class bird has 2 pictures: too few"),
+        (lambda folder: (folder / "cat" / "0.png").rename(folder / "0.png"), "outside any class folder"),
+        (lambda folder: (folder / "cat" / "bad.jpg").write_bytes(b"no picture"), r"1 of 21 .*\n.*bad\.jpg"),
+        (lambda folder: (folder / "cat" / "void.png").touch(), "void.png: the file is empty"),
+        (lambda folder: draw(folder / "test"), "no train folder"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told(tmp_path: Path, damage: object, message: str) -> None:
+    folder = draw(tmp_path / "data")
+    damage(folder)  # type: ignore[operator]
+    with pytest.raises(ByocError, match=message) as caught:
+        prepare(folder)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_truncated_picture_is_found_and_can_be_left_out(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "data", size=64)
+    broken = folder / "cat" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:-30])
+    with pytest.raises(ByocError, match=r"3\.png: .*--skip-unreadable"):
+        prepare(folder)
+    data, left_out = dataset.prepare(folder, validation=0.2, test=0.2, seed=0, skip_unreadable=True)
+    assert [path for path, _ in left_out] == [broken]
+    assert len(data.files()) == 19
+
+
+def test_a_class_that_is_missing_from_validation(tmp_path: Path) -> None:
+    draw(tmp_path / "data" / "train", classes=("cat", "dog", "bird"))
+    draw(tmp_path / "data" / "validation")
+    with pytest.raises(ByocError, match="Class bird is missing from validation"):
+        prepare(tmp_path / "data")
+
+
+def test_a_class_that_only_test_has(tmp_path: Path) -> None:
+    for part in ("train", "validation"):
+        draw(tmp_path / "data" / part)
+    draw(tmp_path / "data" / "test", classes=("cat", "dog", "bird"))
+    with pytest.raises(ByocError, match="Class bird is in test but not in train"):
+        prepare(tmp_path / "data")
+
+
+def test_a_stray_folder_beside_train(tmp_path: Path) -> None:
+    for part in ("train", "validation", "cat"):
+        draw(tmp_path / "data" / part)
+    with pytest.raises(ByocError, match="has the folder cat beside"):
+        prepare(tmp_path / "data")
