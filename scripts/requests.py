@@ -61,7 +61,7 @@ def training_job(
     given = {**settings.hyperparameters, **(hyperparameters or {})}
     return {
         "TrainingJobName": name,
-        "HyperParameters": {key: text_of(value) for key, value in given.items()},
+        "HyperParameters": {key: text_of(value) for key, value in given.items()} | _torchrun(settings),
         **_training(settings, place, name),
         **_debugger(settings, place),
         **_profiler(settings, place),
@@ -113,6 +113,13 @@ def _training(settings: Settings, place: Place, checkpoints: str) -> Request:
     if train.environment:
         request["Environment"] = dict(train.environment)
     return request
+
+
+def _torchrun(settings: Settings) -> dict[str, str]:
+    """sagemaker-training's switch: one process per GPU on every machine. One CPU machine does without."""
+    if settings.train.instance_count > 1 or has_gpu(settings.train.instance_type):
+        return {"sagemaker_torch_distributed_enabled": "true"}
+    return {}
 
 
 def _debugger(settings: Settings, place: Place) -> Request:
@@ -199,7 +206,8 @@ def tuning_job(settings: Settings, place: Place, name: str) -> Request:
             "RandomSeed": tune.seed,
         },
         "TrainingJobDefinition": {
-            "StaticHyperParameters": {key: text_of(value) for key, value in fixed.items()},
+            "StaticHyperParameters": {key: text_of(value) for key, value in fixed.items()}
+            | _torchrun(settings),
             **_training(settings, place, name),
         },
         "Tags": _tags(settings),

@@ -29,6 +29,16 @@ DIGITS: Mapping[str, Any] = {
         "epochs": 8,
         "seed": 1,
     },
+    # At 32 pixels activations are small.
+    "debugger": {
+        "collections": {
+            "losses": {"save_interval": 10},
+            "gradients": {"save_interval": 50},
+            "weights": {"save_interval": 50},
+            "relu_input": {"save_interval": 50},
+            "relu_output": {"save_interval": 50},
+        }
+    },
     "tune": {"jobs": 4, "parallel": 2, "hyperparameters": {"epochs": 2}},
 }
 
