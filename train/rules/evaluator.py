@@ -30,6 +30,7 @@ POLL_SECONDS = 1.0
 LONGEST_POLL = 5.0
 # Judging the whole profile anew and writing everything is what costs; not more often than this.
 WRITE_SECONDS = 2.0
+SILENCE_SECONDS = 30.0
 # This share of one core at most, over time.
 CPU_SHARE = 0.35
 SOURCE_FAILURES = 20
@@ -149,8 +150,8 @@ class Evaluator:
         self._stop = threading.Event()
         self._written: dict[str, str] = {}
         self._last_written = 0.0
+        self._unwritten = False
         self._failures = 0
-        self._started = time.time()
         self.evaluations = [
             Evaluation(entry, section)
             for key, section in (
@@ -178,11 +179,13 @@ class Evaluator:
                 self._poll(last=True)
                 self._finish()
                 return
-            if new or time.monotonic() - self._last_written > 30:
+            self._unwritten = self._unwritten or new
+            # Without news too, now and then: a rule may wait for something that does not come.
+            if self._unwritten or time.monotonic() - self._last_written > SILENCE_SECONDS:
                 self._refresh()
             used = time.process_time() - cpu
             rest = used / CPU_SHARE - (time.monotonic() - began)
-            wait = POLL_SECONDS if new else min(wait * 1.5, LONGEST_POLL)
+            wait = POLL_SECONDS if self._unwritten or new else min(wait * 1.5, LONGEST_POLL)
             self._stop.wait(max(wait, rest))
         for evaluation in self.evaluations:
             if evaluation.status == "InProgress":
@@ -227,9 +230,10 @@ class Evaluator:
         folders = [source.folder for source in (self._tensors, self._profile_source) if source is not None]
         return any((folder / END_FILE).exists() for folder in folders)
 
-    def _refresh(self, *, force: bool = False) -> None:
-        if not force and time.monotonic() - self._last_written < WRITE_SECONDS:
+    def _refresh(self) -> None:
+        if time.monotonic() - self._last_written < WRITE_SECONDS:
             return
+        self._unwritten = False
         self._judge_profile(ended=False)
         for evaluation in self.evaluations:
             evaluation.refresh()

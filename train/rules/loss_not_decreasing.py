@@ -12,7 +12,7 @@ from train.rules.rule import Parameter, Rule, Severity
 from train.rules.selection import Selection
 
 # A change must exceed so many standard errors of a median to be more than the noise of single batches.
-SIGNIFICANT = 4.0
+SIGNIFICANT = 5.0
 # A loss that stands still must do so over so many checks: a slow fall hides in the noise for a while.
 CHECKS_WITHOUT_FALL = 3
 LEAST_CHECKS = 5
@@ -143,7 +143,7 @@ class LossNotDecreasing(Rule):
         least = self.number("increase_threshold_percent") / 100.0
         reference = min(first, curve.lowest)
         learned = self.number("learned_percent") / 100.0
-        error = 1.25 * math.hypot(spread, curve.lowest_spread) / math.sqrt(len(window))
+        error = 1.25 * max(spread, curve.lowest_spread) * math.sqrt(2.0 / len(window))
         rise = level - reference
         # Noise on the floor is a rise by many percent of little; a failure loses what had been learned.
         lost = rise > max(least * abs(first), learned * (first - reference)) and rise > SIGNIFICANT * error

@@ -1,0 +1,246 @@
+"""Each Debugger rule at its thresholds, on made-up tensors. Real trainings: test_sick_trainings.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from train.rules.registry import RULES, make
+from train.rules.rule import ParameterError, Rule
+
+
+def rule(name: str, **parameters: object) -> Rule:
+    return make({"rule_to_invoke": name, **parameters})
+
+
+def losses(checked: Rule, values: Any, observe: Any, mode: str = "TRAIN", every: int = 1) -> Rule:
+    for index, value in enumerate(values):
+        checked.observe(observe(index * every, mode, Loss_output_0=value))
+    return checked
+
+
+@pytest.fixture
+def noise() -> Any:
+    return np.random.default_rng(0)
+
+
+def test_all_rules_of_the_documentation_exist_and_explain_themselves() -> None:
+    assert len(RULES) == 21
+    for made in RULES.values():
+        assert made.source.startswith("https://docs.aws.amazon.com/sagemaker/")
+        assert made.looks_for
+        assert made.needs
+        assert made({}).findings == []
+
+
+def test_an_unknown_rule_lists_the_known_ones() -> None:
+    with pytest.raises(ParameterError, match=r"LossNotDecreasin.*is not a rule.*LossNotDecreasing"):
+        rule("LossNotDecreasin")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"num_step": "3"}, "no parameter 'num_step'; it has"),
+        ({"num_steps": "ten"}, "num_steps='ten' must be a whole number"),
+        ({"num_steps": "0"}, "num_steps='0' is out of bounds"),
+        ({"diff_percent": "nan"}, "must be a number"),
+        ({"use_losses_collection": "maybe"}, "must be True or False"),
+        ({"tensor_regex": "(a+)+"}, "could take very long"),
+        ({"action_json": "{"}, "is not JSON"),
+    ],
+)
+def test_a_bad_parameter_is_told_in_a_sentence(parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        rule("LossNotDecreasing", **parameters)
+
+
+@pytest.mark.parametrize(
+    "action", ['{"name": "StopTraining", "training_job_prefix": "x"}', '[{"name": "stoptraining"}]']
+)
+def test_a_rule_can_ask_to_stop_the_job(action: str) -> None:
+    assert rule("ExplodingTensor", action_json=action).stops_job
+    assert not rule("ExplodingTensor", action_json='{"name": "sms"}').stops_job
+
+
+# LossNotDecreasing
+
+
+def test_loss_to_the_letter_compares_with_the_newest_step_far_enough_back(observe: Any) -> None:
+    values = [10.0 - step * 0.1 for step in range(0, 40, 3)]
+    values[8] = 9.5  # step 24 is compared with step 12 (8.8): a rise of 8 %
+    checked = losses(rule("LossNotDecreasing", smoothing="1"), values, observe, every=3)
+    assert [finding.step for finding in checked.findings] == [24]
+
+
+def test_loss_to_the_letter_tolerates_a_small_rise_and_no_standstill(observe: Any) -> None:
+    letter = {"smoothing": "1", "num_steps": "1"}
+    assert not losses(rule("LossNotDecreasing", **letter), [1.0, 1.04], observe).found
+    assert losses(rule("LossNotDecreasing", **letter), [1.0, 1.06], observe).found
+    assert losses(rule("LossNotDecreasing", **letter), [1.0, 1.0], observe).found
+    assert not losses(rule("LossNotDecreasing", **letter), [1.0, 0.998], observe).found
+
+
+@pytest.mark.parametrize("every", [1, 5, 10])
+def test_a_noisy_loss_that_falls_to_its_floor_is_healthy(observe: Any, noise: Any, every: int) -> None:
+    steps = np.arange(0, 600, every)
+    values = (2.3 * np.exp(-steps / 60) + 0.05) * noise.lognormal(0, 0.5, steps.size)
+    assert not losses(rule("LossNotDecreasing"), values, observe, every=every).found
+
+
+def test_a_loss_that_blows_up_at_once_is_found_at_the_first_check(observe: Any, noise: Any) -> None:
+    values = [2.3, *(2.3 + 50 * noise.lognormal(0, 1, 30))]
+    assert losses(rule("LossNotDecreasing"), values, observe).findings[0].step == 10
+
+
+def test_a_loss_that_never_falls_is_found(observe: Any, noise: Any) -> None:
+    checked = losses(rule("LossNotDecreasing"), 2.3 + noise.normal(0, 0.1, 150), observe)
+    assert "does not fall" in checked.findings[0].message
+
+
+def test_a_loss_that_turns_is_found(observe: Any, noise: Any) -> None:
+    values = np.concatenate([np.linspace(2.3, 0.5, 100), np.linspace(0.5, 3, 60)]) + noise.normal(0, 0.1, 160)
+    checked = losses(rule("LossNotDecreasing"), values, observe)
+    assert 100 < (checked.findings[0].step or 0) < 140
+    assert "rises" in checked.findings[0].message
+
+
+def test_a_loss_of_nan_is_found(observe: Any) -> None:
+    assert losses(rule("LossNotDecreasing"), [2.0] * 10 + [np.nan] * 10, observe).found
+
+
+def test_the_evaluations_losses_are_judged_on_request_only(observe: Any) -> None:
+    values = [1.0] * 200
+    assert not losses(rule("LossNotDecreasing"), values, observe, mode="EVAL").seen
+    assert losses(rule("LossNotDecreasing", mode="EVAL"), values, observe, mode="EVAL").found
+
+
+# Overfit and Overtraining
+
+
+def rounds(checked: Rule, pairs: Any, observe: Any) -> Rule:
+    for index, (train, validation) in enumerate(pairs):
+        for step in range(5):
+            checked.observe(observe(index * 5 + step, "TRAIN", Loss_output_0=train))
+        for step in range(2):
+            checked.observe(observe(index * 2 + step, "EVAL", Loss_output_0=validation))
+    checked.finish()
+    return checked
+
+
+def test_overfit_to_the_letter_is_a_ratio(observe: Any) -> None:
+    assert rounds(rule("Overfit", min_difference="0"), [(1.0, 1.11)], observe).found
+    assert not rounds(rule("Overfit", min_difference="0"), [(1.0, 1.09)], observe).found
+
+
+def test_overfit_waits_for_its_patience(observe: Any) -> None:
+    pairs = [(1.0, 1.0), (0.5, 1.4), (0.4, 1.0)]
+    assert rounds(rule("Overfit", patience="1"), pairs, observe).found == 1
+    assert not rounds(rule("Overfit", patience="2"), pairs, observe).found
+
+
+def test_a_learned_task_and_a_first_evaluation_are_not_overfitting(observe: Any) -> None:
+    pairs = [(1.0, 2.3), (0.4, 0.9), (0.1, 0.15), (0.01, 0.08), (0.005, 0.09)]
+    assert not rounds(rule("Overfit"), pairs, observe).found
+
+
+def test_overtraining_counts_evaluations_without_improvement(observe: Any) -> None:
+    pairs = [(1 / (index + 1), max(1.0 - 0.2 * index, 0.6)) for index in range(14)]
+    checked = rounds(rule("Overtraining"), pairs, observe)
+    assert checked.found == 1
+    assert "since step 14" in checked.findings[0].message
+    assert not rounds(rule("Overtraining", patience_validation="12"), pairs, observe).found
+
+
+# Tensors
+
+
+def test_vanishing_gradient_is_the_mean_of_absolute_values(observe: Any) -> None:
+    checked = rule("VanishingGradient")
+    checked.observe(observe(0, gradient__a=np.full(10, 2e-7), gradient__b=np.array([1e-7, -1e-7]) * 0.9))
+    assert [finding.tensor for finding in checked.findings] == ["gradient/b"]
+
+
+def test_small_gradients_of_a_converged_training_are_fine(observe: Any) -> None:
+    checked = rule("VanishingGradient")
+    checked.observe(observe(0, Loss_output_0=2.3, gradient__a=np.full(10, 1e-3)))
+    checked.observe(observe(1, Loss_output_0=0.001, gradient__a=np.full(10, 1e-9)))
+    assert not checked.found
+
+
+def test_exploding_tensor_counts_nan_and_infinity(observe: Any) -> None:
+    tensors = {"nan": np.array([1.0, np.nan]), "inf": np.array([np.inf]), "big": np.array([1e30])}
+    checked = rule("ExplodingTensor")
+    checked.observe(observe(3, **tensors))
+    assert {finding.tensor for finding in checked.findings} == {"nan", "inf"}
+    only = rule("ExplodingTensor", only_nan="True")
+    only.observe(observe(3, **tensors))
+    assert {finding.tensor for finding in only.findings} == {"nan"}
+
+
+def test_exploding_tensor_looks_where_it_is_told_to(observe: Any) -> None:
+    checked = rule("ExplodingTensor", tensor_regex="gradient")
+    checked.observe(observe(0, gradient__a=np.array([1.0]), weight=np.array([np.nan])))
+    assert not checked.found
+    assert checked.seen == 1
+
+
+def test_dead_relu_counts_channels(observe: Any) -> None:
+    output = np.zeros((8, 4, 3, 3), dtype=np.float32)
+    output[:, :2] = 1.0
+    checked = rule("DeadRelu")
+    checked.observe(observe(0, relu_output_0=output))  # half of them dead is not more than half
+    assert not checked.found
+    output[:, 1] = 0.0
+    checked.observe(observe(1, relu_output_0=output))
+    assert "75 %" in checked.findings[0].message
+
+
+def test_weight_update_ratio_finds_frozen_and_thrown_weights(observe: Any) -> None:
+    start = np.ones(4, dtype=np.float32)
+    checked = rule("WeightUpdateRatio")
+    checked.observe(observe(0, a_weight=start, b_weight=start, c_weight=start, d_weight=start * 0))
+    checked.observe(observe(10, a_weight=start, b_weight=start * 1.01, c_weight=start * 20, d_weight=start))
+    assert {finding.tensor for finding in checked.findings} == {"a_weight", "c_weight"}
+
+
+def test_weight_update_ratio_compares_over_num_steps(observe: Any) -> None:
+    checked = rule("WeightUpdateRatio", num_steps="20")
+    for step in range(0, 50, 10):
+        checked.observe(observe(step, a_weight=np.ones(4, dtype=np.float32) + step))
+    assert checked.seen == 2
+
+
+def test_class_imbalance_counts_labels_and_mistakes(observe: Any, noise: Any) -> None:
+    labels = np.array([0] * 90 + [1] * 8 + [2] * 2)
+    scores = np.eye(3)[np.zeros(100, dtype=int)]
+    checked = rule("ClassImbalance")
+    for step in range(12):
+        checked.observe(observe(step, CrossEntropyLoss_input_0=scores, CrossEntropyLoss_input_1=labels))
+        assert bool(checked.found) == (step >= 4)
+    assert "90" not in checked.findings[0].message.split("Class")[0]
+    assert {finding.tensor for finding in checked.findings} == {None, "class 1", "class 2"}
+
+
+def test_even_classes_are_fine_while_they_are_still_mistaken(observe: Any, noise: Any) -> None:
+    checked = rule("ClassImbalance")
+    for step in range(9):
+        scores = np.eye(10)[noise.integers(0, 10, 100)]
+        checked.observe(observe(step, Loss_input_0=scores, Loss_input_1=noise.integers(0, 10, 100)))
+    assert not checked.found
+
+
+def test_poor_initialization_needs_a_flat_loss_and_a_reason(observe: Any, noise: Any) -> None:
+    narrow = np.zeros(100, dtype=np.float32)
+    for loss_falls in (False, True):
+        checked = rule("PoorWeightInitialization")
+        for step in range(8):
+            value = 2.3 - 0.2 * step * loss_falls
+            checked.observe(observe(step, Loss_output_0=value, gradient__a=narrow))
+        assert bool(checked.found) != loss_falls
+    wide = rule("PoorWeightInitialization")
+    for step in range(8):
+        wide.observe(observe(step, Loss_output_0=2.3, gradient__a=noise.normal(0, 1, 100)))
+    assert not wide.found

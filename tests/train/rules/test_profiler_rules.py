@@ -1,0 +1,125 @@
+"""Each profiler rule on made-up timings and system metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from train.rules.profile import PHASES, Profile, Sample, StepTime
+from train.rules.registry import make
+from train.rules.rule import ParameterError, Rule
+
+
+def judged(name: str, profile: Profile, **parameters: object) -> Rule:
+    made = make({"rule_to_invoke": name, **parameters})
+    made.profile(profile)
+    return made
+
+
+def machine(count: int = 300, **columns: Any) -> Profile:
+    """Samples every half second; a column is a number, a list of numbers, or None."""
+    profile = Profile(started=0.0, now=count / 2)
+    for index in range(count):
+        value = {key: column[index] if np.ndim(column) else column for key, column in columns.items()}
+        sample = Sample(index / 2, "algo-1")
+        sample.cores = {"cpu0": value.get("cpu", 50.0)}
+        for key, target in (("gpu", sample.gpus), ("gpu1", sample.gpus), ("gpu_memory", sample.gpu_memory)):
+            if value.get(key) is not None:
+                target[key] = value[key]
+        sample.io_wait = {"cpu0": value.get("io", 0.0)}
+        profile.samples[("algo-1", index)] = sample
+    return profile
+
+
+def timed(totals: Any, wait: float = 0.01, mode: str = "TRAIN") -> Profile:
+    """Steps of these milliseconds, `wait` of which is spent waiting for data."""
+    profile = Profile(started=0.0, now=1e3)
+    for index, total in enumerate(totals):
+        phases = [0.0] * len(PHASES)
+        phases[0], phases[2] = wait * total, (1 - wait) * total
+        profile.steps.append(StepTime("algo-1-0", index, mode, float(index), float(total), tuple(phases)))
+    return profile
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "fires"),
+    [
+        ("CPUBottleneck", {"cpu": 95.0, "gpu": 5.0}, True),
+        ("CPUBottleneck", {"cpu": 95.0, "gpu": 15.0}, False),
+        ("CPUBottleneck", {"cpu": 85.0, "gpu": 5.0}, False),
+        ("IOBottleneck", {"io": 60.0, "gpu": 5.0}, True),
+        ("IOBottleneck", {"io": 40.0, "gpu": 5.0}, False),
+        ("LowGPUUtilization", {"gpu": 60.0}, True),
+        ("LowGPUUtilization", {"gpu": [0.0, 95.0] * 150}, True),
+        ("LowGPUUtilization", {"gpu": 90.0}, False),
+        ("GPUMemoryIncrease", {"gpu": 90.0, "gpu_memory": [20.0] * 200 + [40.0] * 100}, True),
+        ("GPUMemoryIncrease", {"gpu": 90.0, "gpu_memory": 40.0}, False),
+        ("LoadBalancing", {"gpu": 90.0, "gpu1": 10.0}, True),
+        ("LoadBalancing", {"gpu": 90.0, "gpu1": 92.0}, False),
+        ("BatchSize", {"cpu": 30.0, "gpu": 30.0, "gpu_memory": 30.0}, True),
+        ("BatchSize", {"cpu": 30.0, "gpu": 30.0, "gpu_memory": 80.0}, False),
+        ("OverallSystemUsage", {"cpu": 100.0, "gpu": 0.0}, False),
+    ],
+)
+def test_rules_on_system_metrics(name: str, columns: dict[str, Any], fires: bool) -> None:
+    found = judged(name, machine(**columns))
+    assert bool(found.found) == fires
+    assert found.summary()
+
+
+@pytest.mark.parametrize("name", ["CPUBottleneck", "LowGPUUtilization", "BatchSize", "LoadBalancing"])
+def test_without_a_gpu_the_gpu_rules_say_so(name: str) -> None:
+    found = judged(name, machine(cpu=100.0))
+    assert not found.found
+    assert "without a GPU" in found.summary()
+
+
+def test_the_start_of_a_job_is_not_judged() -> None:
+    profile = machine(count=100, cpu=95.0, gpu=5.0)
+    assert not judged("CPUBottleneck", profile).found
+    assert judged("CPUBottleneck", profile, patience="10").found
+
+
+def test_one_stalled_step_in_fifty_is_an_outlier() -> None:
+    totals = np.random.default_rng(0).normal(30, 2, 200)
+    totals[::50] = 900
+    found = judged("StepOutlier", timed(totals))
+    assert found.findings[0].step in (50, 100, 150)
+    assert "forward" in found.findings[0].message
+    assert not judged("StepOutlier", timed(np.random.default_rng(0).lognormal(3, 0.2, 500))).found
+
+
+def test_a_slow_first_step_is_no_outlier() -> None:
+    assert not judged("StepOutlier", timed([5000, 800, *([30.0] * 100)])).found
+
+
+def test_a_starving_training_is_found_and_a_busy_one_is_not() -> None:
+    assert judged("Dataloader", timed([100.0] * 50, wait=0.6)).found
+    assert not judged("Dataloader", timed([100.0] * 50, wait=0.1)).found
+
+
+def test_a_long_wait_for_the_first_step_is_found() -> None:
+    late = machine(count=10)
+    late.now = 1300.0
+    assert judged("MaxInitializationTime", late).found
+    assert not judged("MaxInitializationTime", late, threshold="30").found
+    late.steps = timed([1.0]).steps
+    assert not judged("MaxInitializationTime", late).found
+
+
+def test_the_frameworks_shares_are_reported() -> None:
+    assert "data wait 60 %" in judged("OverallFrameworkMetrics", timed([10.0] * 5, wait=0.6)).summary()
+
+
+def test_the_report_runs_them_all_with_their_parameters() -> None:
+    profile = machine(cpu=95.0, gpu=5.0, gpu_memory=90.0)
+    quiet = {"LowGPUUtilization_threshold_p95": "1", "LowGPUUtilization_threshold_p5": "1"}
+    found = judged("ProfilerReport", profile, CPUBottleneck_threshold="50", **quiet)
+    assert {finding.message.split(":")[0] for finding in found.findings} == {"CPUBottleneck"}
+    assert "OverallSystemUsage" in found.summary()
+    with pytest.raises(ParameterError, match="<Rule>_<parameter>"):
+        judged("ProfilerReport", profile, threshold="3")
+    with pytest.raises(ParameterError, match="no parameter 'speed'"):
+        judged("ProfilerReport", profile, BatchSize_speed="3")
