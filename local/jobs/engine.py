@@ -6,11 +6,13 @@ import threading
 import time
 
 from local.config import Config
-from local.jobs.documents import fail
+from local.jobs.documents import Document, fail
+from local.jobs.endpoints import Endpoints
 from local.jobs.files import remove_tree
-from local.jobs.rules import settle_rules
+from local.jobs.rules import settle_rules, unsettled_rules
 from local.jobs.services import Services
 from local.jobs.training import TrainingRun
+from local.jobs.tuning import TuningRun
 from local.runtime import make_runtime
 from local.seam import InvokeResult
 from local.store import Store
@@ -28,10 +30,13 @@ class Engine:
         self._services = services or Services(config, store, make_runtime(config))
         self._lock = threading.Lock()
         self._training: dict[str, TrainingRun] = {}
+        self._tuning: dict[str, TuningRun] = {}
+        self._endpoints = Endpoints(self._services)
         self._closing = False
 
     def start(self) -> None:
         self._fail_orphans()
+        self._endpoints.restore()
 
     def _fail_orphans(self) -> None:
         """Jobs that a dead service left behind end as Failed, and their private folders go."""
@@ -39,9 +44,11 @@ class Engine:
         for doc in store.list("training-job"):
             if doc["TrainingJobStatus"] in ("InProgress", "Stopping"):
                 store.mutate("training-job", doc["TrainingJobName"], lambda doc: fail(doc, _ORPHANED))
-            store_doc = store.get("training-job", doc["TrainingJobName"]) or doc
-            if settle_rules(store_doc, "Stopped", "The local SageMaker ended before the verdict."):
-                store.put("training-job", doc["TrainingJobName"], store_doc)
+            if unsettled_rules(doc):
+                store.mutate("training-job", doc["TrainingJobName"], _settle)
+        for doc in store.list("tuning-job"):
+            if doc["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+                store.mutate("tuning-job", doc["HyperParameterTuningJobName"], _fail_tuning)
         root = self._services.config.jobs_root
         if root.is_dir():
             for folder in root.iterdir():
@@ -70,24 +77,34 @@ class Engine:
     # --- tuning -----------------------------------------------------------------------------------
 
     def submit_tuning(self, name: str) -> None:
-        raise NotImplementedError
+        run = TuningRun(self._services, name, self._launch)
+        with self._lock:
+            self._tuning = {key: value for key, value in self._tuning.items() if value.alive}
+            self._tuning[name] = run
+            run.start()
+            closing = self._closing
+        if closing:
+            run.stop("service")
 
     def stop_tuning(self, name: str) -> None:
-        raise NotImplementedError
+        with self._lock:
+            run = self._tuning.get(name)
+        if run is not None:
+            run.stop("user")
 
     # --- endpoints --------------------------------------------------------------------------------
 
     def create_endpoint(self, name: str) -> None:
-        raise NotImplementedError
+        self._endpoints.create(name)
 
     def update_endpoint(self, name: str) -> None:
-        raise NotImplementedError
+        self._endpoints.update(name)
 
     def delete_endpoint(self, name: str) -> None:
-        raise NotImplementedError
+        self._endpoints.delete(name)
 
     def invoke(self, endpoint_name: str, body: bytes, headers: dict[str, str]) -> InvokeResult:
-        raise NotImplementedError
+        return self._endpoints.invoke(endpoint_name, body, headers)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -95,10 +112,28 @@ class Engine:
         grace = self._services.timing.close_grace
         with self._lock:
             self._closing = True
-            runs = list(self._training.values())
-        for run in runs:
+            tuning = list(self._tuning.values())
+        for each in tuning:
+            each.stop("service")
+        with self._lock:
+            training = list(self._training.values())
+        for run in training:
             run.stop("service", grace)
+        self._endpoints.close(grace)
         deadline = time.monotonic() + grace + 10
-        for run in runs:
-            run.join(max(0.1, deadline - time.monotonic()))
+        for join in [*(run.join for run in training), *(each.join for each in tuning)]:
+            join(max(0.1, deadline - time.monotonic()))
         self._services.runtime.close()
+
+
+def _settle(doc: Document) -> None:
+    settle_rules(doc, "Stopped", "The local SageMaker ended before the verdict.")
+
+
+def _fail_tuning(doc: Document) -> None:
+    doc["HyperParameterTuningJobStatus"] = "Failed"
+    doc["HyperParameterTuningEndTime"] = time.time()
+    doc["FailureReason"] = _ORPHANED
+    counters = doc.get("TrainingJobStatusCounters", {})
+    counters["NonRetryableError"] = counters.get("NonRetryableError", 0) + counters.get("InProgress", 0)
+    counters["InProgress"] = 0

@@ -118,6 +118,7 @@ class RulesRun:
                     runtime.inside(base, "/opt/ml/output"),
                 ),
                 mounts=self._inputs,
+                cores=1,
                 environment=self._services.aws_environment(),
             ),
             output.write,
@@ -194,17 +195,22 @@ class RulesRun:
             log.warning("rules of %s: the job's document is gone", self._job)
 
 
-def settle_rules(doc: Document, verdict: str, details: str) -> bool:
-    """Gives `verdict` to the rules of a training document that have none yet; whether there were any."""
-    changed = False
-    for kind in KINDS:
-        for entry in doc.get(f"{kind}RuleEvaluationStatuses", []):
-            if entry["RuleEvaluationStatus"] in ("InProgress", "Stopping"):
-                entry["RuleEvaluationStatus"] = verdict
-                entry["StatusDetails"] = details[:1024]
-                entry["LastModifiedTime"] = time.time()
-                changed = True
-    return changed
+def unsettled_rules(doc: Document) -> list[dict[str, Any]]:
+    """The entries of a training document's rules that have no verdict yet."""
+    return [
+        entry
+        for kind in KINDS
+        for entry in doc.get(f"{kind}RuleEvaluationStatuses", [])
+        if entry["RuleEvaluationStatus"] in ("InProgress", "Stopping")
+    ]
+
+
+def settle_rules(doc: Document, verdict: str, details: str) -> None:
+    """Gives `verdict` to the rules of a training document that have none yet, in place."""
+    for entry in unsettled_rules(doc):
+        entry["RuleEvaluationStatus"] = verdict
+        entry["StatusDetails"] = details[:1024]
+        entry["LastModifiedTime"] = time.time()
 
 
 def output_uri(doc: Mapping[str, Any]) -> str | None:

@@ -29,8 +29,9 @@ class ContainerSpec:
     """One container to run.
 
     `base` is the folder that the container has as `/opt/ml`; `mounts` maps further absolute paths of the
-    container to folders here. `cores` is its share of this machine. `listen`: it serves HTTP (8080 in a
-    real container). `host` is its name on the job's network, `network` the name that its peers share.
+    container to folders here. `cores` is its share of this machine, None for no limit. `listen`: it serves
+    HTTP (on 8080 in a real container). `host` is its name on the job's network, `network` the name that its
+    peers share.
     """
 
     name: str
@@ -40,7 +41,7 @@ class ContainerSpec:
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Mapping[str, Path] = field(default_factory=dict)
-    cores: int = 1
+    cores: int | None = None
     listen: bool = False
     host: str = "algo-1"
     network: str | None = None

@@ -215,7 +215,8 @@ class ProcessRuntime:
         environment["SAGEMAKER_BASE_DIR"] = str(spec.base)
         # The toolkit would wait for the host names in resourceconfig.json to resolve; no other effect.
         environment["SM_STUDIO_LOCAL_MODE"] = "true"
-        environment["OMP_NUM_THREADS"] = str(spec.cores)
+        if spec.cores is not None:
+            environment["OMP_NUM_THREADS"] = str(spec.cores)
         return environment
 
 

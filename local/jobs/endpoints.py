@@ -1,0 +1,294 @@
+"""Endpoints: created, updated without a gap, brought back after a restart, invoked, deleted."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from local.errors import RequestTooLarge, ValidationError
+from local.jobs.documents import Document
+from local.jobs.services import Services, log
+from local.jobs.variant import EndpointProblem, Variant, VariantSpec, variant_spec
+from local.seam import InvokeResult
+
+T = TypeVar("T")
+_TARGET_VARIANT = "x-amzn-sagemaker-target-variant"
+
+
+class Fleet:
+    """All variants of one endpoint configuration."""
+
+    def __init__(self, services: Services, endpoint: str, specs: list[VariantSpec]) -> None:
+        root = services.config.jobs_root / f"{endpoint}-{uuid.uuid4().hex[:8]}"
+        self.specs = specs
+        self._variants = [Variant(services, endpoint, spec, root / spec.name) for spec in specs]
+        self._root = root
+
+    def start(self) -> None:
+        """Returns when all variants are healthy. EndpointProblem as soon as one of them cannot be."""
+        problems: list[EndpointProblem] = []
+
+        def start(variant: Variant) -> None:
+            try:
+                variant.start()
+            except EndpointProblem as problem:
+                problems.append(problem)
+                self.cancel()
+
+        _in_parallel(start, self._variants)
+        if problems:
+            raise problems[0]
+
+    def cancel(self) -> None:
+        for variant in self._variants:
+            variant.cancel()
+
+    def stop(self, grace: float) -> None:
+        _in_parallel(lambda variant: variant.stop(grace), self._variants)
+        if self._root.is_dir():
+            self._root.rmdir()
+
+    def choose(self, target: str | None) -> Variant | None:
+        """The variant that a request names, or one by weight; None if there is none of that name."""
+        if target is not None:
+            return next((variant for variant in self._variants if variant.spec.name == target), None)
+        weights = [variant.spec.weight for variant in self._variants]
+        if not any(weights):
+            weights = [1.0] * len(weights)
+        return random.choices(self._variants, weights)[0]
+
+
+def _in_parallel(work: Callable[[T], None], items: list[T]) -> None:
+    """Does `work` on each item in a thread of its own, and waits for all."""
+    threads = [threading.Thread(target=work, args=(item,), daemon=True) for item in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class EndpointRun:
+    """One endpoint. Its operations run one after the other, each in a thread."""
+
+    def __init__(self, services: Services, name: str) -> None:
+        self.name = name
+        self._services = services
+        self._operation = threading.Lock()
+        self._lock = threading.Lock()
+        self._live: Fleet | None = None
+        self._pending: Fleet | None = None
+        self._gone = False
+
+    def deploy(self) -> None:
+        """Brings the configuration that the document names into service, in place of what serves now."""
+        threading.Thread(target=self._deploy, name=f"deploy {self.name}", daemon=True).start()
+
+    def restore(self) -> None:
+        """Brings back what served before the service ended."""
+        threading.Thread(
+            target=lambda: self._deploy(restored=True), name=f"restore {self.name}", daemon=True
+        ).start()
+
+    def delete(self) -> None:
+        self._give_up()
+        threading.Thread(target=self._delete, name=f"delete {self.name}", daemon=True).start()
+
+    def close(self, grace: float) -> None:
+        """Stops all processes; the document stays, so that a restart brings the endpoint back."""
+        self._give_up()
+        with self._operation:
+            if self._live is not None:
+                self._live.stop(grace)
+                self._live = None
+
+    def invoke(self, body: bytes, headers: dict[str, str]) -> InvokeResult:
+        live = self._live
+        if live is None:
+            raise ValidationError(f"Endpoint {self.name} is not in service.")
+        target = headers.get(_TARGET_VARIANT)
+        variant = live.choose(target)
+        if variant is None:
+            names = ", ".join(spec.name for spec in live.specs)
+            raise ValidationError(f"Variant {target!r} is not in endpoint {self.name}; it has: {names}.")
+        return variant.invoke(body, headers)
+
+    # --- operations -------------------------------------------------------------------------------
+
+    def _give_up(self) -> None:
+        with self._lock:
+            self._gone = True
+            if self._pending is not None:
+                self._pending.cancel()
+
+    def _deploy(self, *, restored: bool = False) -> None:
+        with self._operation:
+            try:
+                self._bring_up(restored)
+            except EndpointProblem as problem:
+                self._fail(str(problem))
+            except Exception as error:
+                log.exception("endpoint %s", self.name)
+                self._fail(f"The local SageMaker failed: {error!r}")
+
+    def _bring_up(self, restored: bool) -> None:
+        services = self._services
+        doc = services.store.get("endpoint", self.name)
+        if doc is None:
+            return
+        stored = doc.get("_Live")
+        if restored and stored:
+            specs = [VariantSpec(**spec) for spec in stored["Variants"]]
+            config = stored["EndpointConfigName"]
+        else:
+            # An update names the configuration to come aside, until it serves.
+            config = doc.get("_EndpointConfigName", doc["EndpointConfigName"])
+            specs = self._specs(config)
+        fleet = Fleet(services, self.name, specs)
+        with self._lock:
+            self._pending = fleet
+            if self._gone:
+                fleet.cancel()
+        try:
+            fleet.start()
+        except EndpointProblem:
+            fleet.stop(services.timing.endpoint_grace)
+            raise
+        finally:
+            with self._lock:
+                self._pending = None
+        old, self._live = self._live, fleet
+        self._change(lambda doc: _in_service(doc, config, specs))
+        if old is not None:
+            old.stop(services.timing.endpoint_grace)
+
+    def _specs(self, config_name: str) -> list[VariantSpec]:
+        store = self._services.store
+        config = store.get("endpoint-config", config_name)
+        if config is None:
+            raise EndpointProblem(f"Endpoint configuration {config_name} does not exist.")
+        specs = []
+        for variant in config["ProductionVariants"]:
+            model = store.get("model", variant.get("ModelName", ""))
+            if model is None:
+                raise EndpointProblem(
+                    f"Model {variant.get('ModelName')} of variant {variant['VariantName']} does not exist."
+                )
+            specs.append(variant_spec(variant, model))
+        return specs
+
+    def _fail(self, reason: str) -> None:
+        """A failed creation is a Failed endpoint; a failed update leaves the old one in service."""
+
+        def change(doc: Document) -> None:
+            doc["FailureReason"] = reason
+            doc.pop("_EndpointConfigName", None)
+            if self._live is None:
+                doc["EndpointStatus"] = "Failed"
+            else:
+                doc["EndpointStatus"] = "InService"
+
+        if not self._gone:
+            self._change(change)
+
+    def _delete(self) -> None:
+        with self._operation:
+            if self._live is not None:
+                self._live.stop(self._services.timing.endpoint_grace)
+                self._live = None
+            self._services.store.delete("endpoint", self.name)
+
+    def _change(self, change: Callable[[Document], None]) -> None:
+        try:
+            self._services.store.mutate("endpoint", self.name, change)
+        except KeyError:
+            log.warning("endpoint %s: its document is gone", self.name)
+
+
+def _in_service(doc: Document, config: str, specs: list[VariantSpec]) -> None:
+    doc["EndpointConfigName"] = config
+    doc["EndpointStatus"] = "InService"
+    doc.pop("FailureReason", None)
+    doc.pop("_EndpointConfigName", None)
+    doc["ProductionVariants"] = [_summary(spec) for spec in specs]
+    # The configuration and the model may be deleted while the endpoint serves.
+    doc["_Live"] = {
+        "EndpointConfigName": config,
+        "Variants": [dataclasses.asdict(spec) for spec in specs],
+    }
+
+
+def _summary(spec: VariantSpec) -> dict[str, Any]:
+    return {
+        "VariantName": spec.name,
+        "DeployedImages": [
+            {"SpecifiedImage": spec.image, "ResolvedImage": spec.image, "ResolutionTime": time.time()}
+        ],
+        "CurrentWeight": spec.weight,
+        "DesiredWeight": spec.weight,
+        # One process here, whatever the configuration asks for.
+        "CurrentInstanceCount": 1,
+        "DesiredInstanceCount": 1,
+    }
+
+
+class Endpoints:
+    """All endpoints of the service."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._lock = threading.Lock()
+        self._runs: dict[str, EndpointRun] = {}
+
+    def restore(self) -> None:
+        """After a restart: what was in service comes back, what was being deleted goes."""
+        for doc in self._services.store.list("endpoint"):
+            name, status = doc["EndpointName"], doc["EndpointStatus"]
+            if status == "Deleting":
+                self._services.store.delete("endpoint", name)
+            elif status != "Failed":
+                self._services.store.mutate("endpoint", name, _restoring)
+                self._run(name).restore()
+
+    def create(self, name: str) -> None:
+        self._run(name, fresh=True).deploy()
+
+    def update(self, name: str) -> None:
+        self._run(name).deploy()
+
+    def delete(self, name: str) -> None:
+        with self._lock:
+            run = self._runs.pop(name, None)
+        (run or EndpointRun(self._services, name)).delete()
+
+    def invoke(self, name: str, body: bytes, headers: dict[str, str]) -> InvokeResult:
+        run = self._runs.get(name)
+        if run is None:
+            raise ValidationError(f"Endpoint {name} of account {self._services.config.account} not found.")
+        limit = self._services.payload_limit
+        if len(body) > limit:
+            raise RequestTooLarge(
+                f"The body has {len(body)} bytes; endpoint {name} takes at most {limit}. Send less."
+            )
+        return run.invoke(body, headers)
+
+    def close(self, grace: float) -> None:
+        with self._lock:
+            runs = list(self._runs.values())
+            self._runs.clear()
+        _in_parallel(lambda run: run.close(grace), runs)
+
+    def _run(self, name: str, *, fresh: bool = False) -> EndpointRun:
+        with self._lock:
+            if fresh or name not in self._runs:
+                self._runs[name] = EndpointRun(self._services, name)
+            return self._runs[name]
+
+
+def _restoring(doc: Document) -> None:
+    # Not in service until it answers again.
+    doc["EndpointStatus"] = "Updating" if doc["EndpointStatus"] == "Updating" else "Creating"

@@ -1,0 +1,197 @@
+"""Chooses the hyperparameters of a tuning job's next trial, with Optuna."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+STRATEGIES = ("Bayesian", "Random", "Grid")
+
+
+class SearchProblem(Exception):
+    """Ranges that cannot be searched; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """One tuned hyperparameter: Optuna's distribution, and its value as the string that a job gets."""
+
+    name: str
+    distribution: Any
+    text: Callable[[Any], str]
+
+
+@dataclass
+class Proposal:
+    """Hyperparameters to try. `handle` is the search's own."""
+
+    values: dict[str, str]
+    handle: Any
+
+
+def ranges(parameter_ranges: Mapping[str, Any]) -> list[Range]:
+    """The ParameterRanges of a tuning job. SearchProblem for ranges that make no sense."""
+    found = [_continuous(entry) for entry in parameter_ranges.get("ContinuousParameterRanges", [])]
+    found += [_integer(entry) for entry in parameter_ranges.get("IntegerParameterRanges", [])]
+    found += [_categorical(entry) for entry in parameter_ranges.get("CategoricalParameterRanges", [])]
+    return found
+
+
+def _bounds(entry: Mapping[str, Any], number: Callable[[str], float]) -> tuple[float, float]:
+    name = entry["Name"]
+    try:
+        low, high = number(entry["MinValue"]), number(entry["MaxValue"])
+    except ValueError as error:
+        raise SearchProblem(
+            f"Range of {name!r}: {entry['MinValue']!r} to {entry['MaxValue']!r} are not both numbers."
+        ) from error
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise SearchProblem(f"Range of {name!r}: MinValue {low} must not be above MaxValue {high}.")
+    return low, high
+
+
+def _logarithmic(entry: Mapping[str, Any], low: float, high: float) -> bool:
+    scaling = entry.get("ScalingType", "Auto")
+    if scaling == "Logarithmic" and low <= 0:
+        raise SearchProblem(f"Range of {entry['Name']!r}: Logarithmic scaling needs MinValue > 0, not {low}.")
+    # Auto: over two orders of magnitude a linear scale would leave the small values out.
+    return scaling == "Logarithmic" or (scaling == "Auto" and low > 0 and high / low >= 100)
+
+
+def _continuous(entry: Mapping[str, Any]) -> Range:
+    from optuna.distributions import FloatDistribution
+
+    low, high = _bounds(entry, float)
+    if entry.get("ScalingType") == "ReverseLogarithmic":
+        if low < 0 or high >= 1:
+            raise SearchProblem(
+                f"Range of {entry['Name']!r}: ReverseLogarithmic scaling needs 0 <= values < 1, "
+                f"not {low} to {high}."
+            )
+        # Fine near 1, as for a momentum: 1 - x is searched on a logarithmic scale.
+        return Range(
+            entry["Name"],
+            FloatDistribution(1 - high, 1 - low, log=True),
+            lambda value: repr(float(min(high, max(low, 1 - value)))),
+        )
+    log = _logarithmic(entry, low, high)
+    return Range(entry["Name"], FloatDistribution(low, high, log=log), lambda value: repr(float(value)))
+
+
+def _integer(entry: Mapping[str, Any]) -> Range:
+    from optuna.distributions import IntDistribution
+
+    low, high = _bounds(entry, int)
+    if entry.get("ScalingType") == "ReverseLogarithmic":
+        raise SearchProblem(
+            f"Range of {entry['Name']!r}: ReverseLogarithmic scaling is for continuous ranges only."
+        )
+    log = _logarithmic(entry, low, high)
+    return Range(entry["Name"], IntDistribution(int(low), int(high), log=log), lambda value: str(int(value)))
+
+
+def _categorical(entry: Mapping[str, Any]) -> Range:
+    from optuna.distributions import CategoricalDistribution
+
+    values = entry["Values"]
+    if not values:
+        raise SearchProblem(f"Range of {entry['Name']!r}: Values is empty.")
+    return Range(entry["Name"], CategoricalDistribution(values), str)
+
+
+class Search:
+    """Proposes trials and learns from their results. For one thread.
+
+    `maximize`: whether more is better. `seed` makes the proposals the same again, given the same results in
+    the same order. `budget`: trials to come, None where that is not known.
+    """
+
+    def __init__(
+        self,
+        strategy: str,
+        found: list[Range],
+        *,
+        maximize: bool,
+        seed: int | None = None,
+        budget: int | None = None,
+    ) -> None:
+        import optuna
+
+        if strategy not in STRATEGIES:
+            raise SearchProblem(f"Strategy {strategy!r} is not here; use one of {', '.join(STRATEGIES)}.")
+        logging.getLogger("optuna").setLevel(logging.WARNING)
+        self._ranges = found
+        self._grid: Iterator[tuple[str, ...]] | None = None
+        sampler: Any
+        if strategy == "Bayesian":
+            # A third of the trials explores before the model is trusted; Optuna's 10 would often be all.
+            startup = 10 if budget is None else max(2, min(10, budget // 3))
+            # The constant liar keeps trials that run at the same time apart.
+            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+        else:
+            sampler = optuna.samplers.RandomSampler(seed=seed)
+        if strategy == "Grid":
+            self._grid = _grid(found)
+        self._study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
+        self._distributions = {each.name: each.distribution for each in found}
+
+    def propose(self) -> Proposal | None:
+        """The next trial; None when a grid has been walked through."""
+        if self._grid is not None:
+            combination = next(self._grid, None)
+            if combination is None:
+                return None
+            names = [each.name for each in self._ranges]
+            return Proposal(dict(zip(names, combination, strict=True)), None)
+        trial = self._study.ask(self._distributions)
+        return Proposal({each.name: each.text(trial.params[each.name]) for each in self._ranges}, trial)
+
+    def learn(self, proposal: Proposal, value: float | None) -> None:
+        """The objective that a trial reached; None if it reached none."""
+        from optuna.trial import TrialState
+
+        if proposal.handle is None:
+            return
+        if value is None:
+            self._study.tell(proposal.handle, state=TrialState.FAIL)
+        else:
+            self._study.tell(proposal.handle, value)
+
+
+def _grid(found: list[Range]) -> Iterator[tuple[str, ...]]:
+    from optuna.distributions import CategoricalDistribution
+
+    for each in found:
+        if not isinstance(each.distribution, CategoricalDistribution):
+            raise SearchProblem(f"Range of {each.name!r}: the Grid strategy takes categorical ranges only.")
+    return itertools.product(*(each.distribution.choices for each in found))
+
+
+def grid_size(parameter_ranges: Mapping[str, Any]) -> int:
+    """How many combinations the categorical ranges have."""
+    return math.prod(len(entry["Values"]) for entry in parameter_ranges.get("CategoricalParameterRanges", []))
+
+
+def worse_than_median(own: list[float], others: list[list[float]], *, maximize: bool) -> bool:
+    """Whether a trial is worth stopping early: SageMaker's rule.
+
+    `own`: the objective so far, a value per epoch; `others`: those of trials that have ended. True if the
+    newest value is worse than the median of the others' running averages up to the same epoch.
+    """
+    import statistics
+
+    if not own:
+        return False
+    epoch = len(own)
+    averages = [statistics.fmean(series[:epoch]) for series in others if len(series) >= epoch]
+    if len(averages) < _ENOUGH_TO_COMPARE:
+        return False
+    median = statistics.median(averages)
+    return own[-1] < median if maximize else own[-1] > median
+
+
+_ENOUGH_TO_COMPARE = 3

@@ -1,0 +1,346 @@
+"""One hyperparameter tuning job: its trials, their results, its end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from local.jobs.documents import Document, training_document, tuning_summary
+from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
+from local.jobs.services import Services, log
+from local.jobs.training import Cause, TrainingRun
+
+# As on AWS, what cannot work is not tried for the whole budget.
+GIVE_UP_AFTER = 5
+
+ALL_FAILED = "All training jobs failed. Please take a look at the training jobs failures to get more details."
+
+
+def no_metric(count: int, metric: str) -> str:
+    return (
+        f"No objective metrics found after running {count} training jobs. Please ensure that the custom "
+        f"algorithm is emitting the objective metric {metric!r} as defined by the regular expression "
+        "provided."
+    )
+
+
+@dataclass
+class Definition:
+    """One TrainingJobDefinition of the tuning job, with the search over its ranges."""
+
+    name: str | None
+    request: dict[str, Any]
+    metric: str
+    maximize: bool
+    search: Search
+
+
+@dataclass
+class Trial:
+    definition: Definition
+    proposal: Proposal
+    run: TrainingRun
+    ended: bool = False
+    value: float | None = None
+    series: list[float] = field(default_factory=list)
+
+
+Event = tuple[Literal["metric", "end", "stop"], str]
+
+
+class TuningRun:
+    """Runs one tuning job in a thread of its own. Its document must be in the store.
+
+    `launch` starts a training run and keeps track of it.
+    """
+
+    def __init__(self, services: Services, name: str, launch: Callable[[TrainingRun], None]) -> None:
+        self.name = name
+        self._services = services
+        self._launch = launch
+        doc = services.store.get("tuning-job", name)
+        if doc is None:
+            raise KeyError(name)
+        self._doc = doc
+        config = doc["HyperParameterTuningJobConfig"]
+        self._config: dict[str, Any] = config
+        limits = config["ResourceLimits"]
+        self._parallel = int(limits["MaxParallelTrainingJobs"])
+        self._most = int(limits.get("MaxNumberOfTrainingJobs", 10**9))
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._trials: dict[str, Trial] = {}
+        self._stopping: Cause | None = None
+        self._thread = threading.Thread(target=self._run, name=f"tuning {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, cause: Cause = "user") -> None:
+        """Asks for the end: running trials are stopped, no more are started."""
+
+        def change(doc: Document) -> None:
+            if doc["HyperParameterTuningJobStatus"] == "InProgress":
+                doc["HyperParameterTuningJobStatus"] = "Stopping"
+
+        self._services.store.mutate("tuning-job", self.name, change)
+        self._events.put(("stop", cause))
+
+    # --- the job's life ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            status, reason = self._tune()
+        except SearchProblem as problem:
+            status, reason = "Failed", f"ClientError: {problem}"
+        except Exception as error:
+            log.exception("tuning job %s", self.name)
+            status, reason = "Failed", f"InternalServerError: The local SageMaker failed: {error!r}"
+            self._stop_trials("user")
+
+        def end(doc: Document) -> None:
+            doc["HyperParameterTuningJobStatus"] = status
+            doc["HyperParameterTuningEndTime"] = time.time()
+            if reason:
+                doc["FailureReason"] = reason
+
+        self._change(end)
+
+    def _tune(self) -> tuple[str, str | None]:
+        definitions = self._definitions()
+        limit = self._config["ResourceLimits"].get("MaxRuntimeInSeconds")
+        deadline = time.monotonic() + int(limit) if limit else float("inf")
+        while True:
+            running = sum(not trial.ended for trial in self._trials.values())
+            reason = self._hopeless()
+            over = not definitions or len(self._trials) >= self._most or self._satisfied()
+            if reason or self._stopping or over or time.monotonic() >= deadline:
+                if reason or (time.monotonic() >= deadline) or self._satisfied():
+                    self._stop_trials("user")
+                if running == 0:
+                    return self._verdict(reason)
+            elif running < self._parallel:
+                # Definitions take turns; one whose grid has been walked through leaves.
+                definition = definitions.pop(0)
+                if self._start_trial(definition):
+                    definitions.append(definition)
+                continue
+            left = deadline - time.monotonic()
+            self._take_event(None if left == float("inf") or left <= 0 else left)
+
+    def _take_event(self, timeout: float | None) -> None:
+        try:
+            kind, what = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return
+        if kind == "stop":
+            self._stopping = "service" if what == "service" else "user"
+            self._stop_trials(self._stopping)
+        elif kind == "end":
+            self._end_trial(self._trials[what])
+        elif self._config.get("TrainingJobEarlyStoppingType") == "Auto":
+            self._consider_early_stop(self._trials[what])
+
+    def _definitions(self) -> list[Definition]:
+        given = self._doc.get("TrainingJobDefinitions") or [self._doc["TrainingJobDefinition"]]
+        return [self._definition(definition, len(given)) for definition in given]
+
+    def _definition(self, definition: dict[str, Any], count: int) -> Definition:
+        objective = definition.get("TuningObjective") or self._config.get("HyperParameterTuningJobObjective")
+        if not objective:
+            raise SearchProblem("The tuning job names no HyperParameterTuningJobObjective.")
+        found = ranges(definition.get("HyperParameterRanges") or self._config.get("ParameterRanges", {}))
+        maximize = objective["Type"] == "Maximize"
+        search = Search(
+            self._config["Strategy"],
+            found,
+            maximize=maximize,
+            seed=self._config.get("RandomSeed"),
+            budget=-(-self._most // count) if self._most < 10**9 else None,
+        )
+        name = definition.get("DefinitionName")
+        return Definition(name, definition, objective["MetricName"], maximize, search)
+
+    # --- trials -----------------------------------------------------------------------------------
+
+    def _start_trial(self, definition: Definition) -> bool:
+        """Creates and starts the next training job; False if the search has nothing more to try."""
+        proposal = definition.search.propose()
+        if proposal is None:
+            return False
+        services = self._services
+        name = f"{self.name}-{len(self._trials) + 1:03d}-{uuid.uuid4().hex[:8]}"
+        request = {
+            **definition.request,
+            "TrainingJobName": name,
+            "HyperParameters": {
+                "_tuning_objective_metric": definition.metric,
+                **definition.request.get("StaticHyperParameters", {}),
+                **proposal.values,
+            },
+        }
+        resources = definition.request.get("HyperParameterTuningResourceConfig")
+        if resources and "ResourceConfig" not in request:
+            request["ResourceConfig"] = {
+                key: resources[key]
+                for key in ("InstanceType", "InstanceCount", "VolumeSizeInGB")
+                if key in resources
+            }
+        child = training_document(
+            services.config, request, tuning_job_arn=self._doc["HyperParameterTuningJobArn"]
+        )
+        child["_TuningJobName"] = self.name
+        child["_TunedHyperParameters"] = proposal.values
+        child["_ObjectiveStatus"] = "Pending"
+        if definition.name:
+            child["_DefinitionName"] = definition.name
+        services.store.put("training-job", name, child)
+        run = TrainingRun(
+            services,
+            name,
+            siblings=min(self._parallel, self._most),
+            on_metric=lambda metric: (
+                self._events.put(("metric", name)) if metric == definition.metric else None
+            ),
+            on_end=lambda: self._events.put(("end", name)),
+        )
+        self._trials[name] = Trial(definition, proposal, run)
+        self._count()
+        self._launch(run)
+        return True
+
+    def _end_trial(self, trial: Trial) -> None:
+        trial.ended = True
+        trial.series = trial.run.metrics.series(trial.definition.metric)
+        doc = self._child(trial)
+        if trial.series and doc["TrainingJobStatus"] != "Failed":
+            trial.value = trial.series[-1]
+        trial.definition.search.learn(trial.proposal, trial.value)
+        objective = trial.definition
+
+        def change(doc: Document) -> None:
+            doc["_ObjectiveStatus"] = "Failed" if trial.value is None else "Succeeded"
+            if trial.value is not None:
+                doc["_FinalObjectiveMetric"] = {
+                    "Type": "Maximize" if objective.maximize else "Minimize",
+                    "MetricName": objective.metric,
+                    "Value": trial.value,
+                }
+
+        self._services.store.mutate("training-job", trial.run.name, change)
+        self._count()
+
+    def _consider_early_stop(self, trial: Trial) -> None:
+        if trial.ended:
+            return
+        others = [
+            other.series
+            for other in self._trials.values()
+            if other.ended and other.value is not None and other.definition is trial.definition
+        ]
+        own = trial.run.metrics.series(trial.definition.metric)
+        if worse_than_median(own, others, maximize=trial.definition.maximize):
+            trial.run.stop("early")
+
+    def _stop_trials(self, cause: Cause) -> None:
+        for trial in self._trials.values():
+            if not trial.ended:
+                trial.run.stop(cause)
+
+    def _child(self, trial: Trial) -> Document:
+        doc = self._services.store.get("training-job", trial.run.name)
+        if doc is None:
+            raise KeyError(trial.run.name)
+        return doc
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def _hopeless(self) -> str | None:
+        """Why going on makes no sense; None if it does."""
+        ended = [trial for trial in self._trials.values() if trial.ended]
+        if len(ended) < min(GIVE_UP_AFTER, self._most) or any(trial.value is not None for trial in ended):
+            return None
+        if self._stopping:
+            return None
+        return self._without_result(ended)
+
+    def _without_result(self, trials: list[Trial]) -> str:
+        if any(self._child(trial)["TrainingJobStatus"] != "Failed" for trial in trials):
+            return no_metric(len(trials), trials[0].definition.metric)
+        return ALL_FAILED
+
+    def _satisfied(self) -> bool:
+        """Whether a TuningJobCompletionCriteria is met."""
+        criteria = self._config.get("TuningJobCompletionCriteria", {})
+        values = [trial for trial in self._trials.values() if trial.value is not None]
+        if not values:
+            return False
+        best = self._best(values)
+        target = criteria.get("TargetObjectiveMetricValue")
+        if target is not None and best.value is not None:
+            reached = best.value >= target if best.definition.maximize else best.value <= target
+            if reached:
+                return True
+        patience = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
+        return patience is not None and len(values) - 1 - values.index(best) >= patience
+
+    @staticmethod
+    def _best(trials: list[Trial]) -> Trial:
+        """The first of the best. Definitions share the objective's direction (AWS asks for that, too)."""
+        return max(
+            trials,
+            key=lambda trial: (trial.value or 0.0) * (1 if trial.definition.maximize else -1),
+        )
+
+    def _verdict(self, reason: str | None) -> tuple[str, str | None]:
+        if self._stopping:
+            return "Stopped", None
+        if reason:
+            return "Failed", reason
+        if self._trials and all(trial.value is None for trial in self._trials.values()):
+            return "Failed", self._without_result(list(self._trials.values()))
+        return "Completed", None
+
+    def _count(self) -> None:
+        """Brings the counters and the best training job up to date."""
+        children = {name: self._child(trial) for name, trial in self._trials.items()}
+        statuses = [
+            child["TrainingJobStatus"] if self._trials[name].ended else "InProgress"
+            for name, child in children.items()
+        ]
+        objectives = [child["_ObjectiveStatus"] for child in children.values()]
+        valued = [trial for trial in self._trials.values() if trial.value is not None]
+        best = tuning_summary(children[self._best(valued).run.name]) if valued else None
+
+        def change(doc: Document) -> None:
+            doc["TrainingJobStatusCounters"] = {
+                "Completed": statuses.count("Completed"),
+                "InProgress": statuses.count("InProgress"),
+                "RetryableError": 0,
+                "NonRetryableError": statuses.count("Failed"),
+                "Stopped": statuses.count("Stopped"),
+            }
+            doc["ObjectiveStatusCounters"] = {
+                status: objectives.count(status) for status in ("Succeeded", "Pending", "Failed")
+            }
+            if best is not None:
+                doc["BestTrainingJob"] = best
+
+        self._change(change)
+
+    def _change(self, change: Callable[[Document], None]) -> None:
+        try:
+            self._services.store.mutate("tuning-job", self.name, change)
+        except KeyError:
+            log.warning("tuning job %s: its document is gone", self.name)

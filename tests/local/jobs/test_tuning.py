@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+Platform = Any  # conftest.Platform
+
+# Prints an objective that is best at x = 0.3.
+QUADRATIC = """
+values = config("hyperparameters")
+print("given", json.dumps(values, sort_keys=True), "threads", os.environ["OMP_NUM_THREADS"])
+print(f"score={-(float(values.get('x', 0)) - 0.3) ** 2}")
+"""
+SCORE = [{"Name": "score", "Regex": r"score=(\S+)"}]
+
+
+def tune(platform: Platform, name: str = "tune", *, config: dict[str, Any], **definition: Any) -> None:
+    full: dict[str, Any] = {
+        "Strategy": "Random",
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "score"},
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 2},
+        "ParameterRanges": {"ContinuousParameterRanges": [{"Name": "x", "MinValue": "0", "MaxValue": "1"}]},
+        "RandomSeed": 1,
+        **config,
+    }
+    request = platform.request()
+    del request["TrainingJobName"]
+    request["AlgorithmSpecification"]["MetricDefinitions"] = SCORE
+    platform.store.put(
+        "tuning-job",
+        name,
+        {
+            "HyperParameterTuningJobName": name,
+            "HyperParameterTuningJobArn": platform.config.arn("tuning-job", name),
+            "HyperParameterTuningJobConfig": full,
+            "TrainingJobDefinition": {**request, "StaticHyperParameters": {"epochs": "2"}, **definition},
+            "HyperParameterTuningJobStatus": "InProgress",
+            "CreationTime": time.time(),
+        },
+    )
+    platform.engine.submit_tuning(name)
+
+
+def limits(most: int, parallel: int) -> dict[str, int]:
+    return {"MaxNumberOfTrainingJobs": most, "MaxParallelTrainingJobs": parallel}
+
+
+def ended(platform: Platform, name: str = "tune") -> dict[str, Any]:
+    doc: dict[str, Any] = platform.wait(
+        "tuning-job", name, lambda doc: "HyperParameterTuningEndTime" in doc, seconds=40
+    )
+    return doc
+
+
+def children(platform: Platform) -> list[dict[str, Any]]:
+    docs: list[dict[str, Any]] = platform.store.list("training-job")
+    return docs
+
+
+def test_a_tuning_job_finds_the_best_of_its_trials(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    tune(platform, config={"Strategy": "Bayesian", "ResourceLimits": limits(6, 2)})
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed", doc
+    assert doc["TrainingJobStatusCounters"] == {
+        "Completed": 6,
+        "InProgress": 0,
+        "RetryableError": 0,
+        "NonRetryableError": 0,
+        "Stopped": 0,
+    }
+    assert doc["ObjectiveStatusCounters"] == {"Succeeded": 6, "Pending": 0, "Failed": 0}
+    jobs = children(platform)
+    assert [job["TrainingJobName"][:9] for job in jobs] == [f"tune-00{n}-" for n in range(1, 7)]
+    assert all(len(job["TrainingJobName"]) == len("tune-001-1a2b3c4d") for job in jobs)
+    for job in jobs:
+        x = job["_TunedHyperParameters"]["x"]
+        assert 0 <= float(x) <= 1
+        assert job["HyperParameters"] == {"x": x, "epochs": "2", "_tuning_objective_metric": "score"}
+        assert job["TuningJobArn"] == doc["HyperParameterTuningJobArn"]
+        assert "DebugHookConfig" not in job
+        metric = job["_FinalObjectiveMetric"]
+        assert metric["Value"] == pytest.approx(-((float(x) - 0.3) ** 2))
+    best = doc["BestTrainingJob"]
+    assert best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == max(
+        job["_FinalObjectiveMetric"]["Value"] for job in jobs
+    )
+    assert best["ObjectiveStatus"] == "Succeeded"
+    assert set(best["TunedHyperParameters"]) == {"x"}
+
+
+def test_parallel_trials_share_the_cores(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    tune(platform, config={})
+    ended(platform)
+    for job in children(platform):
+        assert "threads 1" in platform.log(job["TrainingJobName"])[0]
+
+
+def test_no_more_trials_run_at_once_than_allowed(stopped: Platform, tmp_path: Any) -> None:
+    stopped.cores = 8
+    stopped.start()
+    running = tmp_path / "running"
+    running.mkdir()
+    stopped.command(
+        "train",
+        f"""
+folder = pathlib.Path({str(running)!r})
+(folder / str(os.getpid())).touch()
+print("at once", len(os.listdir(folder)))
+time.sleep(0.1)
+(folder / str(os.getpid())).unlink()
+print("score=1")
+""",
+    )
+    tune(stopped, config={"ResourceLimits": limits(7, 3)})
+    ended(stopped)
+    at_once = [int(stopped.log(job["TrainingJobName"])[0].split()[-1]) for job in children(stopped)]
+    assert len(at_once) == 7
+    assert max(at_once) <= 3
+
+
+def test_the_same_seed_gives_the_same_trials(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    for name in ("one", "two"):
+        tune(platform, name, config={"ResourceLimits": limits(3, 1)})
+        ended(platform, name)
+    values = [job["_TunedHyperParameters"]["x"] for job in children(platform)]
+    assert values[:3] == values[3:]
+    assert len(set(values)) == 3
+
+
+def test_a_grid_is_walked_through(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    grid = [{"Name": "a", "Values": ["1", "2"]}, {"Name": "b", "Values": ["x", "y"]}]
+    tune(
+        platform,
+        config={
+            "Strategy": "Grid",
+            "ResourceLimits": {"MaxParallelTrainingJobs": 2},
+            "ParameterRanges": {"CategoricalParameterRanges": grid},
+        },
+    )
+    assert ended(platform)["HyperParameterTuningJobStatus"] == "Completed"
+    values = [job["_TunedHyperParameters"] for job in children(platform)]
+    assert [tuple(value.values()) for value in values] == [("1", "x"), ("1", "y"), ("2", "x"), ("2", "y")]
+
+
+def test_failed_trials_do_not_end_the_job(platform: Platform) -> None:
+    platform.command(
+        "train", "if '-001-' in os.environ['TRAINING_JOB_NAME']: sys.exit('broken')\nprint('score=1')"
+    )
+    tune(platform, config={})
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed"
+    assert doc["TrainingJobStatusCounters"]["NonRetryableError"] == 1
+    assert doc["ObjectiveStatusCounters"] == {"Succeeded": 2, "Pending": 0, "Failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("sys.exit(1)", "All training jobs failed"), ("", "No objective metrics found after running 5")],
+)
+def test_a_hopeless_job_gives_up(platform: Platform, script: str, reason: str) -> None:
+    platform.command("train", script)
+    tune(platform, config={"ResourceLimits": limits(20, 1)})
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Failed"
+    assert reason in doc["FailureReason"]
+    assert len(children(platform)) == 5
+
+
+def test_ranges_that_make_no_sense_fail_the_job(platform: Platform) -> None:
+    ranges = {"ContinuousParameterRanges": [{"Name": "lr", "MinValue": "abc", "MaxValue": "1"}]}
+    tune(platform, config={"ParameterRanges": ranges})
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Failed"
+    assert "'lr'" in doc["FailureReason"]
+
+
+SLOW = "print('score=0.5'); print('ready')\nwhile True: time.sleep(60)"
+
+
+def started(platform: Platform, count: int) -> list[str]:
+    """Names of the children, once `count` of them run."""
+    for number in range(1, count + 1):
+        doc = platform.wait(
+            "tuning-job",
+            "tune",
+            lambda doc: doc.get("TrainingJobStatusCounters", {}).get("InProgress", 0) >= number,  # noqa: B023
+        )
+        assert doc
+    names = [job["TrainingJobName"] for job in children(platform)]
+    for name in names:
+        platform.log_line("ready", name)
+    return names
+
+
+def test_a_stop_ends_the_children(platform: Platform) -> None:
+    platform.command("train", SLOW)
+    tune(platform, config={})
+    started(platform, 2)
+    platform.engine.stop_tuning("tune")
+    assert platform.store.get("tuning-job", "tune")["HyperParameterTuningJobStatus"] in (
+        "Stopping",
+        "Stopped",
+    )
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Stopped"
+    assert doc["TrainingJobStatusCounters"]["Stopped"] == 2
+    assert [job["TrainingJobStatus"] for job in children(platform)] == ["Stopped", "Stopped"]
+
+
+def test_a_stopped_child_does_not_end_the_job(platform: Platform) -> None:
+    platform.command("train", f"if '-001-' not in os.environ['TRAINING_JOB_NAME']: sys.exit()\n{SLOW}")
+    tune(platform, config={"ResourceLimits": limits(2, 1)})
+    [name] = started(platform, 1)
+    platform.engine.stop_training(name)
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed"
+    assert doc["BestTrainingJob"]["TrainingJobName"] == name
+
+
+def test_a_target_value_ends_the_job(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    tune(
+        platform,
+        config={
+            "ResourceLimits": limits(20, 1),
+            "TuningJobCompletionCriteria": {"TargetObjectiveMetricValue": -10.0},
+        },
+    )
+    assert ended(platform)["HyperParameterTuningJobStatus"] == "Completed"
+    assert len(children(platform)) == 1
+
+
+def test_early_stopping_ends_trials_that_are_worse_than_the_median(platform: Platform) -> None:
+    platform.command(
+        "train",
+        """
+good = os.environ["TRAINING_JOB_NAME"].split("-")[1] != "004"
+print(f"score={1.0 if good else 0.1}")
+if not good: time.sleep(60)
+""",
+    )
+    tune(platform, config={"ResourceLimits": limits(4, 1), "TrainingJobEarlyStoppingType": "Auto"})
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed"
+    assert doc["TrainingJobStatusCounters"]["Stopped"] == 1
+    last = children(platform)[-1]
+    assert "early stopping" in last["SecondaryStatusTransitions"][-1]["StatusMessage"]
+
+
+def test_close_stops_a_tuning_job(platform: Platform) -> None:
+    platform.command("train", SLOW)
+    tune(platform, config={})
+    started(platform, 2)
+    platform.engine.close()
+    assert ended(platform)["HyperParameterTuningJobStatus"] == "Stopped"
+    assert {job["TrainingJobStatus"] for job in children(platform)} == {"Stopped"}
+
+
+def test_a_restart_fails_an_orphaned_tuning_job(stopped: Platform) -> None:
+    stopped.store.put(
+        "tuning-job",
+        "lost",
+        {
+            "HyperParameterTuningJobName": "lost",
+            "HyperParameterTuningJobStatus": "InProgress",
+            "TrainingJobStatusCounters": {"Completed": 1, "InProgress": 2},
+        },
+    )
+    stopped.start()
+    doc = stopped.store.get("tuning-job", "lost")
+    assert doc["HyperParameterTuningJobStatus"] == "Failed"
+    assert doc["TrainingJobStatusCounters"] == {"Completed": 1, "InProgress": 0, "NonRetryableError": 2}
