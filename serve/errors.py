@@ -1,0 +1,15 @@
+"""Two kinds of failure: the operator's (told on stderr, ends the server), the caller's (told in a 4xx)."""
+
+from __future__ import annotations
+
+
+class ServeError(RuntimeError):
+    """The server cannot run; the text is one sentence that says why and what to do."""
+
+
+class RequestError(ValueError):
+    """The caller did something wrong; `code` is the HTTP status, the text says what to do about it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,101 @@
+"""A network made ready for one thing: the forward pass on a CPU, many times.
+
+Batch normalisation is folded into the convolutions, their weights are laid out once as oneDNN wants them,
+and the activation (and the residual addition) runs inside the convolution. That is what inductor's freezing
+does, and it is as fast (1.3 times eager), but needs no compiler and 0.2 s instead of a minute.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Final
+
+import torch
+from torch import fx, nn
+from torch.fx.experimental.optimization import fuse
+
+_ADDITIONS: Final = (operator.add, operator.iadd, torch.add)
+
+
+class _Convolution(nn.Module):
+    """Convolution, then (plus another tensor, then) the activation. Float32, channels-last."""
+
+    def __init__(self, source: nn.Conv2d, activation: str, scalars: list[float]) -> None:
+        super().__init__()
+        self.geometry = (list(source.padding), list(source.stride), list(source.dilation), source.groups)
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(source.weight.to_mkldnn(), *self.geometry)
+        self.bias = source.bias
+        self.activation = activation
+        self.scalars = scalars
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, *self.geometry, self.activation, self.scalars, ""
+        )
+
+
+class _ConvolutionAdd(_Convolution):
+    def forward(self, x: torch.Tensor, other: torch.Tensor) -> Any:  # type: ignore[override]
+        activation = None if self.activation == "none" else self.activation
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            x, other, self.weight, self.bias, *self.geometry, "add", 1.0, activation, self.scalars, ""
+        )
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """The same function of a float32 tensor [N, 3, H, W], faster. `module` must be in evaluation mode."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return channels_last(module)
+    graph_module = channels_last(fuse(module))
+    assert isinstance(graph_module, fx.GraphModule)
+    for node in list(graph_module.graph.nodes):
+        source = _module(graph_module, node)
+        if isinstance(source, nn.Conv2d) and source.padding_mode == "zeros":
+            _replace(graph_module, node, source)
+    graph_module.graph.lint()  # type: ignore[no-untyped-call]
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+    return graph_module
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module itself, its weights in the order that convolutions prefer."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _replace(graph_module: fx.GraphModule, node: fx.Node, source: nn.Conv2d) -> None:
+    """Put one fused operation in the place of the convolution and of what follows it, where that fits."""
+    absorbed, other = [node], None
+    follower = _only_user(node)
+    if follower is not None and follower.op == "call_function" and follower.target in _ADDITIONS:
+        addends = [argument for argument in follower.args if argument is not node]
+        if len(addends) == 1 and isinstance(addends[0], fx.Node) and addends[0] < node:
+            other = addends[0]
+            absorbed.append(follower)
+            follower = _only_user(follower)
+    activation, scalars = "none", []
+    after = _module(graph_module, follower) if follower is not None else None
+    if isinstance(after, nn.ReLU):
+        activation = "relu"
+    elif isinstance(after, nn.Hardtanh):  # ReLU6 is one
+        activation, scalars = "hardtanh", [float(after.min_val), float(after.max_val)]
+    if activation != "none" and follower is not None:
+        absorbed.append(follower)
+
+    kind = _Convolution if other is None else _ConvolutionAdd
+    name = f"frozen_{node.name}"
+    graph_module.add_module(name, kind(source, activation, scalars))
+    with graph_module.graph.inserting_after(node):
+        arguments = (node.args[0],) if other is None else (node.args[0], other)
+        new = graph_module.graph.call_module(name, arguments)
+    absorbed[-1].replace_all_uses_with(new)
+    for old in reversed(absorbed):
+        graph_module.graph.erase_node(old)
+
+
+def _module(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None

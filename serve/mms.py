@@ -1,0 +1,113 @@
+"""How multi-model-server is set up: its properties file, its environment, and the Java command."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from serve import events, java
+from serve.errors import ServeError
+from serve.settings import PROGRAM, Settings
+
+FRONTEND = Path(__file__).parent / "frontend" / "byoc-frontend.jar"
+LOGGING = Path(__file__).parent / "log4j2.xml"
+
+# They would override the properties file, or point into a folder that is not ours.
+_UNWANTED = ("MMS_CONFIG_FILE", "LOG_LOCATION", "METRICS_LOCATION", "MODEL_SERVER_HOME", "TEMP")
+
+
+def properties(settings: Settings, private: Path) -> dict[str, str]:
+    """The content of the properties file; names that begin with byoc are read by our front end."""
+    execution = {
+        "MaxConcurrentTransforms": settings.workers * settings.batch_size,
+        "BatchStrategy": "SINGLE_RECORD",
+        "MaxPayloadInMB": max(settings.limits.bytes // 1024**2, 1),
+    }
+    return {
+        # The store holds one empty folder: the model itself is found by our handler. A Python file or a
+        # manifest in the artifact would otherwise be imported or obeyed by the worker.
+        "model_store": str(private / "store"),
+        "model_server_home": str(_home()),
+        "PYTHON_EXECUTABLE": sys.executable,
+        "default_service_handler": "serve.handler:handle",
+        "preload_model": "false" if uses_gpu(settings) else "true",  # CUDA does not survive a fork
+        "number_of_gpu": str(settings.gpus),
+        "number_of_netty_threads": "1",
+        "netty_client_threads": "1",
+        "job_queue_size": str(settings.queue),
+        "default_response_timeout_seconds": str(settings.timeout),
+        "max_request_size": str(settings.limits.bytes),
+        "max_response_size": str(max(settings.limits.bytes, 16 * 1024**2)),
+        "decode_input_request": "false",
+        "async_logging": "false",
+        "blacklist_env_vars": "(JAVA_TOOL_OPTIONS|JDK_JAVA_OPTIONS)",
+        "byoc.address": settings.address,
+        "byoc.port": str(settings.port),
+        "byoc.workers": str(settings.workers),
+        "byoc.batch_size": str(settings.batch_size),
+        "byoc.batch_delay_ms": str(settings.batch_delay_ms),
+        "byoc.drain_seconds": str(settings.drain_seconds),
+        "byoc.lost_seconds": str(settings.lost_seconds),
+        "byoc.multi_model": str(settings.multi_model).lower(),
+        "byoc.execution_parameters": json.dumps(execution),
+    }
+
+
+def uses_gpu(settings: Settings) -> bool:
+    return bool(settings.gpus) or settings.device == "cuda"
+
+
+def escape(text: str) -> str:
+    """One key or value as java.util.Properties reads it."""
+    plain = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    units = plain.encode("utf-16-be", "surrogatepass")
+    pairs = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    escaped = "".join(chr(unit) if 32 <= unit < 127 else f"\\u{unit:04x}" for unit in pairs)
+    return f"\\{escaped}" if escaped.startswith((" ", "#", "!")) else escaped
+
+
+def write_properties(path: Path, values: Mapping[str, str]) -> None:
+    path.write_text("".join(f"{name}={escape(value)}\n" for name, value in values.items()), encoding="ascii")
+
+
+def environment(settings: Settings, private: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """For Java and, through it, the workers."""
+    result = {name: value for name, value in inherited.items() if name not in _UNWANTED}
+    python_path = [str(PROGRAM), *filter(None, [inherited.get("PYTHONPATH")])]
+    threads = str(settings.threads)
+    result |= {
+        "PYTHONPATH": ":".join(python_path),
+        "PYTHONUNBUFFERED": "1",
+        # Several workers with several threads each would spin against each other.
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "TMPDIR": str(private),
+        "BYOC_MODEL_DIR": str(settings.model_dir),
+        events.VARIABLE: str(private / "events"),
+    }
+    return result
+
+
+def command(settings: Settings, private: Path, runtime: Path, number: int) -> list[str]:
+    # Bodies may fill a quarter of the heap (Traffic.java); a few large ones must fit.
+    heap_mb = 256 + 8 * (settings.limits.bytes // 1024**2)
+    return [
+        str(runtime),
+        *java.options(number, private, heap_mb),
+        f"-Dlog4j.configurationFile={LOGGING.as_uri()}",
+        "-cp",
+        f"{FRONTEND}:{_home() / 'mms' / 'frontend' / 'model-server.jar'}",
+        "byoc.Frontend",
+        str(private / "mms.properties"),
+    ]
+
+
+def _home() -> Path:
+    package = importlib.util.find_spec("mms")
+    if package is None or package.origin is None:
+        raise ServeError("the package multi-model-server is not installed in this Python environment")
+    return Path(package.origin).resolve().parent.parent

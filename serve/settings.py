@@ -1,0 +1,163 @@
+"""Everything that can be set, by environment variable. SageMaker passes a model's Environment through.
+
+| variable | default | meaning |
+|---|---|---|
+| SAGEMAKER_BASE_DIR | /opt/ml | the folder that holds `model/` |
+| SAGEMAKER_BIND_TO_PORT | 8080 | port to listen on |
+| SAGEMAKER_MULTI_MODEL | false | several models, loaded and unloaded while running |
+| SAGEMAKER_MAX_PAYLOAD_IN_MB | | batch transform's payload limit; raises BYOC_MAX_BYTES |
+| BYOC_BIND_ADDRESS | see below | address to listen on |
+| BYOC_DEVICE | auto | auto, cpu or cuda |
+| BYOC_WORKERS | one a core, or one a GPU | worker processes |
+| BYOC_THREADS | 1 | threads of one worker's forward pass |
+| BYOC_BATCH_SIZE | 1; 16 on a GPU | requests that are put through the network together |
+| BYOC_BATCH_DELAY_MS | 2 | how long a request waits for others |
+| BYOC_QUEUE | 100 | requests that may wait; more are answered with 503 |
+| BYOC_TIMEOUT | 60 | seconds that a request may take |
+| BYOC_DRAIN_SECONDS | 25 | after SIGTERM, time for the requests under way |
+| BYOC_LOST_SECONDS | 30 | without any worker for so long, the server gives up |
+| BYOC_MAX_BYTES | 6291456 | largest request body |
+| BYOC_MAX_PIXELS | 80000000 | largest picture, width times height; cannot be raised |
+| BYOC_MAX_ASPECT | 200 | longest picture, longer side to shorter side |
+| BYOC_MAX_IMAGES | 64 | most pictures in one request |
+| BYOC_TOP_K | 5 | classes in an answer, unless the request says otherwise |
+| BYOC_LOG_REQUESTS | false | a JSON line on stdout for each request |
+| BYOC_JAVA | found | path of a Java runtime, 11 or newer |
+
+Without BYOC_BIND_ADDRESS the server listens on every address of its container; started with another
+SAGEMAKER_BASE_DIR than /opt/ml it runs on somebody's own machine, and listens on 127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from serve.errors import ServeError
+
+DEFAULT_BASE: Final = "/opt/ml"
+PROGRAM: Final = Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a caller may send. The fields are the BYOC_MAX_* variables and BYOC_TOP_K."""
+
+    bytes: int = 6_291_456
+    pixels: int = 80_000_000
+    aspect: int = 200
+    images: int = 64
+    top_k: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The variables above, read and checked. `gpus` is how many the system shows (0: use the CPU)."""
+
+    model_dir: Path
+    multi_model: bool
+    address: str
+    port: int
+    device: Literal["auto", "cpu", "cuda"]
+    gpus: int
+    workers: int
+    threads: int
+    batch_size: int
+    batch_delay_ms: int
+    queue: int
+    timeout: int
+    drain_seconds: int
+    lost_seconds: int
+    log_requests: bool
+    java: str | None
+    limits: Limits
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Settings from the environment. Raises ServeError naming the variable, its value and what is allowed."""
+    base = environment.get("SAGEMAKER_BASE_DIR") or DEFAULT_BASE
+    own_machine = Path(base) != Path(DEFAULT_BASE)
+    device = _choice(environment, "BYOC_DEVICE", "auto", ("auto", "cpu", "cuda"))
+    gpus = 0 if device == "cpu" else visible_gpus()
+    on_gpu = bool(gpus) or device == "cuda"
+    limits = read_limits(environment)
+    return Settings(
+        model_dir=Path(base) / ("models" if flag(environment, "SAGEMAKER_MULTI_MODEL") else "model"),
+        multi_model=flag(environment, "SAGEMAKER_MULTI_MODEL"),
+        address=environment.get("BYOC_BIND_ADDRESS") or ("127.0.0.1" if own_machine else "0.0.0.0"),
+        port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
+        device=device,  # type: ignore[arg-type]
+        gpus=gpus,
+        workers=_number(environment, "BYOC_WORKERS", (gpus or 1) if on_gpu else cores(), 1, 512),
+        threads=_number(environment, "BYOC_THREADS", 1, 1, 512),
+        batch_size=_number(environment, "BYOC_BATCH_SIZE", 16 if on_gpu else 1, 1, 1024),
+        batch_delay_ms=_number(environment, "BYOC_BATCH_DELAY_MS", 2, 1, 60_000),
+        queue=_number(environment, "BYOC_QUEUE", 100, 1, 100_000),
+        timeout=_number(environment, "BYOC_TIMEOUT", 60, 1, 3600),
+        drain_seconds=_number(environment, "BYOC_DRAIN_SECONDS", 25, 0, 3600),
+        lost_seconds=_number(environment, "BYOC_LOST_SECONDS", 30, 1, 3600),
+        log_requests=flag(environment, "BYOC_LOG_REQUESTS"),
+        java=environment.get("BYOC_JAVA") or None,
+        limits=limits,
+    )
+
+
+def read_limits(environment: Mapping[str, str]) -> Limits:
+    """Only the limits: what a worker needs."""
+    payload_mb = _number(environment, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)
+    default_bytes = max(Limits.bytes, payload_mb * 1024 * 1024)
+    return Limits(
+        bytes=_number(environment, "BYOC_MAX_BYTES", default_bytes, 1, 1024**3),
+        pixels=_number(environment, "BYOC_MAX_PIXELS", Limits.pixels, 1, Limits.pixels),
+        aspect=_number(environment, "BYOC_MAX_ASPECT", Limits.aspect, 1, 10**6),
+        images=_number(environment, "BYOC_MAX_IMAGES", Limits.images, 1, 10**4),
+        top_k=_number(environment, "BYOC_TOP_K", Limits.top_k, 1, 10**6),
+    )
+
+
+def visible_gpus() -> int:
+    """NVIDIA devices that the operating system shows. Whether torch can use them, `model.device` says."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def cores() -> int:
+    """Whole cores that this process may use, by its affinity and its control group's quota."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        available = min(available, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        pass
+    return max(available, 1)
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise ServeError(f"{name} is {text!r}; it must be a whole number from {low} to {high}")
+    return value
+
+
+def flag(environment: Mapping[str, str], name: str) -> bool:
+    """True for true and 1. Raises ServeError for what is no truth value."""
+    text = environment.get(name, "").strip().lower()
+    if text not in ("", "true", "false", "1", "0"):
+        raise ServeError(f"{name} is {text!r}; it must be true or false")
+    return text in ("true", "1")
+
+
+def _choice(environment: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:
+    text = environment.get(name, "").strip().lower() or default
+    if text not in allowed:
+        raise ServeError(f"{name} is {text!r}; allowed: {', '.join(allowed)}")
+    return text
