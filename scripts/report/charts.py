@@ -1,0 +1,166 @@
+"""What all charts share: colours, axes, the marks of findings, and the form in which a chart reaches the page.
+
+A chart is a Vega-Lite specification (made and checked by Altair) and its data, kept apart: the data travel as
+columns, which is a third of the size of rows. Ink (text, axes, grid) is coloured by the page's style sheet, so that
+light, dark and paper need no second drawing; only data have a colour here, and all of them hold on both grounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from scripts.report.data import Array
+from scripts.report.verdicts import Finding
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
+    "#2b87c8", "#e08a00", "#12966c", "#c66aa0", "#5bb5ea", "#d9480f", "#8a929c",
+)  # fmt: skip
+"""Okabe and Ito's palette, its darkest and lightest tones moved so far that they can be seen on white and on black."""
+JOBS = (BLUE, ORANGE, GREEN, PINK, SKY, "#a88a00", RED, GREY)
+INK = "currentColor"
+DECADES = 30.0
+"""A series whose largest value is this many times the smallest gets a logarithmic axis."""
+
+Column = Sequence[Any]
+Table = Mapping[str, Column]
+
+VALUE_LABEL = (
+    "datum.value == 0 || (abs(datum.value) >= 0.001 && abs(datum.value) < 100000)"
+    " ? format(datum.value, ',~g') : format(datum.value, '.0e')"
+)
+POWER_LABEL = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6 ? " + VALUE_LABEL + " : ''"
+
+
+@dataclass
+class Figure:
+    """A chart on its way to the page.
+
+    `caption` says what can be seen in it, `spec` is Vega-Lite without data, `tables` the data by name.
+    """
+
+    id: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+    tables: dict[str, Table] = field(default_factory=dict)
+    wide: bool = True
+
+
+def figure(
+    id: str, title: str, caption: str, chart: Any, tables: Mapping[str, Table], height: int, wide: bool = True
+) -> Figure:
+    """Finish a chart: as wide as its place, `height` pixels high; its values made fit for JSON."""
+    spec: dict[str, Any] = chart.properties(
+        width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+    ).to_dict()
+    for key in ("$schema", "config"):  # the page has one configuration for all
+        spec.pop(key, None)
+    spec["description"] = f"{title}. {caption}"
+    clean = {name: {key: plain(column) for key, column in table.items()} for name, table in tables.items()}
+    return Figure(id, title, caption, spec, clean, wide)
+
+
+def plain(column: Column | Array) -> list[Any]:
+    """JSON values: five significant digits, null for NaN and inf (charts mark those separately)."""
+    return [_plain(value) for value in column]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.5g}")
+    return value
+
+
+def named(name: str) -> alt.NamedData:
+    return alt.NamedData(name=name)
+
+
+def spans_decades(values: Array) -> bool:
+    finite = values[np.isfinite(values) & (values > 0)]
+    return bool(finite.size and not (values <= 0).any() and finite.max() / finite.min() > DECADES)
+
+
+def value_axis(title: str, values: Array, *, zero: bool = True, **more: Any) -> alt.Y:
+    """The y axis for `value`: logarithmic where the values span decades, and saying so."""
+    if spans_decades(values):
+        scale = alt.Scale(type="log", nice=False, padding=8, **more)
+        wide = np.log10(np.nanmax(values[np.isfinite(values)]) / np.nanmin(values[np.isfinite(values)])) > 2.5
+        axis = alt.Axis(labelExpr=POWER_LABEL if wide else VALUE_LABEL, tickCount=6)
+        return alt.Y("value:Q", title=f"{title}, logarithmic", scale=scale, axis=axis)
+    scale = alt.Scale(zero=zero, nice=True, **more)
+    return alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(labelExpr=VALUE_LABEL, tickCount=6))
+
+
+def step_axis(title: str = "Step", high: float | None = None) -> alt.X:
+    scale = alt.Scale(zero=False, nice=False, domain=[0, high]) if high else alt.Scale(zero=False, nice=False)
+    return alt.X(
+        "step:Q", title=title, scale=scale, axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False)
+    )
+
+
+def broken_marks(name: str, what: str) -> alt.Chart:
+    """Crosses along the upper edge for values that are NaN or infinite and so have no height of their own."""
+    return (
+        alt.Chart(named(name))
+        .mark_point(shape="cross", angle=45, size=70, color=RED, filled=True, opacity=0.9, clip=False)
+        .encode(
+            x=alt.X("step:Q"),
+            y=alt.value(7),
+            tooltip=[alt.Tooltip("step:Q", title="Step", format=","), alt.Tooltip("what:N", title=what)],
+        )
+    )
+
+
+MARKED_RULES = 4
+
+
+def finding_marks(findings: Sequence[Finding], last: float) -> tuple[list[alt.Chart], dict[str, Table]]:
+    """Where rules found something: a named line at the first place of each rule, ticks below for all the others."""
+    first: dict[str, Finding] = {}
+    located = sorted((item for item in findings if math.isfinite(item.step)), key=lambda item: item.step)
+    for item in located:
+        first.setdefault(item.rule, item)
+    if not located:
+        return [], {}
+    shown = list(first.values())[:MARKED_RULES]
+    tables: dict[str, Table] = {
+        "finding_ticks": {
+            "step": [item.step for item in located[:400]],
+            "rule": [item.rule for item in located[:400]],
+            "message": [item.message[:300] for item in located[:400]],
+        }
+    }
+    tooltip = [
+        alt.Tooltip("rule:N", title="Rule"),
+        alt.Tooltip("step:Q", title="Step", format=","),
+        alt.Tooltip("message:N", title="Finding"),
+    ]
+    layers = [
+        alt.Chart(named("finding_ticks"))
+        .mark_tick(color=RED, thickness=2, size=10, opacity=0.8)
+        .encode(x="step:Q", y=alt.value(-4), tooltip=tooltip)
+    ]
+    for row, item in enumerate(shown):
+        name = f"finding_{row}"
+        tables[name] = {"step": [item.step], "rule": [f"{item.rule}, step {item.step:,.0f}"],
+                        "message": [item.message[:300]]}
+        base = alt.Chart(named(name))
+        left = item.step < 0.55 * last
+        layers.append(base.mark_rule(color=RED, strokeDash=[4, 3], size=1.5).encode(x="step:Q", tooltip=tooltip))
+        layers.append(
+            base.mark_text(
+                color=RED, align="left" if left else "right", dx=5 if left else -5, baseline="middle",
+                fontWeight=600, fontSize=11, stroke=None,
+            ).encode(x="step:Q", y=alt.value(20 + 15 * row), text="rule:N", tooltip=tooltip)
+        )  # fmt: skip
+    return layers, tables

@@ -1,0 +1,2 @@
+def compare_page(inputs):
+    return ""

@@ -1,0 +1,302 @@
+"""How the job learned: loss, accuracy, learning rate and throughput over steps, with the findings at their place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import altair as alt
+import numpy as np
+
+from scripts.report import words
+from scripts.report.charts import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    Figure,
+    Table,
+    broken_marks,
+    figure,
+    finding_marks,
+    named,
+    spans_decades,
+    step_axis,
+    value_axis,
+)
+from scripts.report.data import Array, Curve, Series, curve, smooth, thin
+from scripts.report.logs import Log, Metric
+from scripts.report.verdicts import Finding
+
+SPLITS = {"train": ("Training", BLUE), "validation": ("Validation", ORANGE), "test": ("Test", GREEN)}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What the metrics of a log are drawn over: steps if the lines name them, else epochs, else their order."""
+
+    title: str
+    name: str
+
+
+def axis_of(log: Log) -> Axis:
+    metrics = [metric for name, metric in log.metrics.items() if not name.startswith("test:")]
+    if metrics and all(step is not None for metric in metrics for step in metric.step):
+        return Axis("Step", "step")
+    if metrics and all(epoch is not None for metric in metrics for epoch in metric.epoch):
+        return Axis("Epoch", "epoch")
+    return Axis("Log line with this metric", "order")
+
+
+def metric_curve(metric: Metric | None, axis: Axis) -> Curve:
+    if metric is None:
+        return curve(np.empty(0), np.empty(0))
+    places: list[float] = [float(index + 1) for index in range(len(metric.value))]
+    if axis.name == "step":
+        places = [float(step) for step in metric.step if step is not None]
+    elif axis.name == "epoch":
+        places = [epoch for epoch in metric.epoch if epoch is not None]
+    return curve(np.array(places), np.array(metric.value, dtype=np.float64))
+
+
+def main_loss(series: Series) -> tuple[str, Curve]:
+    """The training loss by step: of several saved losses the one with the most values."""
+    found = [(name, modes[mode]) for name, modes in series.losses.items()
+             for mode in ("TRAIN", "GLOBAL") if mode in modes]
+    return max(found, key=lambda item: len(item[1]), default=("", curve(np.empty(0), np.empty(0))))
+
+
+def loss_sentence(values: Curve, noun: str = "Training loss") -> str:
+    """What a loss curve says, in words; a diverged one is called so."""
+    total = len(values)
+    finite = values.where(values.finite)
+    if not total:
+        return f"No {noun.lower()} was recorded."
+    if not len(finite):
+        return f"{noun} is NaN or infinite at every one of {words.plural(total, 'recorded step')}."
+    width = max(1, min(10, len(finite) // 5))
+    start, end = float(np.median(finite.value[:width])), float(np.median(finite.value[-width:]))
+    top = float(finite.value.max())
+    broken = total - len(finite)
+    change = (end - start) / abs(start) if start else math.nan
+    if not broken and change < -0.05:
+        text = f"{noun} fell from {words.number(start)} to {words.number(end)} ({_percent(change)})"
+    elif change > 0.05:
+        text = f"{noun} did not fall, it rose from {words.number(start)} to {words.number(end)}"
+    elif change < -0.05:
+        text = f"{noun} went from {words.number(start)} to {words.number(end)}"
+    else:
+        text = f"{noun} did not fall: {words.number(start)} at the start, {words.number(end)} at the end"
+    if top > 5 * max(abs(start), abs(end)):
+        text += f", with a peak of {words.number(top)} at step {finite.step[int(finite.value.argmax())]:,.0f}"
+    if broken:
+        first = values.step[~values.finite][0]
+        text += f"; it is NaN or infinite at {broken:,} of {total:,} recorded steps, first at step {first:,.0f}"
+    return f"{text}."
+
+
+def _percent(change: float) -> str:
+    return f"{100 * change:+.0f} %".replace("-", "−")
+
+
+def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: int) -> Figure | None:
+    """Loss by step from the debugger, and by epoch from the log where its lines name the step (or where it is all)."""
+    name, raw = main_loss(series)
+    axis = axis_of(log)
+    by_epoch = {
+        split: metric_curve(log.metrics.get(f"{split}:loss"), axis) for split in ("train", "validation")
+    }
+    if len(raw):
+        by_epoch = by_epoch if axis.name == "step" else {}
+        by_epoch.pop("train", None)  # the same loss, averaged
+        axis = Axis("Step", "step")
+    if not len(raw) and not any(map(len, by_epoch.values())):
+        return None
+    drawn = [thin(raw), *by_epoch.values()]
+    every = np.concatenate([part.value for part in drawn])
+    finite = every[np.isfinite(every)]
+    last = max((float(part.step.max()) for part in drawn if len(part)), default=0.0)
+    tables: dict[str, Table] = {}
+    layers: list[alt.Chart] = []
+    y = value_axis("Loss (cross-entropy, nats)", every)
+    colour = alt.Color(
+        "split:N",
+        title=None,
+        scale=alt.Scale(domain=[label for label, _ in SPLITS.values()][:2], range=[BLUE, ORANGE]),
+        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3),
+    )
+    tooltip = [
+        alt.Tooltip("split:N", title="Loss of"),
+        alt.Tooltip("step:Q", title=axis.title, format=","),
+        alt.Tooltip("value:Q", title="Loss", format=".5~g"),
+    ]
+    x = step_axis(axis.title)
+    if classes > 1 and finite.size:
+        guess = math.log(classes)
+        if finite.min() <= guess <= max(finite.max(), guess) * 1.0001 and guess <= finite.max() * 1.5:
+            layers += _reference(guess, f"guessing among {classes} classes: {words.number(guess)}", tables)
+    if len(raw):
+        many = len(raw) > 60
+        shown = thin(raw)
+        tables["loss_raw"] = _table(shown, "Training")
+        line = alt.Chart(named("loss_raw")).mark_line(
+            size=1 if many else 2, opacity=0.45 if many else 1, point={"size": 18} if len(raw) < 40 else False,
+            invalid="break-paths-filter-domains",
+        )  # fmt: skip
+        layers.append(line.encode(x=x, y=y, color=colour, tooltip=tooltip))
+        if many:
+            tables["loss_smooth"] = _table(thin(smooth(raw), 400), "Training")
+            layers.append(
+                alt.Chart(named("loss_smooth"))
+                .mark_line(size=2.5, invalid="break-paths-filter-domains")
+                .encode(x=x, y=y, color=colour, tooltip=tooltip)
+            )
+    for split, values in by_epoch.items():
+        if not len(values):
+            continue
+        tables[f"loss_{split}"] = _table(values, SPLITS[split][0])
+        layers.append(
+            alt.Chart(named(f"loss_{split}"))
+            .mark_line(size=2.5, point={"size": 40, "filled": True}, invalid="break-paths-filter-domains")
+            .encode(x=x, y=y, color=colour, tooltip=tooltip)
+        )
+    broken = [(part, split) for part, split in [(raw, "train"), *[(v, k) for k, v in by_epoch.items()]]
+              if len(part) and not part.finite.all()]
+    if broken:
+        tables["loss_broken"] = {
+            "step": [float(step) for part, _ in broken for step in thin_steps(part.step[~part.finite])],
+            "what": [f"{SPLITS[split][0]} loss is NaN or infinite" for part, split in broken
+                     for _ in thin_steps(part.step[~part.finite])],
+        }
+        layers.append(broken_marks("loss_broken", "Loss"))
+    marks, more = finding_marks(findings, last) if axis.name == "step" else ([], {})
+    tables |= more
+    caption = loss_sentence(raw if len(raw) else by_epoch["train"])
+    if broken:
+        caption += " Red crosses at the top are steps whose loss is NaN or infinite: no height can show them."
+    if len(raw) > 60:
+        caption += " The pale line has every recorded step, the strong one is its moving average."
+    if spans_decades(every):
+        caption += " The axis is logarithmic: each tick is ten times the one before."
+    title = f"Loss ({name})" if name and len(series.losses) > 1 else "Loss"
+    return figure("loss", title, caption, alt.layer(*layers, *marks), tables, 340)
+
+
+def thin_steps(steps: Array, limit: int = 120) -> list[float]:
+    return [float(steps[index]) for index in sorted({int(i) for i in np.linspace(0, len(steps) - 1, min(limit, len(steps)))})]
+
+
+def _table(values: Curve, split: str) -> Table:
+    return {"step": values.step.tolist(), "value": values.value.tolist(), "split": [split] * len(values)}
+
+
+def _reference(value: float, text: str, tables: dict[str, Table]) -> list[alt.Chart]:
+    tables["reference"] = {"value": [value], "text": [text]}
+    base = alt.Chart(named("reference"))
+    return [
+        base.mark_rule(color=INK, opacity=0.55, strokeDash=[1, 3], size=1.5).encode(y="value:Q"),
+        base.mark_text(color=INK, opacity=0.75, align="left", dx=4, dy=-7, fontSize=11).encode(
+            x=alt.value(0), y="value:Q", text="text:N"
+        ),
+    ]
+
+
+def accuracy_figure(log: Log, findings: Sequence[Finding], classes: int) -> Figure | None:
+    axis = axis_of(log)
+    found = {split: metric_curve(log.metrics.get(f"{split}:accuracy"), axis) for split in ("train", "validation")}
+    found = {split: values for split, values in found.items() if len(values)}
+    if not found:
+        return None
+    tables: dict[str, Table] = {split: _table(values, SPLITS[split][0]) for split, values in found.items()}
+    colour = alt.Color(
+        "split:N",
+        title=None,
+        scale=alt.Scale(domain=["Training", "Validation"], range=[BLUE, ORANGE]),
+        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3),
+    )
+    y = alt.Y("value:Q", title="Accuracy (share of pictures)", scale=alt.Scale(domain=[0, 1]),
+              axis=alt.Axis(format="~%", tickCount=6))
+    layers: list[alt.Chart] = _reference(1 / classes, f"guessing: {words.percent(1 / classes)}", tables) if classes > 1 else []
+    for split in found:
+        layers.append(
+            alt.Chart(named(split))
+            .mark_line(size=2.5, point={"size": 40, "filled": True})
+            .encode(
+                x=step_axis(axis.title), y=y, color=colour,
+                tooltip=[alt.Tooltip("split:N", title="Accuracy on"), alt.Tooltip("step:Q", title=axis.title, format=","),
+                         alt.Tooltip("value:Q", title="Accuracy", format=".2%")],
+            )
+        )  # fmt: skip
+    last = max(float(values.step.max()) for values in found.values())
+    marks, more = finding_marks(findings, last) if axis.name == "step" else ([], {})
+    best = found.get("validation") or found["train"]
+    place = int(np.nanargmax(np.where(best.finite, best.value, -1.0)))
+    split = "Validation" if "validation" in found else "Training"
+    caption = f"{split} accuracy is best at {axis.title.lower()} {best.step[place]:,.0f}: {words.percent(float(best.value[place]))}"
+    caption += f"; it ends at {words.percent(float(best.value[-1]))}."
+    return figure("accuracy", "Accuracy", caption, alt.layer(*layers, *marks), {**tables, **more}, 260, wide=False)
+
+
+def rate_figure(log: Log) -> Figure | None:
+    axis = axis_of(log)
+    values = metric_curve(log.metrics.get("learning_rate"), axis)
+    if not len(values):
+        return None
+    y = value_axis("Learning rate", values.value)
+    chart = (
+        alt.Chart(named("rate"))
+        .mark_line(size=2.5, color=GREEN, interpolate="linear", point={"size": 40, "filled": True, "color": GREEN})
+        .encode(x=step_axis(axis.title), y=y, tooltip=[alt.Tooltip("step:Q", title=axis.title, format=","),
+                                                      alt.Tooltip("value:Q", title="Learning rate", format=".4~g")])
+    )
+    finite = values.value[values.finite]
+    caption = f"From {words.number(float(finite[0]))} to {words.number(float(finite[-1]))}" if finite.size else "Not finite"
+    if finite.size and finite.max() == finite.min():
+        caption = f"Constant at {words.number(float(finite[0]))}"
+    return figure("rate", "Learning rate", f"{caption}.", chart, {"rate": _table(values, "")}, 260, wide=False)
+
+
+def evaluation_figure(series: Series) -> Figure | None:
+    """Losses that the debugger saved in evaluation. They count their own steps, so they get their own axis."""
+    found = [modes["EVAL"] for modes in series.losses.values() if len(modes.get("EVAL", ())) > 1]
+    if not found:
+        return None
+    values = thin(max(found, key=len))
+    y = value_axis("Loss (cross-entropy, nats)", values.value)
+    chart = (
+        alt.Chart(named("evaluation"))
+        .mark_line(size=2, color=ORANGE, invalid="break-paths-filter-domains")
+        .encode(x=step_axis("Evaluation step"), y=y, tooltip=["step:Q", alt.Tooltip("value:Q", format=".5~g")])
+    )
+    caption = f"{loss_sentence(values, 'Evaluation loss')} Evaluation counts its own steps."
+    return figure("evaluation", "Loss in evaluation", caption, chart, {"evaluation": _table(values, "")}, 220)
+
+
+def sparkline(values: Curve, width: float = 240.0, height: float = 64.0) -> tuple[str, list[float]] | None:
+    """An SVG path of a curve for the headline, and the x of its values that are NaN or infinite.
+
+    Logarithmic where the values span decades. The page shows it without any script.
+    """
+    values = thin(values, 200)
+    finite = values.finite
+    if len(values) < 2 or not finite.any() or values.step[-1] == values.step[0]:
+        return None
+    heights = np.log(values.value.clip(min=1e-12)) if spans_decades(values.value[finite]) else values.value
+    low, high = float(heights[finite].min()), float(heights[finite].max())
+    span = (high - low) or 1.0
+    x = 3 + (values.step - values.step[0]) / (values.step[-1] - values.step[0]) * (width - 6)
+    y = height - 4 - (heights - low) / span * (height - 12) if high > low else np.full(len(values), height / 2)
+    parts, pen = [], "M"
+    for index in range(len(values)):
+        if finite[index]:
+            parts.append(f"{pen}{x[index]:.1f} {y[index]:.1f}")
+            pen = "L"
+        else:
+            pen = "M"
+    return "".join(parts), [round(place, 1) for place in thin_steps(x[~finite], 24)] if not finite.all() else []
+
+
+__all__ = ["GREY", "Axis", "accuracy_figure", "evaluation_figure", "loss_figure", "loss_sentence", "main_loss",
+           "metric_curve", "rate_figure", "sparkline"]  # fmt: skip

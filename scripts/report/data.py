@@ -1,0 +1,191 @@
+"""The series of `series.json` as arrays. The file is not trusted: what is not a number becomes NaN."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+PHASES = {
+    "data_wait_ms": "Waiting for data",
+    "host_to_device_ms": "Copy to device",
+    "forward_ms": "Forward",
+    "backward_ms": "Backward",
+    "optimizer_ms": "Optimizer",
+    "other_ms": "Other",
+}
+"""The parts of a training step, in the order of time, as `series.json` and as the report name them."""
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def sequence(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def number(value: object) -> float:
+    """A float; NaN for everything that is not one. JSON has no NaN, so writers put null or a word in its place."""
+    if isinstance(value, bool) or value is None:
+        return math.nan
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+    if isinstance(value, str) and value.lower() in {"nan", "inf", "-inf", "infinity", "-infinity"}:
+        return float(value)
+    return math.nan
+
+
+def numbers(value: object) -> Array:
+    return np.array([number(item) for item in sequence(value)], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over steps, sorted by step; both (n,). A NaN or inf value is one that the job computed."""
+
+    step: Array
+    value: Array
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.value)
+
+    def where(self, mask: NDArray[np.bool_]) -> Curve:
+        return Curve(self.step[mask], self.value[mask])
+
+
+def curve(step: object, value: object) -> Curve:
+    x, y = (item if isinstance(item, np.ndarray) else numbers(item) for item in (step, value))
+    count = min(len(x), len(y))
+    x, y = x[:count], y[:count]
+    known = np.isfinite(x)
+    x, y = x[known], y[known]
+    order = np.argsort(x, kind="stable")
+    return Curve(x[order], y[order])
+
+
+@dataclass
+class Series:
+    losses: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    gradients: dict[str, Curve] = field(default_factory=dict)
+    updates: dict[str, Curve] = field(default_factory=dict)
+    activations: dict[str, Curve] = field(default_factory=dict)
+    step: Array = field(default_factory=lambda: np.empty(0))
+    mode: list[str] = field(default_factory=list)
+    total_ms: Array = field(default_factory=lambda: np.empty(0))
+    phases: dict[str, Array] = field(default_factory=dict)
+    time: Array = field(default_factory=lambda: np.empty(0))
+    system: dict[str, Array] = field(default_factory=dict)
+
+
+def read_series(raw: Mapping[str, Any]) -> Series:
+    """`series.json` as the `rules` command writes it (schema 1)."""
+    series = Series()
+    for name, modes in mapping(raw.get("losses")).items():
+        series.losses[str(name)] = {
+            str(mode): curve(mapping(part).get("step"), mapping(part).get("value"))
+            for mode, part in mapping(modes).items()
+        }
+    series.gradients = _curves(raw.get("gradients"), "norm")
+    series.activations = _curves(raw.get("activations"), "active_share")
+    norms = _curves(raw.get("weights"), "norm")
+    for name, updates in _curves(raw.get("weights"), "update_ratio").items():
+        # The first saved weight has no predecessor: that null means "none yet". Any other means NaN if the
+        # weights themselves are NaN, and "nothing to compare" if they are not.
+        weights = norms[name]
+        broken = ~weights.finite if len(weights) == len(updates) else np.zeros(len(updates), dtype=bool)
+        kept = updates.finite | broken
+        series.updates[name] = updates.where(kept)
+    timing = mapping(raw.get("step_time"))
+    total = numbers(timing.get("total_ms"))
+    columns = {phase: numbers(timing.get(phase)) for phase in PHASES}
+    count = min(len(total), len(sequence(timing.get("step"))))
+    series.step, series.total_ms = numbers(timing.get("step"))[:count], total[:count]
+    series.mode = [str(mode) for mode in sequence(timing.get("mode"))[:count]]
+    series.mode += ["TRAIN"] * (count - len(series.mode))
+    for phase, values in columns.items():
+        padded = np.zeros(count)
+        padded[: min(count, len(values))] = np.nan_to_num(values[:count], nan=0.0, posinf=0.0, neginf=0.0)
+        series.phases[phase] = padded
+    system = mapping(raw.get("system"))
+    series.time = numbers(system.get("time"))
+    for name in system:
+        values = numbers(system.get(name))
+        if name != "time" and len(values) == len(series.time) and np.isfinite(values).any():
+            series.system[str(name)] = values
+    return series
+
+
+def _curves(raw: object, column: str) -> dict[str, Curve]:
+    names = sorted(map(str, mapping(raw)), key=layer_order)
+    found = {name: curve(mapping(raw)[name].get("step"), mapping(raw)[name].get(column))
+             for name in names if isinstance(mapping(raw)[name], Mapping)}
+    return {name: values for name, values in zip(short_names(found), found.values(), strict=True) if len(values)}
+
+
+_FIRST = re.compile(r"(^|[._])(stem|conv1|bn1|relu|maxpool|patch_embed)([._]|$)")
+_LAST = re.compile(r"(^|[._])(fc|head|classifier|avgpool)([._]|$)")
+
+
+def layer_order(name: str) -> tuple[Any, ...]:
+    """Input to output, as torchvision's ResNets name their layers; numbers in their natural order."""
+    inner = re.search(r"layer\d|block", name) is not None
+    place = 1 if inner else 0 if _FIRST.search(name) else 2 if _LAST.search(name) else 1
+    return place, [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def short_names(names: Iterable[str]) -> list[str]:
+    """Names without what they all begin with (`gradient/`, the model's class name)."""
+    listed = [name.removeprefix("gradient/") for name in names]
+    if len(listed) < 2:
+        return listed
+    common = re.match(r"[A-Za-z0-9]+[_.]", listed[0])
+    prefix = common.group(0) if common else ""
+    if prefix and all(name.startswith(prefix) and len(name) > len(prefix) for name in listed):
+        return [name.removeprefix(prefix) for name in listed]
+    return listed
+
+
+def thin(values: Curve, limit: int = 1_000) -> Curve:
+    """At most about `limit` points, the lowest and the highest of every stretch and all breaks kept."""
+    if len(values) <= limit:
+        return values
+    kept: set[int] = {0, len(values) - 1}
+    for part in np.array_split(np.arange(len(values)), limit // 3):
+        inside = values.value[part]
+        finite = np.isfinite(inside)
+        if finite.any():
+            masked = np.where(finite, inside, np.nan)
+            kept |= {int(part[np.nanargmin(masked)]), int(part[np.nanargmax(masked)])}
+        if not finite.all():
+            kept.add(int(part[np.flatnonzero(~finite)[0]]))
+    index = np.array(sorted(kept))
+    return Curve(values.step[index], values.value[index])
+
+
+def smooth(values: Curve) -> Curve:
+    """An exponential moving average over a twentieth of the curve; it breaks where the values are not finite."""
+    weight = 2.0 / (max(len(values) / 20.0, 3.0) + 1.0)
+    result = np.full(len(values), np.nan)
+    mean = math.nan
+    for index, value in enumerate(values.value):
+        if math.isfinite(value):
+            mean = value if math.isnan(mean) else mean + weight * (value - mean)
+            result[index] = mean
+        else:
+            mean = math.nan
+    return Curve(values.step, result)

@@ -1,0 +1,226 @@
+"""The page of one training job: what is shown, in which order, in which words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from scripts.report import words
+from scripts.report.charts import Figure
+from scripts.report.curves import (
+    accuracy_figure,
+    evaluation_figure,
+    loss_figure,
+    main_loss,
+    rate_figure,
+    sparkline,
+)
+from scripts.report.data import Series, mapping, read_series, sequence
+from scripts.report.inputs import ReportInputs
+from scripts.report.layers import activations_figure, gradients_figure, updates_figure
+from scripts.report.page import flat, redact, render
+from scripts.report.quality import Quality, classes_figure, confusions, matrix_figure, read_quality
+from scripts.report.timing import network_figure, step_numbers, steps_figure, utilisation_figure
+from scripts.report.verdicts import Verdict, sentence, verdicts
+
+PASSED_OVER = ("ResponseMetadata",)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key figure of the headline."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass
+class Job:
+    """Everything about one job in the form in which pages use it."""
+
+    inputs: ReportInputs
+    series: Series
+    quality: Quality
+    verdicts: list[Verdict]
+
+    @property
+    def name(self) -> str:
+        return self.inputs.job
+
+    @property
+    def status(self) -> str:
+        return str(self.inputs.describe.get("TrainingJobStatus", "unknown"))
+
+    def metric(self, name: str) -> float:
+        """A metric's last value, from the log, or from what SageMaker kept of it; NaN if there is none."""
+        found = self.inputs.log.metrics.get(name)
+        if found:
+            return found.last
+        for raw in sequence(self.inputs.describe.get("FinalMetricDataList")):
+            if mapping(raw).get("MetricName") == name:
+                return float(mapping(raw).get("Value", math.nan))
+        return math.nan
+
+    def best(self, name: str) -> float:
+        found = self.inputs.log.metrics.get(name)
+        values = [value for value in found.value if math.isfinite(value)] if found else []
+        return max(values, default=self.metric(name))
+
+    @property
+    def duration(self) -> float | None:
+        describe = self.inputs.describe
+        start = describe.get("TrainingStartTime") or describe.get("CreationTime")
+        return words.seconds_between(start, describe.get("TrainingEndTime") or self.inputs.collected)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The hyperparameters: what the job was given, and behind it what the trainer took for the rest."""
+        raw = mapping(self.inputs.describe.get("HyperParameters"))
+        given = {str(key).replace("-", "_"): redact(str(key), str(value).strip('"')) for key, value in raw.items()}
+        return dict(sorted(given.items()))
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        return {key: value for key, value in flat(self.quality.settings).items() if key not in self.settings}
+
+    @property
+    def machine(self) -> str:
+        resources = mapping(self.inputs.describe.get("ResourceConfig"))
+        groups = [mapping(group) for group in sequence(resources.get("InstanceGroups"))]
+        if groups:
+            return ", ".join(f"{group.get('InstanceCount')} × {group.get('InstanceType')}" for group in groups)
+        return f"{resources.get('InstanceCount', 1)} × {resources.get('InstanceType', 'unknown')}"
+
+    @property
+    def image(self) -> str:
+        specification = mapping(self.inputs.describe.get("AlgorithmSpecification"))
+        return str(specification.get("TrainingImage") or specification.get("AlgorithmName") or words.NOT_KNOWN)
+
+
+def read_job(inputs: ReportInputs) -> Job:
+    return Job(inputs, read_series(inputs.series), read_quality(inputs.report), verdicts(inputs))
+
+
+def tiles(job: Job) -> list[Tile]:
+    found = []
+    test, validation = job.metric("test:accuracy"), job.metric("validation:accuracy")
+    if not math.isnan(test):
+        support = sum(row.support for row in job.quality.per_class if math.isfinite(row.support))
+        note = f"on {support:,.0f} pictures" if support and job.quality.split == "test" else ""
+        found.append(Tile("Test accuracy", words.percent(test), note))
+    if not math.isnan(validation):
+        best = job.best("validation:accuracy")
+        found.append(Tile("Validation accuracy", words.percent(validation),
+                          f"best {words.percent(best)}" if best > validation else "the best of all epochs"))  # fmt: skip
+    _, loss = main_loss(job.series)
+    train = job.metric("train:loss") if "train:loss" in job.inputs.log.metrics else (
+        float(loss.value[-1]) if len(loss) else math.nan)
+    if len(loss) or "train:loss" in job.inputs.log.metrics:
+        found.append(Tile("Training loss", words.number(train), "at the end"))
+    billable = job.inputs.describe.get("BillableTimeInSeconds")
+    note = f"{words.duration(float(billable))} billable on {job.machine}" if billable else f"on {job.machine}"
+    found.append(Tile("Duration", words.duration(job.duration), note))
+    speed = job.metric("images_per_second")
+    if not math.isnan(speed):
+        found.append(Tile("Throughput", f"{words.number(speed)}/s", "pictures, last epoch"))
+    issues = sum(verdict.status == "IssuesFound" for verdict in job.verdicts)
+    if job.verdicts:
+        found.append(Tile("Rules", f"{issues} of {len(job.verdicts)}", "found issues"))
+    return found
+
+
+def timeline(describe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The job's phases: name, how long, what was said."""
+    rows = []
+    for raw in sequence(describe.get("SecondaryStatusTransitions")):
+        item = mapping(raw)
+        seconds = words.seconds_between(item.get("StartTime"), item.get("EndTime"))
+        rows.append((str(item.get("Status", "")), words.duration(seconds), str(item.get("StatusMessage") or "")))
+    return rows
+
+
+def channels(describe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for raw in sequence(describe.get("InputDataConfig")):
+        source = mapping(mapping(mapping(raw).get("DataSource")).get("S3DataSource"))
+        rows.append((str(mapping(raw).get("ChannelName", "")), str(source.get("S3Uri") or words.NOT_KNOWN)))
+    return rows
+
+
+def origin(job: Job) -> list[tuple[str, str]]:
+    describe = job.inputs.describe
+    rows = [
+        ("Training job", str(describe.get("TrainingJobArn") or job.name)),
+        ("Created", words.moment(describe.get("CreationTime"))),
+        ("Ended", words.moment(describe.get("TrainingEndTime"))),
+        ("Training image", job.image),
+        ("Machine", job.machine),
+        ("Role", str(describe.get("RoleArn") or words.NOT_KNOWN)),
+        ("Tuning job", str(describe.get("TuningJobArn") or "none")),
+        ("Model", str(mapping(describe.get("ModelArtifacts")).get("S3ModelArtifacts") or "none")),
+    ]
+    rows += [(f"Channel {name}", uri) for name, uri in channels(describe)]
+    environment = mapping(describe.get("Environment"))
+    rows += [(f"Environment {name}", redact(str(name), str(value))) for name, value in sorted(environment.items())]
+    return rows
+
+
+def request(describe: Mapping[str, Any]) -> str:
+    """The job's description as JSON, times as text, secrets hidden."""
+    import json
+
+    def clean(value: Any, key: str = "") -> Any:
+        if isinstance(value, Mapping):
+            return {name: clean(item, str(name)) for name, item in value.items() if name not in PASSED_OVER}
+        if isinstance(value, list):
+            return [clean(item, key) for item in value]
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return redact(key, value) if isinstance(value, str) else value
+
+    return json.dumps(clean(describe), indent=2, ensure_ascii=False, default=str)
+
+
+def job_page(inputs: ReportInputs) -> str:
+    """The report on one training job as HTML."""
+    job = read_job(inputs)
+    findings = [finding for verdict in job.verdicts for finding in verdict.findings]
+    classes = len(job.quality.classes)
+    groups: dict[str, list[Figure | None]] = {
+        "learning": [
+            loss_figure(job.series, inputs.log, findings, classes),
+            accuracy_figure(inputs.log, findings, classes),
+            rate_figure(inputs.log),
+            evaluation_figure(job.series) if "validation:loss" not in inputs.log.metrics else None,
+        ],
+        "layers": [gradients_figure(job.series), updates_figure(job.series), activations_figure(job.series)],
+        "time": [steps_figure(job.series)],
+        "machine": [utilisation_figure(job.series), network_figure(job.series)],
+        "data": [classes_figure(job.quality)],
+        "mistakes": [matrix_figure(job.quality)],
+    }
+    figures = {name: [item for item in found if item is not None] for name, found in groups.items()}
+    return render(
+        "job.html.j2",
+        [item for found in figures.values() for item in found],
+        job=job,
+        inputs=inputs,
+        quality=job.quality,
+        verdict_sentence=sentence(job.verdicts),
+        issues=[item for item in job.verdicts if item.status == "IssuesFound"],
+        undecided=[item for item in job.verdicts if item.status not in ("IssuesFound", "NoIssuesFound")],
+        passed=[item for item in job.verdicts if item.status == "NoIssuesFound"],
+        tiles=tiles(job),
+        spark=sparkline(main_loss(job.series)[1]),
+        figures=figures,
+        steps=step_numbers(job.series),
+        confusions=confusions(job.quality),
+        timeline=timeline(inputs.describe),
+        origin=origin(job),
+        environment=flat(job.quality.environment),
+        request=request(inputs.describe),
+    )

@@ -1,0 +1,193 @@
+"""What happened inside the network: gradients, weight updates and activations, layer by layer over time.
+
+A ResNet-50 has 161 parameters: as lines they are a tangle. So they are drawn as a heat map, input at the top and
+output at the bottom, whose rows are merged (layers, then blocks, then stages) until there are few enough to read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import altair as alt
+import numpy as np
+
+from scripts.report import words
+from scripts.report.charts import INK, RED, Figure, Table, figure, named
+from scripts.report.data import Array, Curve, Series
+
+ROWS = 42
+COLUMNS = 60
+Merge = Literal["root-sum-square", "median", "mean"]
+
+
+def group(names: list[str], limit: int = ROWS) -> dict[str, list[str]]:
+    """Rows with the parameters that they stand for: their names cut to the greatest depth that has few enough rows.
+
+    `layer1.0.conv1.weight` is cut to `layer1.0.conv1`, `layer1.0`, `layer1`.
+    """
+    # The last part of a parameter's name is weight or bias, which belong to one layer.
+    stems = {name: name.rsplit(".", 1)[0] if name.endswith((".weight", ".bias")) else name for name in names}
+    depth = max((stem.count(".") + 1 for stem in stems.values()), default=1)
+    while True:
+        rows: dict[str, list[str]] = {}
+        for name, stem in stems.items():
+            rows.setdefault(".".join(stem.split(".")[:depth]), []).append(name)
+        if len(rows) <= limit or depth == 1:
+            return rows
+        depth -= 1
+
+
+def merge(curves: list[Curve], how: Merge) -> Curve:
+    """Several curves as one, on the steps that any of them has."""
+    steps = np.unique(np.concatenate([item.step for item in curves]))
+    values = np.full((len(curves), len(steps)), np.nan)
+    present = np.zeros(values.shape, dtype=bool)
+    for row, item in enumerate(curves):
+        place = np.searchsorted(steps, item.step)
+        values[row, place] = item.value
+        present[row, place] = True
+    broken = (present & ~np.isfinite(values)).any(axis=0)
+    known = np.isfinite(values)
+    merged = np.full(len(steps), np.nan)
+    for column in np.flatnonzero(known.any(axis=0)):
+        inside = values[known[:, column], column]
+        if how == "root-sum-square":
+            merged[column] = math.sqrt(float(np.square(inside).sum()))
+        else:
+            merged[column] = float(np.median(inside) if how == "median" else inside.mean())
+    merged[broken] = math.nan
+    return Curve(steps, merged)
+
+
+def bins(steps: Array, columns: int = COLUMNS) -> Array:
+    """Edges of at most `columns` stretches with at least one saved step each."""
+    unique = np.unique(steps)
+    if len(unique) <= columns:
+        gap = float(np.median(np.diff(unique))) if len(unique) > 1 else 1.0
+        return np.append(unique, unique[-1] + gap)
+    return np.linspace(unique[0], unique[-1] + 1e-6, columns + 1)
+
+
+def cells(rows: Mapping[str, Curve], edges: Array) -> Table:
+    """One cell per row and stretch: the median of its finite values, or a mark that there are others."""
+    table: dict[str, list[object]] = {key: [] for key in ("layer", "from", "to", "value", "what")}
+    for layer, values in rows.items():
+        place = np.clip(np.searchsorted(edges, values.step, side="right") - 1, 0, len(edges) - 2)
+        for column in np.unique(place):
+            inside = values.value[place == column]
+            finite = inside[np.isfinite(inside)]
+            what = "broken" if len(finite) < len(inside) else "zero" if not finite.any() else "value"
+            table["layer"].append(layer)
+            table["from"].append(float(edges[column]))
+            table["to"].append(float(edges[column + 1]))
+            table["value"].append(float(np.median(finite)) if what == "value" else None)
+            table["what"].append(what)
+    return table
+
+
+def heat_map(
+    id: str, title: str, caption: str, curves: Mapping[str, Curve], how: Merge, legend: str, log: bool
+) -> Figure | None:
+    if not curves:
+        return None
+    grouped = {row: merge([curves[name] for name in names], how) for row, names in group(list(curves)).items()}
+    edges = bins(np.concatenate([item.step for item in grouped.values()]))
+    table = cells(grouped, edges)
+    finite = [value for value in table["value"] if isinstance(value, float)]
+    values = np.array(finite or [1.0])
+    if log:
+        low, high = float(values.min()), float(values.max())
+        # Fewer than one decade still gets one, so that noise does not look like an event.
+        middle = math.sqrt(low * high)
+        low, high = min(low, middle / 3), max(high, middle * 3)
+        scale = alt.Scale(type="log", scheme="viridis", domain=[low, high])
+    else:
+        scale = alt.Scale(scheme="viridis", domain=[0, 1])
+    row_height = 18 if len(grouped) <= 20 else 13
+    order = list(grouped)
+    x = alt.X("from:Q", title="Step", scale=alt.Scale(zero=False, nice=False),
+              axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False))
+    y = alt.Y("layer:N", title=None, sort=order, scale=alt.Scale(paddingInner=0.08),
+              axis=alt.Axis(labelLimit=130, labelFontSize=11 if row_height > 13 else 10, ticks=False, domain=False,
+                            grid=False, labelOverlap=False))  # fmt: skip
+    tooltip = [
+        alt.Tooltip("layer:N", title="Layer"),
+        alt.Tooltip("from:Q", title="From step", format=","),
+        alt.Tooltip("value:Q", title=legend, format=".3~g" if log else ".1%"),
+    ]
+    base = alt.Chart(named("cells"))
+    colour = alt.Color(
+        "value:Q",
+        title=legend,
+        scale=scale,
+        legend=alt.Legend(orient="top", direction="horizontal", gradientLength=200, gradientThickness=10, titleLimit=320,
+                          format="~%" if not log else "~g", tickCount=4,
+                          **({"labelExpr": "format(datum.value, datum.value < 0.01 || datum.value >= 10000 ? '.0e' : '~g')"}
+                             if log else {})),
+    )  # fmt: skip
+    layers = [
+        base.transform_filter("datum.what == 'value'").mark_rect().encode(x=x, x2="to:Q", y=y, color=colour, tooltip=tooltip)
+    ]
+    if "broken" in table["what"]:
+        layers.append(
+            base.transform_filter("datum.what == 'broken'").mark_rect(color=RED).encode(
+                x=x, x2="to:Q", y=y,
+                tooltip=[*tooltip[:2], alt.Tooltip("what_said:N", title=legend)],
+            ).transform_calculate(what_said="'NaN or infinite'")
+        )  # fmt: skip
+        caption += " Red cells hold NaN or infinite values."
+    if "zero" in table["what"]:
+        layers.append(
+            base.transform_filter("datum.what == 'zero'")
+            .mark_rect(color="transparent", stroke=INK, strokeOpacity=0.45, strokeWidth=1)
+            .encode(x=x, x2="to:Q", y=y, tooltip=[*tooltip[:2], alt.Tooltip("what_said:N", title=legend)])
+            .transform_calculate(what_said="'exactly zero'")
+        )
+        caption += " Empty frames are exactly zero."
+    if len(edges) - 1 < len(np.unique(np.concatenate([item.step for item in grouped.values()]))):
+        caption += f" Each column is the median of about {math.ceil(len(next(iter(grouped.values()))) / (len(edges) - 1))} saved steps."
+    merged = len(curves) - len(grouped)
+    if merged > 0:
+        caption += f" {len(curves)} tensors in {len(grouped)} rows, input at the top."
+    return figure(id, title, caption, alt.layer(*layers), {"cells": table}, row_height * len(grouped) + 4)
+
+
+def gradients_figure(series: Series) -> Figure | None:
+    curves = series.gradients
+    if not curves:
+        return None
+    total = merge(list(curves.values()), "root-sum-square")
+    finite = total.value[total.finite]
+    if finite.size:
+        caption = (f"The gradient of the whole network has a norm of {words.number(float(np.median(finite)))} in the median, "
+                   f"{words.number(float(finite.max()))} at most.")  # fmt: skip
+    else:
+        caption = "Gradients are NaN or infinite throughout."
+    if not total.finite.all():
+        caption += f" NaN or infinite from step {total.step[~total.finite][0]:,.0f}."
+    return heat_map("gradients", "Gradient norm by layer", caption, curves, "root-sum-square", "Norm of the gradient", True)
+
+
+def updates_figure(series: Series) -> Figure | None:
+    curves = {name: values for name, values in series.updates.items() if len(values)}
+    if not curves:
+        return None
+    every = np.concatenate([values.value[values.finite] for values in curves.values()])
+    caption = "How far the weights moved between two saved steps, relative to their size."
+    if every.size:
+        caption += f" Median {words.number(float(np.median(every)))}, largest {words.number(float(every.max()))}."
+    return heat_map("updates", "Weight update ratio by layer", caption, curves, "median", "|change| / |weight|", True)
+
+
+def activations_figure(series: Series) -> Figure | None:
+    curves = series.activations
+    if not curves:
+        return None
+    last = {name: values.value[values.finite][-1] for name, values in curves.items() if values.finite.any()}
+    caption = "Share of a layer's outputs that are above zero; a layer near 0 % is dead."
+    if last:
+        worst = min(last, key=lambda name: float(last[name]))
+        caption += f" Lowest at the end: {worst} with {words.percent(float(last[worst]))}."
+    return heat_map("activations", "Active outputs by layer", caption, curves, "mean", "Active share", False)

@@ -1,0 +1,185 @@
+"""What the rules found, put together from findings.json, status.json and DescribeTrainingJob."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.report import words
+from scripts.report.data import mapping, number, sequence
+from scripts.report.inputs import ReportInputs
+
+QUESTIONS = {
+    "LossNotDecreasing": "Is the loss going down?",
+    "VanishingGradient": "Do all layers still get a gradient?",
+    "ExplodingTensor": "Are all numbers finite?",
+    "Overfit": "Does it do as well on new pictures as on known ones?",
+    "Overtraining": "Is it still getting better?",
+    "DeadRelu": "Are the activations alive?",
+    "PoorWeightInitialization": "Did it start from sensible weights?",
+    "WeightUpdateRatio": "Do the weights move at a sensible pace?",
+    "ClassImbalance": "Are the classes balanced?",
+    "CPUBottleneck": "Does the processor hold the accelerator up?",
+    "IOBottleneck": "Does reading data hold the accelerator up?",
+    "LowGPUUtilization": "Is the accelerator busy?",
+    "GPUMemoryIncrease": "Is memory use steady?",
+    "LoadBalancing": "Do all accelerators carry the same load?",
+    "StepOutlier": "Do all steps take about as long?",
+    "MaxInitializationTime": "Did training begin soon?",
+    "BatchSize": "Is the batch large enough for the machine?",
+    "Dataloader": "Does the number of loader workers fit the machine?",
+    "OverallSystemUsage": "How is the machine used?",
+    "OverallFrameworkMetrics": "Where does the time go?",
+    "ProfilerReport": "Everything about performance",
+}
+SEVERITIES = ("high", "medium", "low")
+ORDER = ("IssuesFound", "Error", "InProgress", "Stopping", "Stopped", "NoIssuesFound")
+LABELS = {
+    "IssuesFound": "Issues found",
+    "Error": "Could not judge",
+    "InProgress": "Still looking",
+    "Stopping": "Stopping",
+    "Stopped": "Stopped",
+    "NoIssuesFound": "No issues",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    rule: str
+    step: float
+    tensor: str
+    severity: str
+    message: str
+
+    @property
+    def where(self) -> str:
+        step = f"step {self.step:,.0f}" if math.isfinite(self.step) else ""
+        return ", ".join(part for part in (step, self.tensor) if part)
+
+
+@dataclass
+class Advice:
+    """Findings that share a cause and a remedy, which are then said once."""
+
+    severity: str
+    cause: str
+    remedy: str
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def span(self) -> str:
+        """Where they are: `step 10`, or `20 findings, steps 10 to 400`."""
+        steps = [finding.step for finding in self.findings if math.isfinite(finding.step)]
+        if not steps or len(self.findings) == 1:
+            return self.findings[0].where if len(self.findings) == 1 else words.plural(len(self.findings), "finding")
+        if min(steps) == max(steps):
+            return f"{words.plural(len(self.findings), 'finding')} at step {steps[0]:,.0f}"
+        return f"{words.plural(len(self.findings), 'finding')}, steps {min(steps):,.0f} to {max(steps):,.0f}"
+
+
+@dataclass
+class Verdict:
+    name: str
+    rule: str
+    status: str
+    kind: str
+    summary: str = ""
+    description: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+    advice: list[Advice] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for advice in self.advice for finding in advice.findings]
+
+    @property
+    def question(self) -> str:
+        return QUESTIONS.get(self.rule, "")
+
+    @property
+    def label(self) -> str:
+        return LABELS.get(self.status, self.status)
+
+    @property
+    def severity(self) -> str:
+        return min((advice.severity for advice in self.advice), key=SEVERITIES.index, default="medium")
+
+
+def verdicts(inputs: ReportInputs) -> list[Verdict]:
+    """All rules, those with issues first and of them the gravest first."""
+    found: dict[str, Verdict] = {}
+    for kind, key in (("debug", "DebugRule"), ("profiler", "ProfilerRule")):
+        for source in (inputs.describe, inputs.status):
+            for raw in sequence(source.get(f"{key}EvaluationStatuses")):
+                entry = mapping(raw)
+                name = str(entry.get("RuleConfigurationName", ""))
+                if not name:
+                    continue
+                verdict = found.setdefault(name, Verdict(name, name, "InProgress", kind))
+                verdict.status = str(entry.get("RuleEvaluationStatus", verdict.status))
+                verdict.summary = str(entry.get("StatusDetails", "") or verdict.summary)
+    for raw in sequence(inputs.findings.get("rules")):
+        entry = mapping(raw)
+        name = str(entry.get("RuleConfigurationName", ""))
+        if name:
+            known = found.get(name) or Verdict(name, name, "InProgress", "debug")
+            found[name] = known
+            _complete(known, entry, has_status=bool(known.summary))
+    return sorted(found.values(), key=_rank)
+
+
+def _complete(verdict: Verdict, entry: Mapping[str, Any], has_status: bool) -> None:
+    verdict.rule = str(entry.get("Rule") or verdict.name)
+    verdict.status = str(entry.get("RuleEvaluationStatus") or verdict.status)
+    verdict.summary = str(entry.get("Summary") or verdict.summary)
+    verdict.description = str(entry.get("Description") or "")
+    verdict.parameters = {
+        str(key): str(value) for key, value in mapping(entry.get("Parameters")).items() if key != "rule_to_invoke"
+    }
+    groups: dict[tuple[str, str, str], Advice] = {}
+    for raw in sequence(entry.get("Findings")):
+        item = mapping(raw)
+        severity = str(item.get("severity", "medium"))
+        severity = severity if severity in SEVERITIES else "medium"
+        cause, remedy = str(item.get("cause") or ""), str(item.get("remedy") or "")
+        advice = groups.setdefault((severity, cause, remedy), Advice(severity, cause, remedy))
+        advice.findings.append(
+            Finding(
+                rule=verdict.rule,
+                step=number(item.get("step")),
+                tensor=str(item.get("tensor") or ""),
+                severity=severity,
+                message=str(item.get("message") or ""),
+            )
+        )
+    verdict.advice = sorted(groups.values(), key=lambda advice: SEVERITIES.index(advice.severity))
+
+
+def _rank(verdict: Verdict) -> tuple[int, int, str]:
+    place = ORDER.index(verdict.status) if verdict.status in ORDER else 1
+    severity = SEVERITIES.index(verdict.severity) if verdict.status == "IssuesFound" else 0
+    return place, severity, verdict.name
+
+
+def sentence(found: list[Verdict]) -> str:
+    """The verdicts in one sentence for the headline."""
+    if not found:
+        return "No rule has looked at this job."
+    issues = [verdict for verdict in found if verdict.status == "IssuesFound"]
+    judged = [verdict for verdict in found if verdict.status in ("IssuesFound", "NoIssuesFound")]
+    waiting = [verdict for verdict in found if verdict.status == "InProgress"]
+    rest = len(found) - len(judged) - len(waiting)
+    if issues:
+        text = f"{len(issues)} of {words.plural(len(found), 'rule')} found something to change: "
+        text += words.listing([verdict.rule for verdict in issues[:4]])
+        text += f" and {len(issues) - 4} more." if len(issues) > 4 else "."
+    elif judged:
+        text = f"None of {words.plural(len(judged), 'rule')} found anything to change."
+    else:
+        text = ""
+    text += f" {words.plural(len(waiting), 'rule')} still looking." if waiting else ""
+    text += f" {words.plural(rest, 'rule')} could not judge." if rest else ""
+    return text.strip()
