@@ -24,6 +24,7 @@ from local.errors import (
     InternalFailure,
     SerializationException,
     UnknownOperationException,
+    ValidationException,
 )
 
 Handler = Callable[[dict[str, Any]], Mapping[str, Any] | None]
@@ -43,13 +44,23 @@ class Answer:
 class JsonService:
     """One AWS service of the JSON protocol: `handlers` by operation name over botocore's model of it."""
 
-    def __init__(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """`service`: botocore's name. ValueError if a handler is for no operation of that service."""
+    def __init__(
+        self,
+        service: str,
+        handlers: Mapping[str, Handler],
+        *,
+        invalid: type[AwsError] = ValidationException,
+    ) -> None:
+        """`service`: botocore's name; `invalid`: what the service calls a request that its shapes refuse.
+
+        ValueError if a handler is for no operation of that service.
+        """
         self.model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
         strange = set(handlers) - set(self.model.operation_names)
         if strange:
             raise ValueError(f"{service} has no operation {', '.join(sorted(strange))}")
         self._handlers = handlers
+        self._invalid = invalid
 
     def call(self, operation: str, body: bytes) -> Answer:
         """Runs one operation; never raises."""
@@ -70,7 +81,10 @@ class JsonService:
                 else f"{self.model.service_name} has no operation {operation!r}."
             )
         described = self.model.operation_model(operation)
-        request = shapes.read(described.input_shape, _parse(body))
+        try:
+            request = shapes.read(described.input_shape, _parse(body))
+        except ValidationException as error:
+            raise self._invalid(error.message) from None
         answer = handler(request) or {}
         if described.output_shape is None:
             return {}
