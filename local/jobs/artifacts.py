@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import uuid
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from local.jobs.files import put_file, regular_files
 
@@ -22,36 +23,46 @@ class ArtifactProblem(Exception):
     """An artifact that must not or cannot be unpacked; the text says why."""
 
 
-class _Members(io.RawIOBase):
-    """A gzip stream of several members, each with its own level; readers see one stream (RFC 1952)."""
+class _Gzip(io.RawIOBase):
+    """Writes one gzip member (RFC 1952) whose level may change on the way.
+
+    One member, because Python's streaming tar reader stops at the end of the first.
+    """
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
         self._level = -1
-        self._member: gzip.GzipFile | None = None
+        self._deflate: zlib._Compress | None = None
+        self._crc = 0
+        self._size = 0
+        # No name and no time, so that the same content gives the same bytes.
+        target.write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
 
     def level(self, level: int) -> None:
         """Level of what is written from here on."""
-        if level != self._level:
-            self._finish()
-            self._level = level
-            # No name and no time, so that the same content gives the same bytes.
-            self._member = gzip.GzipFile("", "wb", level, self._target, mtime=0)
+        if level == self._level:
+            return
+        if self._deflate is not None:
+            # Ends at a byte; what follows refers to nothing before it, so that the pieces make one stream.
+            self._target.write(self._deflate.flush(zlib.Z_FULL_FLUSH))
+        self._level = level
+        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
 
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object) -> int:
-        assert self._member is not None
-        return self._member.write(data)  # type: ignore[arg-type]
-
-    def _finish(self) -> None:
-        if self._member is not None:
-            self._member.close()
-            self._member = None
+    def write(self, data: Any) -> int:
+        assert self._deflate is not None
+        self._crc = zlib.crc32(data, self._crc)
+        self._size += len(data)
+        self._target.write(self._deflate.compress(data))
+        return len(data)
 
     def close(self) -> None:
-        self._finish()
+        if self._deflate is not None:
+            self._target.write(self._deflate.flush())
+            self._target.write(struct.pack("<LL", self._crc, self._size & 0xFFFFFFFF))
+            self._deflate = None
         super().close()
 
 
@@ -63,9 +74,9 @@ def pack(folder: Path, target: Path, scratch: Path) -> int:
     aside = scratch / uuid.uuid4().hex
     count = 0
     try:
-        with aside.open("wb") as raw, _Members(raw) as members:
-            members.level(1)
-            with tarfile.open(fileobj=members, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as tar:
+        with aside.open("wb") as raw, _Gzip(raw) as packed:
+            packed.level(1)
+            with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as tar:
                 for path in regular_files(folder):
                     with path.open("rb") as file:
                         info = tar.gettarinfo(arcname=str(path.relative_to(folder)), fileobj=file)
@@ -73,10 +84,10 @@ def pack(folder: Path, target: Path, scratch: Path) -> int:
                         info.uname = info.gname = "root"
                         info.mtime = 0
                         info.mode = 0o755 if info.mode & 0o100 else 0o644
-                        members.level(_level(file, info.size))
+                        packed.level(_level(file, info.size))
                         tar.addfile(info, file)
                         count += 1
-                members.level(1)
+                packed.level(1)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside.replace(target)
     finally:
@@ -111,7 +122,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     root = folder.resolve()
     try:
-        with tarfile.open(archive, "r|gz", bufsize=_CHUNK) as tar:
+        with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = member.name
                 parts = [part for part in name.split("/") if part not in ("", ".")]

@@ -107,15 +107,21 @@ class EndpointRun:
                 self._live = None
 
     def invoke(self, body: bytes, headers: dict[str, str]) -> InvokeResult:
-        live = self._live
-        if live is None:
-            raise ValidationError(f"Endpoint {self.name} is not in service.")
         target = headers.get(_TARGET_VARIANT)
-        variant = live.choose(target)
-        if variant is None:
-            names = ", ".join(spec.name for spec in live.specs)
-            raise ValidationError(f"Variant {target!r} is not in endpoint {self.name}; it has: {names}.")
-        return variant.invoke(body, headers)
+        while True:
+            live = self._live
+            if live is None:
+                raise ValidationError(f"Endpoint {self.name} is not in service.")
+            variant = live.choose(target)
+            if variant is None:
+                names = ", ".join(spec.name for spec in live.specs)
+                raise ValidationError(f"Variant {target!r} is not in endpoint {self.name}; it has: {names}.")
+            result = variant.invoke(body, headers)
+            if result is not None:
+                return result
+            if live is self._live:
+                raise ValidationError(f"Endpoint {self.name} is being deleted.")
+            # An update has replaced the fleet since it was chosen.
 
     # --- operations -------------------------------------------------------------------------------
 
@@ -146,7 +152,7 @@ class EndpointRun:
             config = stored["EndpointConfigName"]
         else:
             # An update names the configuration to come aside, until it serves.
-            config = doc.get("_EndpointConfigName", doc["EndpointConfigName"])
+            config = doc.get("_EndpointConfigName") or doc["EndpointConfigName"]
             specs = self._specs(config)
         fleet = Fleet(services, self.name, specs)
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_FICLONE = 0x40049409  # Linux: share the blocks until one side writes (Btrfs, XFS)
+_PIECE = 1 << 30
+_CHUNK = 1 << 20
 
 
 def regular_files(folder: Path) -> Iterator[Path]:
@@ -36,17 +38,33 @@ def regular_files(folder: Path) -> Iterator[Path]:
 def copy_data(source: Path, target: Path) -> None:
     """Copies a regular file's content (shares its blocks where the file system can); follows no link."""
     # A job may put a link or a FIFO where a file was.
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as read, target.open("wb") as write:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{source} is no regular file")
-        if sys.platform == "linux":
-            import fcntl
+    read = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(read).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(source))
+        write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            _copy(read, write)
+        finally:
+            os.close(write)
+    finally:
+        os.close(read)
 
-            with contextlib.suppress(OSError):
-                fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
-                return
-        shutil.copyfileobj(read, write, 1024 * 1024)
+
+def _copy(read: int, write: int) -> None:
+    if sys.platform == "linux":
+        try:
+            while os.copy_file_range(read, write, _PIECE):
+                pass
+        except OSError as error:
+            # Not between these two file systems; nothing was written then.
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+                raise
+        else:
+            return
+    while piece := os.read(read, _CHUNK):
+        while piece:
+            piece = piece[os.write(write, piece) :]
 
 
 def put_file(source: Path, target: Path, scratch: Path) -> None:

@@ -73,6 +73,9 @@ class Variant:
         self._lock = threading.Lock()
         self._healthy = threading.Event()
         self._stopping = threading.Event()
+        self._idle = threading.Condition()
+        self._in_flight = 0
+        self._drained = False
         self._watcher: threading.Thread | None = None
         self._client = httpx.Client(
             trust_env=False,
@@ -101,8 +104,11 @@ class Variant:
         self._stopping.set()
 
     def stop(self, grace: float) -> None:
-        """SIGTERM, SIGKILL after `grace` seconds; returns when nothing is left."""
+        """Answers what was accepted; then SIGTERM, SIGKILL after `grace` seconds; returns when it is over."""
         self._stopping.set()
+        with self._idle:
+            self._drained = True
+            self._idle.wait_for(lambda: self._in_flight == 0, timeout=grace)
         with self._lock:
             container = self._container
         if container is not None:
@@ -239,8 +245,20 @@ class Variant:
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def invoke(self, body: bytes, headers: dict[str, str]) -> InvokeResult:
-        """Sends a request to the container. ModelError for any answer but 2xx."""
+    def invoke(self, body: bytes, headers: dict[str, str]) -> InvokeResult | None:
+        """Sends a request to the container; None if it takes no more. ModelError for any answer but 2xx."""
+        with self._idle:
+            if self._drained:
+                return None
+            self._in_flight += 1
+        try:
+            return self._ask(body, headers)
+        finally:
+            with self._idle:
+                self._in_flight -= 1
+                self._idle.notify_all()
+
+    def _ask(self, body: bytes, headers: dict[str, str]) -> InvokeResult:
         container = self._container
         if container is None or not self._healthy.is_set():
             raise ServiceUnavailable(

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.jobs.system_metrics import Machine, SystemSampler
+
+
+def sampled(folder: Path, seconds: float = 10) -> Path:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for file in folder.glob("system/incremental/*/*.json"):
+            if file.stat().st_size:
+                return file
+        time.sleep(0.01)
+    raise AssertionError("no sample")
+
+
+def test_samples_lie_where_the_profiler_puts_them(tmp_path: Path) -> None:
+    sampler = SystemSampler(tmp_path, "algo-1", 100)
+    file = sampled(tmp_path)
+    sampler.close()
+    assert re.fullmatch(
+        r"\d{10}/\d{10}\.algo-1\.json", str(file.relative_to(tmp_path / "system/incremental"))
+    )
+    assert int(file.name[:10]) % 60 == 0
+
+
+@pytest.mark.slow
+def test_smdebugs_reader_reads_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    readers: Any = pytest.importorskip("smdebug.profiler.system_metrics_reader", exc_type=ImportError)
+    begin = time.time()
+    sampler = SystemSampler(tmp_path, "algo-1", 100)
+    sampled(tmp_path)
+    sampler.close()
+    reader = readers.LocalSystemMetricsReader(str(tmp_path))
+    end = (time.time() + 60) * 1e6
+    events = reader.get_events((begin - 60) * 1e6, end)
+    dimensions = {event.dimension for event in events}
+    assert dimensions >= {
+        "CPUUtilization",
+        "I/OWaitPercentage",
+        "MemoryUsedPercent",
+        "ReceiveBytesPerSecond",
+        "TransmitBytesPerSecond",
+    }
+    assert {event.type for event in events} >= {"cpu", "i/o", "memory", "network"}
+    assert all(abs(event.timestamp - time.time()) < 60 for event in events)
+
+
+def test_the_shares_are_those_since_the_last_sample() -> None:
+    machine = Machine()
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        sum(range(1000))
+    samples = list(machine.sample())
+    busiest = max(value for _, _, dimension, value in samples if dimension == "CPUUtilization")
+    assert busiest > 50
+    assert all(0 <= value <= 100 for kind, _, _, value in samples if kind != "network")
