@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,8 +93,12 @@ class Syncer:
         self._pass()
 
     def _run(self) -> None:
-        while not self._done.wait(self._interval):
+        pause = self._interval
+        while not self._done.wait(pause):
+            begin = time.monotonic()
             self._pass()
+            # With many files a look takes long; it is to cost no more than a twentieth of a core.
+            pause = max(self._interval, 20 * (time.monotonic() - begin))
 
     def _pass(self) -> None:
         for mirror in self._mirrors:

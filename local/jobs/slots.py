@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -27,11 +28,18 @@ class Slots:
         self._running = 0
         self._free = threading.Condition()
 
-    def acquire(self, siblings: int, cancelled: threading.Event) -> Share | None:
+    def acquire(
+        self, siblings: int, cancelled: threading.Event, waiting: Callable[[], None] = lambda: None
+    ) -> Share | None:
         """Waits for a slot; None if `cancelled` was set before there was one (then call `wake`).
 
         `siblings`: how many jobs of the same tuning job run at once, itself included; 1 for a job alone.
+        `waiting` is called if there is none at once.
         """
+        with self._free:
+            full = self._running >= self._limit
+        if full:
+            waiting()
         with self._free:
             self._free.wait_for(lambda: self._running < self._limit or cancelled.is_set())
             if cancelled.is_set():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 from local.jobs import contract
@@ -16,14 +16,13 @@ from local.jobs.documents import DEFAULT_MAX_RUNTIME, MESSAGES, Document, enter,
 from local.jobs.files import regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
-from local.jobs.mirror import Mirror, Syncer
 from local.jobs.rules import RulesRun, settle_rules, wants_rules
 from local.jobs.services import Services, log
-from local.jobs.system_metrics import DEFAULT_INTERVAL, SystemSampler
+from local.jobs.streams import Streams
 from local.runtime import Container, ContainerSpec, RuntimeProblem
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-END_FILE = "training_job_end.ts"
+WAITING = "Waiting for one of the training jobs that run on this machine to end"
 FAILURE_LIMIT = 1024  # characters of output/failure that become the reason
 
 Cause = Literal["user", "runtime", "rule", "early", "service"]
@@ -110,7 +109,7 @@ class TrainingRun:
 
     def _run(self) -> None:
         try:
-            share = self._services.slots.acquire(self._siblings, self._cancelled)
+            share = self._services.slots.acquire(self._siblings, self._cancelled, self._tell_waiting)
             if share is None:
                 self._end_stopped()
                 return
@@ -141,6 +140,12 @@ class TrainingRun:
                 self._rules.join()
             remove_tree(self._folder)
 
+    def _tell_waiting(self) -> None:
+        def change(doc: Document) -> None:
+            doc["SecondaryStatusTransitions"][-1]["StatusMessage"] = WAITING
+
+        self._mutate(change)
+
     def _train(self, cores: int) -> None:
         runtime = self._services.runtime
         image = self._doc["AlgorithmSpecification"].get("TrainingImage")
@@ -164,8 +169,12 @@ class TrainingRun:
         if self._cancelled.is_set():
             self._end_stopped()
             return
-        syncer = self._start_mirrors(hosts[0])
-        samplers = self._start_samplers(hosts)
+        try:
+            streams = Streams(self._services, self._doc, hosts[0], self._scratch, self._say)
+        except ValueError as error:
+            raise JobFailure(f"ClientError: {error}") from error
+        except OSError as error:
+            raise JobFailure(f"ClientError: Checkpoints cannot be restored: {error.strerror}.") from error
         try:
             self._enter("Training")
             self._start_rules(hosts[0])
@@ -175,10 +184,7 @@ class TrainingRun:
             for container in self._containers:
                 container.kill()
                 container.wait(10)
-            for sampler in samplers:
-                sampler.close()
-            self._write_end_files(hosts[0])
-            syncer.finish()
+            streams.finish()
         self._finish(hosts)
 
     def _prepare(self, host: Host, names: list[str]) -> dict[str, str]:
@@ -195,52 +201,6 @@ class TrainingRun:
             for channel in contract.channels(self._doc):
                 folder = host.base / "input" / "data" / channel["ChannelName"]
                 downloader.download(channel, folder, number, len(hosts))
-
-    def _start_mirrors(self, host: Host) -> Syncer:
-        """What goes to S3 while the job runs: checkpoints, tensors, profiler and TensorBoard output."""
-        config, runtime = self._services.config, self._services.runtime
-        mirrors = []
-        for block, sub in (
-            ("CheckpointConfig", ""),
-            ("DebugHookConfig", f"/{self.name}/debug-output"),
-            ("ProfilerConfig", f"/{self.name}/profiler-output"),
-            ("TensorBoardOutputConfig", f"/{self.name}/tensorboard-output"),
-        ):
-            folder = host.local(runtime, self._doc, block)
-            uri = self._doc.get(block, {}).get("S3OutputPath") or self._doc.get(block, {}).get("S3Uri")
-            if folder is None or not uri:
-                continue
-            try:
-                target = config.bucket_path(uri.rstrip("/") + sub)
-            except ValueError as error:
-                raise JobFailure(f"ClientError: {block}: {error}") from error
-            checkpoints = block == "CheckpointConfig"
-            if checkpoints and target.is_dir():
-                put_uncompressed(target, folder, self._scratch)
-            mirror = Mirror(
-                folder,
-                target,
-                self._scratch,
-                deletions=checkpoints,
-                skip=_nothing_skipped if checkpoints else _unfinished,
-            )
-            if checkpoints:
-                mirror.known()
-            mirrors.append(mirror)
-        return Syncer(mirrors, self._say)
-
-    def _start_samplers(self, hosts: list[Host]) -> list[SystemSampler]:
-        profiler = self._doc.get("ProfilerConfig")
-        if profiler is None or profiler.get("DisableProfiler", False):
-            return []
-        interval = int(profiler.get("ProfilingIntervalInMilliseconds", DEFAULT_INTERVAL))
-        samplers = []
-        # All containers share this machine; one of them stands for it.
-        for host in hosts[:1]:
-            folder = host.local(self._services.runtime, self._doc, "ProfilerConfig")
-            assert folder is not None
-            samplers.append(SystemSampler(folder, host.name, interval))
-        return samplers
 
     def _start_rules(self, host: Host) -> None:
         if not wants_rules(self._doc):
@@ -375,14 +335,6 @@ class TrainingRun:
             text = f"No /opt/ml/output/failure; the log's last line: {last}" if last else "No output"
         return f"AlgorithmError: {text}, exit code: {code}"
 
-    def _write_end_files(self, host: Host) -> None:
-        """Tells the readers of tensors and profiles that no more will come."""
-        for block in ("DebugHookConfig", "ProfilerConfig"):
-            folder = host.local(self._services.runtime, self._doc, block)
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / END_FILE).touch()
-
     # --- the document -----------------------------------------------------------------------------
 
     def _end_stopped(self) -> None:
@@ -392,7 +344,13 @@ class TrainingRun:
     def _end_failed(self, reason: str) -> None:
         with self._lock:
             self._decided = True
-        self._mutate(lambda doc: fail(doc, reason))
+        try:
+            self._mutate(lambda doc: fail(doc, reason))
+        except sqlite3.Error:
+            # Most likely the disk is full; the job's own files make room for telling so.
+            log.exception("training job %s", self.name)
+            remove_tree(self._folder)
+            self._mutate(lambda doc: fail(doc, reason))
 
     def _enter(self, status: str) -> None:
         def change(doc: Document) -> None:
@@ -418,11 +376,3 @@ class TrainingRun:
     def _say(self, text: str) -> None:
         for output in self._logs[:1]:
             output.write(f"[local SageMaker] {text}")
-
-
-def _unfinished(path: Path) -> bool:
-    return path.suffix == ".tmp"
-
-
-def _nothing_skipped(_: Path) -> bool:
-    return False

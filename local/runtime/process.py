@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from local.runtime import ContainerSpec, LineReader, RuntimeProblem, map_path
 from local.runtime.ports import Ports
+
+log = logging.getLogger("local.runtime")
 
 _GUARD = Path(__file__).with_name("guard.py")
 
@@ -51,6 +54,7 @@ class ProcessContainer:
         self._exit_code: int | None = None
         self._order_lock = threading.Lock()
         self._name = name
+        self._told = False
 
     @property
     def url(self) -> str:
@@ -82,6 +86,15 @@ class ProcessContainer:
             assert self._process.stdin is not None
             self._process.stdin.write(order)
 
+    def _hand_over(self, on_line: LineReader, line: bytes) -> None:
+        try:
+            on_line(line.decode("utf-8", "replace"))
+        except Exception:
+            # A full disk must not keep the command from writing, nor its end from being seen.
+            if not self._told:
+                self._told = True
+                log.exception("output of %s is lost", self._name)
+
     def follow(self, on_line: LineReader) -> None:
         """Reads the output to its end, then collects the exit code."""
         assert self._process.stdout is not None
@@ -94,9 +107,9 @@ class ProcessContainer:
                     lines.append(rest[:_LINE_LIMIT])
                     rest = rest[_LINE_LIMIT:]
                 for line in lines:
-                    on_line(line.decode("utf-8", "replace"))
+                    self._hand_over(on_line, line)
         if rest:
-            on_line(rest.decode("utf-8", "replace"))
+            self._hand_over(on_line, rest)
         code = self._process.wait()
         with self._order_lock:
             assert self._process.stdin is not None

@@ -297,12 +297,33 @@ def test_three_jobs_on_two_cores_take_turns(platform: Platform) -> None:
         platform.train(name)
         platform.log_line("ready", name)
     platform.train("three")
+    waiting = platform.wait(
+        "training-job",
+        "three",
+        lambda doc: doc["SecondaryStatusTransitions"][-1]["StatusMessage"].startswith("Waiting"),
+    )
+    assert waiting["SecondaryStatus"] == "Starting"
     platform.engine.stop_training("one")
     platform.log_line("ready", "three")
     platform.train("four")
     platform.engine.stop_training("four")
     assert platform.ended("four")["TrainingJobStatus"] == "Stopped"
     assert platform.status("three", "Training")["TrainingJobStatus"] == "InProgress"
+
+
+def test_artifacts_that_cannot_be_uploaded_fail_the_job(platform: Platform) -> None:
+    platform.put("s3://bucket/out/job", "a file where a folder is needed")
+    platform.command("train", "(base / 'model/weights.txt').write_text('1')")
+    platform.train()
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Failed"
+    assert "Artifact upload failed: s3://bucket/out/job/output/model.tar.gz" in doc["FailureReason"]
+
+
+def test_a_bad_local_path_fails_the_job(platform: Platform) -> None:
+    platform.command("train", "")
+    platform.train(CheckpointConfig={"S3Uri": "s3://bucket/c", "LocalPath": "/opt/ml/../../etc"})
+    assert "LocalPath '/opt/ml/../../etc' must be an absolute path" in platform.ended()["FailureReason"]
 
 
 def test_close_stops_running_jobs_and_leaves_nothing(platform: Platform) -> None:

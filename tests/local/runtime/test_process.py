@@ -112,6 +112,18 @@ def test_a_launcher_without_an_interpreter_fails_with_a_line(runtime: ProcessRun
     assert "cannot start" in lines.all[0]
 
 
+def test_a_reader_that_fails_does_not_hide_the_end(
+    runtime: ProcessRuntime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    launcher(tmp_path, "train", "#!/bin/sh\necho 1; echo 2; exit 5\n")
+
+    def full_disk(line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    assert runtime.start(spec(tmp_path), full_disk).wait(10) == 5
+    assert [record.message for record in caplog.records] == ["output of job is lost"]
+
+
 def test_terminate_reaches_the_whole_group_and_the_exit_code_is_the_launchers(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:
