@@ -34,7 +34,7 @@ from smdebug.pytorch.hook import Hook as SmdebugHook
 from smdebug.pytorch.utils import get_reduction_of_data
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from train.debug.config import HookSettings
+from train.debug.config import ACTIVATION_COLLECTIONS, HookSettings
 from train.debug.writer import StepWriter
 
 log = logging.getLogger("train.debug")
@@ -43,6 +43,7 @@ log = logging.getLogger("train.debug")
 # without one, what is there is saved.
 MAX_STEPS_WITHOUT_OPTIMIZER = 64
 MAX_OVERFLOWS = 4
+MAX_CALLS_OF_A_LAYER = 3  # torchvision's blocks call one ReLU up to three times
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
@@ -72,6 +73,7 @@ def create(
         include_workers=parsed.get("include_workers", "one"),
     )
     add_collections_to_manager(hook.collection_manager, config, parsed)
+    hook.add_activations_by_type()
     hook._prepare_collections()
     return hook
 
@@ -195,6 +197,17 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         """The model's structure may have changed: look at it afresh in the next step that saves."""
         self._wanted_modules.clear()
         self._wanted_gradients.clear()
+
+    def add_activations_by_type(self) -> None:
+        """`relu_input` and `relu_output` mean every ReLU, whatever the model calls it."""
+        model = self._model()
+        collections = self.get_collections()
+        for name, module in model.named_modules() if model is not None else ():
+            if isinstance(module, (torch.nn.ReLU, torch.nn.ReLU6)):
+                for collection in ACTIVATION_COLLECTIONS.keys() & collections.keys():
+                    suffix = collection.removeprefix("relu")
+                    for call in range(MAX_CALLS_OF_A_LAYER):
+                        collections[collection].add_tensor_name(f"{name}{suffix}_{call}")
 
     def _log_params(self, module: torch.nn.Module) -> None:
         prefix = _class_name(module)

@@ -11,6 +11,8 @@ from train.rules.observation import Array, Observation
 from train.rules.rule import Parameter, Rule
 
 MAX_CLASSES = 100_000
+LEARNED = 0.2  # of all pictures mistaken: the rest of the task is learned
+LEAST_OF_A_CLASS = 3  # fewer pictures say nothing about a class
 
 
 class ClassImbalance(Rule):
@@ -18,8 +20,9 @@ class ClassImbalance(Rule):
     when more than `threshold_misprediction` of a class is mistaken.
 
     Without regexes of the user's it also looks at what this project's loss saves: `…Loss_input_1` (labels)
-    and `…Loss_input_0` (scores, of which the largest counts). Mistakes are counted over the newest `samples`
-    labels, because everything is mistaken at the start.
+    and `…Loss_input_0` (scores, of which the largest counts). Mistakes are counted over every `samples`
+    labels; a class is named when most of it is mistaken twice in a row while at least 80 % of all are right,
+    because at the start everything is mistaken.
     """
 
     name = "ClassImbalance"
@@ -46,6 +49,7 @@ class ClassImbalance(Rule):
         self._counts: Array = np.zeros(0, dtype=np.int64)
         self._recent: list[tuple[Array, Array]] = []
         self._told: set[str] = set()
+        self._suspects: frozenset[int] = frozenset()
 
     def observe(self, step: Observation) -> None:
         if step.mode == "EVAL":
@@ -67,13 +71,11 @@ class ClassImbalance(Rule):
                 predictions = predictions.argmax(axis=-1)
             if predictions.size == labels.size:
                 self._recent.append((labels, predictions.ravel()))
-        while len(self._recent) > 1 and sum(pair[0].size for pair in self._recent[1:]) >= self.integer(
-            "samples"
-        ):
-            self._recent.pop(0)
         if self.seen >= self.integer("samples"):
             self._judge_counts(step.step)
+        if sum(pair[0].size for pair in self._recent) >= self.integer("samples"):
             self._judge_mistakes(step.step)
+            self._recent.clear()
 
     def _judge_counts(self, step: int) -> None:
         smallest, largest = int(self._counts.argmin()), int(self._counts.argmax())
@@ -91,28 +93,29 @@ class ClassImbalance(Rule):
         )
 
     def _judge_mistakes(self, step: int) -> None:
-        if sum(pair[0].size for pair in self._recent) < self.integer("samples"):
-            return
         labels = np.concatenate([pair[0] for pair in self._recent])
         wrong = labels != np.concatenate([pair[1] for pair in self._recent]).astype(np.int64)
-        for label in np.unique(labels):
-            chosen = labels == label
-            share = float(wrong[chosen].mean())
-            # A handful of pictures says nothing about a class.
-            if int(chosen.sum()) < 5 or share <= self.number("threshold_misprediction"):
-                continue
-            if self.seen < 2 * self.integer("samples") or str(label) in self._told:
+        limit = self.number("threshold_misprediction")
+        # Where everything is mistaken, as at the start of a training, no class is worse off than the others.
+        suspects = {}
+        if float(wrong.mean()) <= LEARNED:
+            for label in np.unique(labels):
+                chosen = labels == label
+                if int(chosen.sum()) >= LEAST_OF_A_CLASS and float(wrong[chosen].mean()) > limit:
+                    suspects[int(label)] = (float(wrong[chosen].mean()), int(chosen.sum()))
+        for label, (share, count) in suspects.items():
+            if label not in self._suspects or str(label) in self._told:
                 continue
             self._told.add(str(label))
             self.add(
                 step=step,
                 tensor=f"class {label}",
-                message=f"{share:.0%} of the newest {int(chosen.sum())} training pictures of class {label} "
-                "are "
-                f"mistaken (limit {self.number('threshold_misprediction'):.0%}).",
+                message=f"{share:.0%} of the newest {count} training pictures of class {label} are mistaken "
+                f"(limit {limit:.0%}), while {1 - float(wrong.mean()):.0%} of all are right.",
                 cause="Too few pictures of this class, wrong labels, or a class that looks like another.",
                 remedy="Look at the class's pictures and at the confusion matrix; weight or sample it more.",
             )
+        self._suspects = frozenset(suspects)
 
     def summary(self) -> str:
         if not self.seen:

@@ -27,7 +27,7 @@ class DeadRelu(Rule):
 
     def __init__(self, raw: dict[str, object] | None = None) -> None:
         super().__init__(raw)
-        self._selection = Selection(self)
+        self._selection = Selection(self, collection="relu_output")
         self._worst: tuple[float, str, int] | None = None
         self._told: set[str] = set()
 

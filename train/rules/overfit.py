@@ -79,5 +79,5 @@ class Overfit(Rule):
 
     def summary(self) -> str:
         if not self._last:
-            return "No evaluation could be compared with the training."
-        return f"{self.seen} evaluations; {self._last}."
+            return "No evaluation with finite losses could be compared with the training."
+        return f"In the newest evaluation, {self._last}."

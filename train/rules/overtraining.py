@@ -33,6 +33,7 @@ class Overtraining(Rule):
         self._best = {"train": float("inf"), "validation": float("inf")}
         self._stale = {"train": 0, "validation": 0}
         self._best_step = 0
+        self._evaluations = 0
 
     def observe(self, step: Observation) -> None:
         self._judge(self._rounds.add(step))
@@ -44,6 +45,7 @@ class Overtraining(Rule):
         if closed is None:
             return
         self.seen += 1
+        self._evaluations += 1
         step, train, validation = closed
         for name, value in (("train", train), ("validation", validation)):
             if value < self._best[name] - self.number("delta"):
@@ -70,10 +72,10 @@ class Overtraining(Rule):
         )
 
     def summary(self) -> str:
-        if not self.seen:
-            return "No evaluation was seen."
+        if not self._evaluations:
+            return "No evaluation with finite losses was seen."
         return (
-            f"{self.seen} evaluations; the best validation loss was {self._best['validation']:.4g} at step "
-            f"{self._best_step}, {self._stale['validation']} evaluations before the end "
+            f"{self._evaluations} evaluations; the best validation loss was {self._best['validation']:.4g} "
+            f"at step {self._best_step}, {self._stale['validation']} evaluations before the end "
             f"(limit {self.integer('patience_validation')})."
         )

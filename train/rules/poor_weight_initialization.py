@@ -10,6 +10,7 @@ from train.rules.rule import Parameter, Rule
 from train.rules.selection import Selection
 
 LEAST_FALL = 0.01  # of the first loss
+MOST_MOVED = 0.2
 
 
 class PoorWeightInitialization(Rule):
@@ -38,7 +39,7 @@ class PoorWeightInitialization(Rule):
 
     def __init__(self, raw: dict[str, object] | None = None) -> None:
         super().__init__(raw)
-        self._selection = Selection(self, regex="activation_inputs_regex")
+        self._selection = Selection(self, regex="activation_inputs_regex", collection="relu_input")
         self._losses: list[float] = []
         self._ratio = 0.0
         self._narrowest: tuple[float, str] | None = None
@@ -101,7 +102,10 @@ class PoorWeightInitialization(Rule):
 
     def _flat(self) -> bool:
         first = self._losses[0]
-        return not min(self._losses[1:]) < first * (1 - LEAST_FALL)
+        # A loss that rises is another rule's; this one is for a network that does not move.
+        return all(
+            math.isfinite(value) and abs(value - first) <= MOST_MOVED * abs(first) for value in self._losses
+        ) and not min(self._losses[1:]) < first * (1 - LEAST_FALL)
 
     def summary(self) -> str:
         if not self._losses:

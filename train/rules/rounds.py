@@ -17,12 +17,15 @@ class Rounds:
         self._train: list[float] = []
         self._validation: list[float] = []
         self._step = 0
+        self._rule = rule
 
     def add(self, step: Observation) -> tuple[int, float, float] | None:
         """Add a step; returns (training step, mean training loss, mean validation loss) of a closed round."""
         losses = step.losses()
         chosen = [losses[name] for name in self._selection.names(step) if name in losses]
         values = [value for value in chosen[:1] if math.isfinite(value)]
+        if chosen and not values:
+            self._rule.seen += 1  # judged: a loss that is no number compares with nothing
         if step.mode == "EVAL":
             self._validation += values
             return None

@@ -7,12 +7,24 @@ from train.rules.rule import Rule
 
 
 class Selection:
-    """A rule's choice of tensors; `default` kinds (all where empty) where the user gave none."""
+    """A rule's choice of tensors; `default` kinds (all where empty) where the user gave none.
 
-    def __init__(self, rule: Rule, *, regex: str = "tensor_regex", default: tuple[Kind, ...] = ()) -> None:
+    `collection` joins the rule's default regex, which names layers by how models usually call them.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        *,
+        regex: str = "tensor_regex",
+        default: tuple[Kind, ...] = (),
+        collection: str | None = None,
+    ) -> None:
         self._patterns = rule.patterns(regex) if regex in rule.parameters else []
         names = rule.text("collection_names") if "collection_names" in rule.parameters else ""
         self._collections = [name.strip() for name in names.split(",") if name.strip()]
+        if collection is not None and regex not in rule.given:
+            self._collections.append(collection)
         self._default = default
 
     def names(self, step: Observation) -> list[str]:

@@ -93,14 +93,14 @@ class Series:
 
 
 def update_ratio(previous: Array | None, current: Array, epsilon: float = 1e-9) -> float | None:
-    """|current - previous| / |previous| (norms); None where there is nothing to compare, or all was zero."""
+    """|current - previous| / |previous| (norms); None where one is missing, all zero or not finite."""
     if previous is None or previous.shape != current.shape or previous.dtype != current.dtype:
         return None
     before = np.asarray(previous, dtype=np.float32).ravel()
     with np.errstate(all="ignore"):
         change = float(np.linalg.norm(np.asarray(current, dtype=np.float32).ravel() - before))
         norm = float(np.linalg.norm(before))
-    return change / (norm + epsilon) if norm > 0 else None
+    return change / (norm + epsilon) if norm > 0 and math.isfinite(change + norm) else None
 
 
 def _curve(curves: dict[str, dict[str, list[Any]]], name: str, columns: Sequence[str]) -> Any:

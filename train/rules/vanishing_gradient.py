@@ -15,7 +15,8 @@ class VanishingGradient(Rule):
     """Fires when the mean of a gradient's absolute values drops below `threshold`.
 
     In addition to AWS's definition the training must still have something to learn: it stays silent once the
-    training loss has fallen below 2 % of where it began.
+    training loss has fallen below 2 % of where it began. And it looks at weights: a bias before a batch
+    normalisation has no gradient by construction.
     """
 
     name = "VanishingGradient"
@@ -38,7 +39,7 @@ class VanishingGradient(Rule):
             self._first_loss = value if self._first_loss is None else self._first_loss
             self._converged = value < CONVERGED_SHARE * self._first_loss
         for name, found in step.of_kind("gradient"):
-            if found.mean_abs is None:
+            if found.mean_abs is None or name.endswith("bias"):
                 continue
             self.seen += 1
             if self._smallest is None or found.mean_abs < self._smallest[0]:

@@ -48,9 +48,10 @@ class WeightUpdateRatio(Rule):
                 continue
             self._anchor[name] = (step.step, array)
             ratio = update_ratio(before[1], array, self.number("epsilon")) if before is not None else None
+            if before is not None:
+                self.seen += 1
             if before is None or ratio is None:
                 continue
-            self.seen += 1
             self._smallest = min(self._smallest or (ratio, name), (ratio, name))
             self._largest = max(self._largest or (ratio, name), (ratio, name))
             self._judge(name, ratio, before[0], step.step)
