@@ -18,6 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from serve import quick
+
+# ruff: noqa: E402 (this has to come before model)
+quick.import_torchvision()
+
 from model import artifact, device, images
 from serve import answer, events, process, request, settings
 from serve.classifier import Classifier, Pixels
