@@ -116,6 +116,7 @@ def evaluate(
                     continue
                 with monitor.phase("host_to_device"):
                     inputs, labels = normalise(batch.pixels.to(device)), batch.labels.to(device)
+                    inputs = inputs.contiguous(memory_format=precision.memory_format)
                 with monitor.phase("forward"), precision.autocast(device):
                     logits = module(inputs).float()
                     loss = criterion(logits, labels)

@@ -190,12 +190,13 @@ class Trainer:
         with self.monitor.phase("host_to_device"):
             normalise = self._train.pictures.preprocessing.normalise
             inputs = normalise(batch.pixels.to(self.device, non_blocking=True))
+            inputs = inputs.contiguous(memory_format=self.precision.memory_format)
             labels = batch.labels.to(self.device, non_blocking=True)
         with self.monitor.phase("forward"), self.precision.autocast(self.device):
             logits = self._wrapped(inputs).float()
             loss = self.criterion(logits, labels)
         with self.monitor.phase("backward"):
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self._scaler.scale(loss).backward()
         with self.monitor.phase("optimizer"):
             if self.settings.clip_grad_norm:
                 self._scaler.unscale_(self.optimizer)

@@ -1,4 +1,4 @@
-"""Which number format to compute in, chosen from what the hardware does well, and told."""
+"""Which number and memory format to compute in, chosen from what the hardware does well, and told."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from train.errors import TrainingError
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """`name` is fp32, bf16 or fp16; `reason` says why, for the log."""
+    """`name` is fp32, bf16 or fp16; `reason` says why, for the log.
+
+    channels_last keeps the channels of a pixel together in memory: tensor cores want it, and CPUs gain a
+    quarter with photos, but lose a third of the speed with pictures as small as digits.
+    """
 
     name: str
     reason: str
+    channels_last: bool = False
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def autocast(self, device: str) -> contextlib.AbstractContextManager[object]:
         if self.name == "fp32":
@@ -40,25 +49,29 @@ def probe(device: str) -> Hardware:
     )
 
 
-# Below this size a step on a CPU is overhead and memory traffic, and converting costs more than it saves.
-_MIN_CPU_BF16_SIZE = 96
+# Below this size a step on a CPU is overhead and memory traffic; converting costs more than it saves.
+_SMALL = 96
 
 
 def choose(setting: str, device: str, hardware: Hardware, image_size: int) -> Precision:
     """Free of I/O. Raises TrainingError for a setting that the device cannot do."""
     if setting == "fp16" and device == "cpu":
         raise TrainingError("precision=fp16 needs a GPU; on a CPU take auto, bf16 or fp32")
-    if setting != "auto":
-        return Precision(setting, "as asked")
+    channels_last = device == "cuda" or image_size >= _SMALL
+    name, reason = (setting, "as asked") if setting != "auto" else _best(device, hardware, image_size)
+    return Precision(name, reason, channels_last)
+
+
+def _best(device: str, hardware: Hardware, image_size: int) -> tuple[str, str]:
     if device == "cuda":
-        capability = hardware.capability or (0, 0)
-        if capability >= (8, 0):
-            return Precision("bf16", f"compute capability {capability[0]}.{capability[1]} is fast at it")
-        if capability >= (7, 0):
-            return Precision("fp16", f"compute capability {capability[0]}.{capability[1]} has no bf16")
-        return Precision("fp32", "this GPU has no tensor cores")
-    if hardware.cpu_bf16 and image_size >= _MIN_CPU_BF16_SIZE:
-        return Precision("bf16", "this CPU multiplies it in hardware")
-    return Precision(
-        "fp32", "pictures this small gain nothing" if hardware.cpu_bf16 else "this CPU has no bf16"
-    )
+        major, minor = hardware.capability or (0, 0)
+        if major >= 8:
+            return "bf16", f"compute capability {major}.{minor} is fast at it"
+        if major >= 7:
+            return "fp16", f"compute capability {major}.{minor} has no bf16"
+        return "fp32", f"compute capability {major}.{minor} has no tensor cores"
+    if not hardware.cpu_bf16:
+        return "fp32", "this CPU has no instructions for bf16"
+    if image_size < _SMALL:
+        return "fp32", "bf16 gains nothing with pictures this small"
+    return "bf16", "this CPU has instructions for it"

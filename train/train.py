@@ -62,7 +62,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
         head = architecture.head_name(settings.arch)
         if settings.freeze == "backbone":
             freeze_backbone(module, head, bool(loaded.tensors))
-        module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(device).to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
         criterion = make_criterion(settings, pictures["train"], device)
 
         saver = checkpoints.Saver(paths.checkpoints, settings, pictures["train"].listing, process)
