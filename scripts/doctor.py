@@ -154,7 +154,11 @@ def create_role(settings: Settings, clients: Clients) -> str:
         AssumeRolePolicyDocument=json.dumps(account.TRUST_POLICY),
         Description="Lets SageMaker run the jobs of byoc.",
     )
-    clients.iam.attach_role_policy(RoleName=name, PolicyArn=account.ROLE_POLICY)
+    try:
+        clients.iam.attach_role_policy(RoleName=name, PolicyArn=account.ROLE_POLICY)
+    except BaseException:
+        clients.iam.delete_role(RoleName=name)
+        raise
     return made["Role"]["Arn"]
 
 

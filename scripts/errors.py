@@ -96,7 +96,7 @@ def translate(error: BaseException) -> ByocError | None:
         )
     if isinstance(error, aws.SSOTokenLoadError | aws.UnauthorizedSSOTokenError | aws.TokenRetrievalError):
         return ByocError("The AWS SSO session is over.", "Renew it with `aws sso login`.", code=REFUSED)
-    if isinstance(error, aws.EndpointConnectionError | aws.ConnectionClosedError | aws.HTTPClientError):
+    if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
         return _unreachable(str(error.kwargs.get("endpoint_url", "")), str(error))
     if isinstance(error, aws.ParamValidationError):
         return ByocError(f"A request would not be valid: {error}.", "Check the settings in byoc.toml.")

@@ -32,7 +32,7 @@ class Pace:
 
 @dataclass
 class LogTail:
-    """New lines of all log streams whose name begins with `prefix`; a missing group has none."""
+    """New lines of all log streams whose name begins with `prefix`, if any; a missing group has none."""
 
     clients: Clients
     group: str
@@ -42,10 +42,9 @@ class LogTail:
     def read(self) -> Iterator[str]:
         """The lines that came since the last call."""
         logs = self.clients.logs
+        narrow: Any = {"logStreamNamePrefix": self.prefix} if self.prefix else {}
         try:
-            pages = logs.get_paginator("describe_log_streams").paginate(
-                logGroupName=self.group, logStreamNamePrefix=self.prefix
-            )
+            pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=self.group, **narrow)
             streams = sorted(item["logStreamName"] for page in pages for item in page["logStreams"])
         except logs.exceptions.ResourceNotFoundException:
             return
@@ -175,7 +174,7 @@ def stop(clients: Clients, name: str) -> str:
         except ClientError as error:
             code, text = error.response["Error"]["Code"], error.response["Error"]["Message"].lower()
             missing = code in {"ResourceNotFound", "UnknownOperationException", "UnknownOperation"}
-            if missing or (code == "ValidationException" and "not find" in text):
+            if missing or (code == "ValidationException" and ("not find" in text or "not found" in text)):
                 continue
             if code == "ValidationException":  # it has ended already
                 return kind

@@ -27,6 +27,7 @@ from scripts.state import write_json
 DEFAULT_PORT = 5757
 _START_SECONDS = 60.0
 _STOP_SECONDS = 150.0  # jobs get 120 s to end
+_STARTED: list[subprocess.Popen[bytes]] = []  # outlive this process; held so that Python does not complain
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def up(
                 start_new_session=True,
             )
             write_json(_pid_file(home), {"pid": process.pid, "port": port})
-        return _until_healthy(process, port, log), True
+        service = _until_healthy(process, port, log)
+        _STARTED.append(process)
+        return service, True
     except BaseException:
         if process is not None:
             _end(process.pid, process)

@@ -113,7 +113,7 @@ class Train:
 
 
 def _default_collections() -> dict[str, dict[str, Scalar]]:
-    # Saving gradients and weights of ResNet-18 writes 89 MB and takes 120 to 190 ms; activations at 224 pixels
+    # Gradients and weights of ResNet-18 are 89 MB and take 120 to 190 ms to save; activations at 224 pixels
     # are several times that, and are looked at seldom.
     return {
         "losses": {"save_interval": 10},

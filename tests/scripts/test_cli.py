@@ -1,0 +1,188 @@
+"""Commands as a user types them, with moto in place of AWS."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from scripts import account
+from scripts.doctor import Finding
+from tests.scripts.conftest import Run, draw
+
+
+@pytest.fixture(autouse=True)
+def _no_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto has none."""
+    found = Finding("quota", "skipped", "")
+    monkeypatch.setattr("scripts.doctor.quota", lambda *_: found)
+
+
+@pytest.fixture
+def ready(project: Path, aws: None, run: Run) -> Path:
+    """byoc.toml, the role, and pictures in S3."""
+    run("init", "--aws", "--example", "digits")
+    role()
+    draw(project / "digits", each=6)
+    run("upload")
+    return project
+
+
+def role() -> None:
+    trust = json.dumps(account.TRUST_POLICY)
+    boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
+
+
+def stdout(result: Any) -> Any:
+    return json.loads(result.stdout)
+
+
+def test_init_writes_once(project: Path, run: Run) -> None:
+    run("init", "--name", "flowers")
+    assert 'name = "flowers"' in (project / "byoc.toml").read_text()
+    assert "endpoint_url = " in (project / "byoc.toml").read_text()
+    assert "--force" in run("init", code=2).stderr
+    assert "is '-'" in run("init", "--force", "--name", "-", code=2).stderr
+    assert 'name = "flowers"' in (project / "byoc.toml").read_text()
+    assert [path.name for path in project.iterdir()] == ["byoc.toml"]
+
+
+def test_upload_checks_counts_and_repeats(ready: Path, run: Run) -> None:
+    again = stdout(run("upload", "--json"))
+    assert again["pictures"] == {"train": 8, "validation": 2, "test": 2}
+    assert (again["sent"], again["unchanged"]) == (0, 12)
+    (ready / "digits" / "cat" / "bad.png").write_text("no")
+    assert "bad.png" in run("upload", code=2).stderr
+    assert stdout(run("upload", "--skip-unreadable", "--json"))["unreadable"][0]["file"].endswith("bad.png")
+
+
+def test_train_report_the_request_and_the_job(ready: Path, run: Run) -> None:
+    name = stdout(run("train", "--no-wait", "--set", "lr=0.5", "--epochs", "3", "--json"))["training_job"]
+    job = boto3.client("sagemaker", "us-east-1").describe_training_job(TrainingJobName=name)
+    assert job["HyperParameters"]["lr"] == "0.5"
+    assert job["HyperParameters"]["epochs"] == "3"
+    assert [item["ChannelName"] for item in job["InputDataConfig"]] == ["train", "validation", "test"]
+    assert stdout(run("jobs", "--json"))["training"][0]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train", "--set", "lr=abc"), 2, "lr"),
+        (("train", "--set", "learning_rat=1"), 2, "learning_rat"),
+        (("train", "--set", "train.spto=true"), 2, "Did you mean spot"),
+        (("train", "--best"), 2, "byoc tune"),
+        (("train", "--from", "nothing-of-that-name"), 5, "no tuning job"),
+        (("tune", "--range", "lr=0:1:log"), 2, "above 0"),
+        (("tune", "--range", "lr=1e-4:900"), 2, "lr"),
+        (("tune", "--range", "rl=0.1:0.2"), 2, "rl"),
+        (("tune", "--set", "lr=0.1"), 2, "--range lr="),
+        (("tune", "--set", "tune.strategy=Grid"), 2, "Grid"),
+        (("logs", "nothing"), 5, "nothing"),
+        (("deploy", "nothing"), 5, "no training job nothing"),
+        (("deploy",), 2, "byoc train"),
+        (("predict",), 2, "Which pictures"),
+        (("predict", "nowhere.png"), 5, "nowhere.png"),
+        (("upload", "nowhere"), 2, "nowhere"),
+        (("report",), 2, "byoc train"),
+        (("local", "status"), 4, ""),
+    ],
+)
+def test_mistakes_cost_nothing(
+    ready: Path, run: Run, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    result = run(*arguments, code=code)
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert boto3.client("sagemaker", "us-east-1").list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_errors_are_json_where_json_was_asked_for(ready: Path, run: Run) -> None:
+    error = stdout(run("train", "--set", "lr=abc", "--json", code=2))["error"]
+    assert "lr" in error["message"]
+    assert error["exit"] == 2
+
+
+def test_training_without_data(project: Path, aws: None, run: Run) -> None:
+    run("init", "--aws")
+    role()
+    assert "byoc upload" in run("train", code=5).stderr
+
+
+def test_training_without_a_role(project: Path, aws: None, run: Run) -> None:
+    run("init", "--aws")
+    assert "byoc doctor --create-role" in run("train", code=5).stderr
+
+
+def test_no_settings(project: Path, run: Run) -> None:
+    assert "byoc init" in run("train", code=2).stderr
+
+
+def test_no_credentials(project: Path, run: Run) -> None:
+    run("init", "--aws")
+    assert "No AWS credentials" in run("jobs", code=3).stderr
+
+
+def test_nothing_answers(project: Path, run: Run) -> None:
+    from scripts.localservice import free_port
+
+    run("init", "--endpoint-url", f"http://127.0.0.1:{free_port()}")
+    assert "byoc local up" in run("jobs", code=4).stderr
+
+
+def test_the_doctor_names_what_is_missing(ready: Path, run: Run) -> None:
+    checks = {item["check"]: item for item in stdout(run("doctor", "--json"))["checks"]}
+    assert checks["role"]["severity"] == checks["bucket"]["severity"] == checks["data"]["severity"] == "ok"
+    assert checks["training image"]["severity"] == "warning"
+    assert "make build push" in checks["training image"]["remedy"]
+
+
+def test_the_doctor_creates_the_role_whole_or_not_at_all(project: Path, aws: None, run: Run) -> None:
+    iam = boto3.client("iam")
+    run("init", "--aws")
+    run("doctor", "--create-role", code=5)  # moto does not know AWS's own policies unless asked to
+    assert iam.list_roles()["Roles"] == []
+
+
+@pytest.mark.slow
+def test_the_doctor_creates_the_role(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
+        run("init", "--aws")
+        run("doctor", "--create-role")
+        run("doctor", "--create-role")
+        policies = boto3.client("iam").list_attached_role_policies(RoleName="byoc-sagemaker")
+        assert [item["PolicyArn"] for item in policies["AttachedPolicies"]] == [account.ROLE_POLICY]
+
+
+def test_help_is_there_for_every_command_with_an_example(run: Run) -> None:
+    from typer.main import get_command
+
+    from scripts.cli import app
+
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for path, item in (
+            [((name, sub), item) for sub, item in command.commands.items()]
+            if hasattr(command, "commands")
+            else [((name,), command)]
+        ):
+            assert f"byoc {' '.join(path)}" in (item.help or "") or item.hidden, path
+            assert "Usage" in run(*path, "--help").stdout
+
+
+def test_help_starts_fast() -> None:
+    """Measured as CPU time, so that a busy machine does not matter; the heavy libraries stay unloaded."""
+    code = (
+        "import sys, scripts.cli, typer.main; typer.main.get_command(scripts.cli.app);"
+        "print({'boto3', 'botocore', 'altair', 'numpy', 'PIL', 'torch', 'docker'} & set(sys.modules))"
+    )
+    begin = time.perf_counter()
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "set()"
+    assert time.perf_counter() - begin < 5

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from scripts import upload
+from scripts.aws import Clients, connect
+from scripts.settings import Settings
+from tests.scripts.conftest import draw
+
+
+@pytest.fixture
+def clients(aws: None, settings: Settings) -> Clients:
+    clients = connect(settings)
+    assert upload.ensure_bucket(clients.s3, "pictures", "us-east-1")
+    return clients
+
+
+def keys(clients: Clients) -> set[str]:
+    found = clients.s3.list_objects_v2(Bucket="pictures").get("Contents", [])
+    return {item["Key"] for item in found}
+
+
+def files(folder: Path) -> dict[str, Path]:
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*.png")}
+
+
+def test_only_what_is_new_or_changed_is_sent(clients: Clients, project: Path) -> None:
+    pictures = files(draw(project / "data", each=3))
+    progress: list[tuple[int, int]] = []
+    first = upload.sync(
+        clients.s3, "pictures", "p/data", pictures, lambda done, all_: progress.append((done, all_))
+    )
+    assert (first.sent, first.unchanged, first.removed) == (6, 0, 0)
+    assert progress[-1] == (6, 6)
+    assert upload.sync(clients.s3, "pictures", "p/data", pictures).sent == 0
+    pictures["cat/0.png"].write_bytes(pictures["cat/1.png"].read_bytes())
+    assert upload.sync(clients.s3, "pictures", "p/data", pictures).sent == 1
+
+
+def test_what_is_no_longer_in_the_split_is_removed_and_nothing_else(clients: Clients, project: Path) -> None:
+    clients.s3.put_object(Bucket="pictures", Key="p/data2/keep.png")
+    clients.s3.put_object(Bucket="pictures", Key="p/data/test/old.png")
+    pictures = files(draw(project / "data", each=1))
+    assert upload.sync(clients.s3, "pictures", "p/data/", pictures).removed == 1
+    assert keys(clients) == {"p/data2/keep.png", "p/data/cat/0.png", "p/data/dog/0.png"}
+
+
+def test_the_content_type_is_set_and_odd_names_survive(clients: Clients, project: Path) -> None:
+    folder = project / "d"
+    folder.mkdir()
+    name = "it's ä+b & c%20d.JPG"
+    (folder / name).write_bytes(b"x")
+    upload.sync(clients.s3, "pictures", "p", {name: folder / name})
+    assert clients.s3.get_object(Bucket="pictures", Key=f"p/{name}")["ContentType"] == "image/jpeg"
+    assert upload.sync(clients.s3, "pictures", "p", {name: folder / name}).unchanged == 1
+
+
+def test_the_bucket_is_created_once_and_in_its_region(clients: Clients) -> None:
+    assert not upload.ensure_bucket(clients.s3, "pictures", "us-east-1")
+    eu = clients.session.client("s3", region_name="eu-west-1")
+    assert upload.ensure_bucket(eu, "bilder", "eu-west-1")
+    assert eu.get_bucket_location(Bucket="bilder")["LocationConstraint"] == "eu-west-1"
