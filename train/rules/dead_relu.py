@@ -32,6 +32,8 @@ class DeadRelu(Rule):
         self._told: set[str] = set()
 
     def observe(self, step: Observation) -> None:
+        if step.mode == "EVAL":
+            return
         for name in self._selection.names(step):
             if name not in step.arrays:
                 continue

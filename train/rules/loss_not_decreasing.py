@@ -36,9 +36,9 @@ class LossNotDecreasing(Rule):
 
     Single batches are noise, and a loss that has reached its floor no longer falls, so to the letter every
     healthy training fires. Two parameters of ours prevent that. `smoothing`: at least so many saved losses
-    are taken together, and a change must exceed their noise. `learned_percent`: a rise must lose this share
-    of what had been learned (or lie above the first loss), and a standstill after the loss has fallen by this
-    share of its first value is success. `smoothing` 1 gives AWS's definition to the letter.
+    are taken together, and a change must exceed their noise. `learned_percent`: a rise must also be this
+    share of the first loss, and a standstill after the loss has fallen by this share is success.
+    `smoothing` 1 gives AWS's definition to the letter.
     """
 
     name = "LossNotDecreasing"
@@ -145,11 +145,11 @@ class LossNotDecreasing(Rule):
         learned = self.number("learned_percent") / 100.0
         error = 1.25 * max(spread, curve.lowest_spread) * math.sqrt(2.0 / len(window))
         rise = level - reference
-        # Noise on the floor is a rise by many percent of little; a failure loses what had been learned.
-        lost = rise > max(least * abs(first), learned * (first - reference)) and rise > SIGNIFICANT * error
+        # Noise on the floor is a rise by many percent of little.
+        lost = rise > learned * abs(first) and rise > SIGNIFICANT * error
         # A training that blows up in its first steps may be on its way back when it is first looked at.
         higher = sum(1 for value in window if value > first + least * abs(first))
-        above = higher >= MOST * len(window) and rise > MOST * learned * abs(first)
+        above = higher >= MOST * len(window) and rise > learned * abs(first)
         if rise > least * abs(reference) and (lost or above):
             self._tell(
                 name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import median
 from typing import ClassVar
 
 from train.rules.observation import Observation, percentiles
@@ -10,17 +11,19 @@ from train.rules.rule import Parameter, Rule
 from train.rules.selection import Selection
 
 LEAST_FALL = 0.01  # of the first loss
-MOST_MOVED = 0.2
+MOST_RISEN = 0.2
+OBSERVED = 30
 
 
 class PoorWeightInitialization(Rule):
-    """Fires when the loss does not fall in the first steps and the tensors show why.
+    """Fires when the loss does not move in the beginning and the tensors of the first `steps` show why.
 
-    Why: the variances of the activation inputs differ between layers by more than `threshold`, or a
-    gradient's 95th percentile lies less than `distribution_range` above its 5th. AWS's documentation lists
-    the three checks one by one; each alone accuses healthy networks (the gradients of a ResNet's late
-    layers are narrower than 0.001 from the start), so here a flat loss over `patience` saved steps must
-    confirm one.
+    Why: the variances of the activation inputs differ between layers by more than `threshold`, or the
+    gradients' 95th percentiles lie less than `distribution_range` above their 5th. AWS's documentation lists
+    the checks one by one; each alone accuses healthy networks (the gradients of a ResNet's late layers are
+    narrow from the start, and a warm-up holds the loss still). So the gradients of most layers must be
+    narrow, and over `OBSERVED` saved steps the loss must stay where it was (the median of the newest
+    `patience` ones counts).
     """
 
     name = "PoorWeightInitialization"
@@ -44,30 +47,37 @@ class PoorWeightInitialization(Rule):
         self._ratio = 0.0
         self._narrowest: tuple[float, str] | None = None
         self._analysed = 0
+        self._step = 0
         self._evidence: list[str] = []
 
     def observe(self, step: Observation) -> None:
-        if step.mode == "EVAL" or self.found:
+        if step.mode == "EVAL" or len(self._losses) >= OBSERVED:
             return
         losses = list(step.losses().values())
-        if losses and len(self._losses) < max(self.integer("patience"), self.integer("steps")):
+        if losses:
             self._losses.append(losses[0])
+            self._step = step.step
             self.seen += 1
         if self._analysed < self.integer("steps"):
             self._look(step)
-        if len(self._losses) >= self.integer("patience") and self._evidence and self._flat():
-            self.add(
-                step=step.step,
-                severity="high",
-                message=f"The loss stays at {self._losses[0]:.4g} over the first {len(self._losses)} saved "
-                "steps, "
-                f"and {'; '.join(self._evidence)}.",
-                cause="Weights that start at zero or equal to each other, or far too large or small for "
-                "their "
-                "layer.",
-                remedy="Initialise with Kaiming or Xavier, keep torch's defaults, or start from pretrained "
-                "weights.",
-            )
+        if len(self._losses) == OBSERVED:
+            self._judge()
+
+    def finish(self) -> None:
+        if self.integer("patience") < len(self._losses) < OBSERVED:
+            self._judge()
+
+    def _judge(self) -> None:
+        if not self._evidence or not self._flat():
+            return
+        self.add(
+            step=self._step,
+            severity="high",
+            message=f"The loss stays at {self._losses[0]:.4g} over the first {len(self._losses)} saved "
+            f"steps, and {'; '.join(self._evidence)}.",
+            cause="Weights that start at zero or equal to each other, or are far too large or small.",
+            remedy="Initialise with Kaiming or Xavier, keep torch's defaults, or load pretrained weights.",
+        )
 
     def _look(self, step: Observation) -> None:
         variances = []
@@ -75,7 +85,9 @@ class PoorWeightInitialization(Rule):
             found = step.digest(name)
             if found.variance is not None and (name in step.arrays or found.variance > 0):
                 variances.append((found.variance, name))
-        gradients = [name for name, _ in step.of_kind("gradient") if name in step.arrays]
+        gradients = [
+            name for name, _ in step.of_kind("gradient") if name in step.arrays and not name.endswith("bias")
+        ]
         if not variances and not gradients:
             return
         self._analysed += 1
@@ -89,23 +101,30 @@ class PoorWeightInitialization(Rule):
                     f"{high[0]:.3g} "
                     f"({high[1]})"
                 )
+        narrow = 0
         for name in gradients:
             low_p, high_p = percentiles(step.arrays[name], 5, 95)
+            narrow += high_p - low_p < self.number("distribution_range")
             if self._narrowest is None or high_p - low_p < self._narrowest[0]:
                 self._narrowest = (high_p - low_p, name)
-        if self._narrowest is not None and self._narrowest[0] < self.number("distribution_range"):
-            self._note(f"the gradients of {self._narrowest[1]} span only {self._narrowest[0]:.3g}")
+        if self._narrowest is not None and narrow > len(gradients) / 2:
+            name = self._narrowest[1].removeprefix("gradient/")
+            limit = self.number("distribution_range")
+            self._note(
+                f"{narrow} of {len(gradients)} gradients span less than {limit:g} "
+                f"({name} only {self._narrowest[0]:.3g})"
+            )
 
     def _note(self, text: str) -> None:
         if len(self._evidence) < 2:
             self._evidence.append(text)
 
     def _flat(self) -> bool:
-        first = self._losses[0]
+        first, level = self._losses[0], median(self._losses[-self.integer("patience") :])
         # A loss that rises is another rule's; this one is for a network that does not move.
-        return all(
-            math.isfinite(value) and abs(value - first) <= MOST_MOVED * abs(first) for value in self._losses
-        ) and not min(self._losses[1:]) < first * (1 - LEAST_FALL)
+        if not all(value <= (1 + MOST_RISEN) * abs(first) for value in self._losses):
+            return False
+        return first - level <= LEAST_FALL * abs(first)
 
     def summary(self) -> str:
         if not self._losses:

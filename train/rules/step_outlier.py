@@ -11,6 +11,7 @@ from train.rules.rule import Parameter, Rule
 
 FIRST_STEPS = 2  # allocations and compilation make the first ones slow in every job
 LEAST_STEPS = 20
+LEAST_COST = 0.05
 
 
 class StepOutlier(Rule):
@@ -18,8 +19,9 @@ class StepOutlier(Rule):
 
     One stalled step in fifty raises the deviation itself so far that no number of them lies 5 beyond. So a
     step also counts when it is longer than the median by 5 robust deviations (1.4826 times the median
-    absolute deviation) and twice as long as the median, and so that a short job can fire, the number of
-    outliers that is tolerated is at most 1 % of its steps.
+    absolute deviation) and three times as long as the median. So that a short job can fire, at most 1 % of
+    its steps are tolerated; so that a busy machine's hiccups do not, the outliers must cost at least
+    `LEAST_COST` of the time. The debugger's own work in a step is left out.
     """
 
     name = "StepOutlier"
@@ -53,12 +55,12 @@ class StepOutlier(Rule):
         self._summary = "; ".join(parts) or f"Fewer than {LEAST_STEPS} steps were timed."
 
     def _judge(self, worker: str, mode: str, steps: list[StepTime]) -> str:
-        total = np.array([step.total for step in steps])
+        total = np.array([sum(step.phases) or step.total for step in steps])
         factor = self.number("stddev")
         mean, deviation, middle = float(total.mean()), float(total.std()), float(np.median(total))
         robust = 1.4826 * float(np.median(np.abs(total - middle)))
         far = total > mean + factor * deviation
-        far |= (total > middle + factor * robust) & (total > 2 * middle)
+        far |= (total > middle + factor * robust) & (total > 3 * middle)
         outliers = np.flatnonzero(far)
         tolerated = min(self.integer("n_outliers"), len(steps) // 100)
         text = (
@@ -66,7 +68,8 @@ class StepOutlier(Rule):
             "ms, longest "
             f"{float(total.max()):.1f} ms, tolerated {tolerated})"
         )
-        if outliers.size > tolerated:
+        lost = float(np.sum(total[outliers] - middle)) / max(float(total.sum()), 1e-9)
+        if outliers.size > tolerated and lost >= LEAST_COST:
             longest = [steps[index] for index in outliers[np.argsort(-total[outliers])][:5]]
             where = ", ".join(f"{step.step} ({step.total:.0f} ms)" for step in longest)
             extra = np.array([steps[index].phases for index in outliers]).mean(axis=0) - np.median(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -316,3 +319,47 @@ def test_the_error_of_the_training_itself_comes_through(job: Any, model: Any) ->
         raise KeyError("data")
     monitor.close()
     assert not any(module._forward_hooks for module in model.modules())
+
+
+WORKER = """
+import sys, torch, torch.distributed as dist
+from train.debug import Monitor
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+torch.manual_seed(0)
+net = torch.nn.Linear(3, 2)
+model = torch.nn.parallel.DistributedDataParallel(net)
+optimizer = torch.optim.SGD(net.parameters(), 0.1)
+monitor = Monitor.from_environment(model=model, rank=rank)
+for step in range(2):
+    with monitor.step("TRAIN", step):
+        model(torch.full((4, 3), float(rank + 1))).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+monitor.close()
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_every_rank_saves_the_gradient_that_all_ranks_share(job: Any, tmp_path: Any) -> None:
+    job.hook(("gradients", EVERY), include_workers="all")
+    environment = {**os.environ, **job.environment}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "rendezvous")], env=environment
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    trial = job.trial()
+    assert trial.workers() == ["worker_0", "worker_1"]
+    gradient = trial.tensor("gradient/Linear_weight")
+    for rank in range(2):  # the mean over ranks of 4 pictures of 1 and of 2
+        np.testing.assert_allclose(gradient.value(0, worker=f"worker_{rank}"), np.full((2, 3), 6.0))

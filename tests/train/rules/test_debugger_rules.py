@@ -232,14 +232,24 @@ def test_even_classes_are_fine_while_they_are_still_mistaken(observe: Any, noise
 
 
 def test_poor_initialization_needs_a_flat_loss_and_a_reason(observe: Any, noise: Any) -> None:
-    narrow = np.zeros(100, dtype=np.float32)
-    for loss_falls in (False, True):
+    for falls, wide, fires in ((False, False, True), (True, False, False), (False, True, False)):
         checked = rule("PoorWeightInitialization")
-        for step in range(8):
-            value = 2.3 - 0.2 * step * loss_falls
-            checked.observe(observe(step, Loss_output_0=value, gradient__a=narrow))
-        assert bool(checked.found) != loss_falls
-    wide = rule("PoorWeightInitialization")
-    for step in range(8):
-        wide.observe(observe(step, Loss_output_0=2.3, gradient__a=noise.normal(0, 1, 100)))
-    assert not wide.found
+        for step in range(20):
+            gradient = noise.normal(0, 1, 100) if wide else np.zeros(100)
+            checked.observe(observe(step, Loss_output_0=2.3 - 0.02 * step * falls, gradient__a=gradient))
+        checked.finish()
+        assert bool(checked.found) == fires
+
+
+def test_a_warm_up_is_no_poor_initialization(observe: Any) -> None:
+    checked = rule("PoorWeightInitialization")
+    for step in range(60):
+        loss = 2.3 if step < 20 else 2.3 - 0.02 * (step - 20)
+        checked.observe(observe(step, Loss_output_0=loss, gradient__a=np.full(9, 1e-5)))
+    checked.finish()
+    assert not checked.found
+
+
+def test_a_rise_during_the_warm_up_is_no_finding(observe: Any, noise: Any) -> None:
+    values = [2.3, *(2.5 + noise.normal(0, 0.03, 12)), *np.linspace(2.4, 1, 60)]
+    assert not losses(rule("LossNotDecreasing"), values, observe).found
