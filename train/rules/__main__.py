@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from train.rules.evaluator import Evaluator
+from train.rules.evaluator import Evaluator, SourceError
 from train.rules.registry import DEBUGGER_RULES, PROFILER_RULES
 from train.rules.source import open_source
 
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *unused: evaluator.stop())
             evaluator.run(once=given.once)
-        except OSError as error:
+        except (OSError, SourceError) as error:
             print(f"rules: {error}", file=sys.stderr)
             return 1
     for evaluation in evaluator.evaluations:

@@ -36,6 +36,10 @@ CPU_SHARE = 0.35
 SOURCE_FAILURES = 20
 
 
+class SourceError(Exception):
+    """The tensors or timings cannot be read, and trying again did not help; the message says why."""
+
+
 class Evaluation:
     """One entry of DebugRuleConfigurations or ProfilerRuleConfigurations."""
 
@@ -167,7 +171,14 @@ class Evaluator:
         self._stop.set()
 
     def run(self, *, once: bool = False) -> None:
-        """Evaluate until the end."""
+        """Evaluate until the end. Raises `SourceError`, with every unfinished rule set to Error."""
+        try:
+            self._run(once=once)
+        except SourceError as error:
+            self._end_unfinished("Error", f"ClientError: {error}")
+            raise
+
+    def _run(self, *, once: bool) -> None:
         self._write(complete=False)
         wait = POLL_SECONDS
         while not self._stop.is_set():
@@ -187,9 +198,12 @@ class Evaluator:
             rest = used / CPU_SHARE - (time.monotonic() - began)
             wait = POLL_SECONDS if self._unwritten or new else min(wait * 1.5, LONGEST_POLL)
             self._stop.wait(max(wait, rest))
+        self._end_unfinished("Stopped", "The evaluation was stopped before the job had ended.")
+
+    def _end_unfinished(self, status: str, details: str) -> None:
         for evaluation in self.evaluations:
             if evaluation.status == "InProgress":
-                evaluation.set("Stopped", "The evaluation was stopped before the job had ended.")
+                evaluation.set(status, details)
         self._write(complete=False)
 
     def _poll(self, *, last: bool) -> bool:
@@ -222,9 +236,10 @@ class Evaluator:
                 self._failures = 0
             except Exception as error:
                 self._failures += 1
-                log.warning("cannot list or copy from S3: %s", error)
+                if self._failures == 1:
+                    log.warning("cannot read from S3, trying again: %s", error)
                 if self._failures >= SOURCE_FAILURES:
-                    raise
+                    raise SourceError(f"S3 could not be read {self._failures} times: {error}") from error
 
     def _ended(self) -> bool:
         folders = [source.folder for source in (self._tensors, self._profile_source) if source is not None]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from train.rules.evaluator import Evaluator
+from train.rules.evaluator import Evaluator, SourceError
 from train.rules.source import LocalSource
 
 REPOSITORY = Path(__file__).parents[3]
@@ -92,6 +92,32 @@ def test_a_hook_that_switched_itself_off_is_reported(trial: Any, tmp_path: Path)
     status = evaluate(trial, tmp_path / "out", configuration("VanishingGradient"))
     assert "disk full" in status["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
     assert "disk full" in read(tmp_path / "out", "findings.json")["problems"][0]
+
+
+class Unreachable:
+    """An S3 prefix that cannot be read."""
+
+    copied = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def sync(self) -> None:
+        raise OSError("connection refused")
+
+
+def test_a_source_that_cannot_be_read_ends_in_errors_that_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.rules.evaluator.SOURCE_FAILURES", 2)
+    monkeypatch.setattr("train.rules.evaluator.POLL_SECONDS", 0.01)
+    config = configuration("VanishingGradient")
+    evaluator = Evaluator("job", Unreachable(tmp_path / "tensors"), None, config, tmp_path / "out")
+    with pytest.raises(SourceError, match="connection refused"):
+        evaluator.run()
+    (status,) = read(tmp_path / "out", "status.json")["DebugRuleEvaluationStatuses"]
+    assert status["RuleEvaluationStatus"] == "Error"
+    assert "connection refused" in status["StatusDetails"]
 
 
 def command(trial: Any, output: Path, config: dict[str, Any], tmp_path: Path) -> list[str]:
