@@ -241,6 +241,7 @@ def escaping() -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [(None, "Could not find model data"), (b"no tar", "no intact gzipped tar"), (escaping(), "would leave")],
+    ids=["missing", "no tar", "escaping"],
 )
 def test_bad_model_data_fails_the_endpoint(platform: Platform, content: bytes | None, says: str) -> None:
     platform.command("serve", SERVE + RUN)
