@@ -101,7 +101,8 @@ class Downloader:
             raise DataProblem(f"ClientError: Data download failed: {error}") from error
         if not found:
             raise self._nothing(uri)
-        return found
+        # The S3 server's name for an upload that is not complete: no object yet.
+        return [pair for pair in found if not pair[1].name.startswith(".rclone_temp_")]
 
     def _nothing(self, uri: str) -> DataProblem:
         bucket = split_s3_uri(uri)[0]

@@ -79,10 +79,13 @@ def test_uris_that_leave_the_buckets_are_refused(config: Config, tmp_path: Path,
         download(config, tmp_path, channel(uri))
 
 
-def test_links_in_a_bucket_are_not_followed(config: Config, put: Put, tmp_path: Path) -> None:
+def test_only_whole_objects_are_taken_and_links_are_not_followed(
+    config: Config, put: Put, tmp_path: Path
+) -> None:
     put("data/1.png")
     (tmp_path / "secret").write_text("!")
     (config.s3_root / "bucket/data/link").symlink_to(tmp_path / "secret")
+    put("data/.rclone_temp_2.png_x")
     assert download(config, tmp_path, channel()) == ["1.png"]
 
 
