@@ -22,6 +22,7 @@ CUT = (
     "triton",
     # Python bindings of CUDA that torch's compiler uses; eager and scripted models never import them.
     "cuda",
+    "_cuda_bindings_redirector.*",
     # Dense linear algebra (torch.linalg): loaded at its first use, a ResNet has none.
     "torch/lib/libtorch_cuda_linalg.so",
     "nvidia/cusolver/lib/*",
