@@ -99,10 +99,11 @@ class Downloader:
                 )
         except ValueError as error:
             raise DataProblem(f"ClientError: Data download failed: {error}") from error
+        # The S3 server's name for an upload that is not complete: no object yet.
+        found = [pair for pair in found if not pair[1].name.startswith(".rclone_temp_")]
         if not found:
             raise self._nothing(uri)
-        # The S3 server's name for an upload that is not complete: no object yet.
-        return [pair for pair in found if not pair[1].name.startswith(".rclone_temp_")]
+        return found
 
     def _nothing(self, uri: str) -> DataProblem:
         bucket = split_s3_uri(uri)[0]
