@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 from torch import fx, nn
-from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _ADDITIONS: Final = (operator.add, operator.iadd, torch.add)
 
@@ -46,8 +46,9 @@ def freeze(module: nn.Module) -> nn.Module:
     """The same function of a float32 tensor [N, 3, H, W], faster. `module` must be in evaluation mode."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return channels_last(module)
-    graph_module = channels_last(fuse(module))
-    assert isinstance(graph_module, fx.GraphModule)
+    graph_module = fx.symbolic_trace(module)
+    for node in list(graph_module.graph.nodes):
+        _fold_normalisation(graph_module, node)
     for node in list(graph_module.graph.nodes):
         source = _module(graph_module, node)
         if isinstance(source, nn.Conv2d) and source.padding_mode == "zeros":
@@ -61,6 +62,20 @@ def freeze(module: nn.Module) -> nn.Module:
 def channels_last(module: nn.Module) -> nn.Module:
     """The module itself, its weights in the order that convolutions prefer."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _fold_normalisation(graph_module: fx.GraphModule, node: fx.Node) -> None:
+    """Multiply a batch normalisation's factors into the convolution before it."""
+    before, normalisation = node.args[0] if node.args else None, _module(graph_module, node)
+    if not isinstance(normalisation, nn.BatchNorm2d) or not isinstance(before, fx.Node):
+        return
+    convolution = _module(graph_module, before)
+    if isinstance(convolution, nn.Conv2d) and _only_user(before) is node:
+        name = f"folded_{before.name}"
+        graph_module.add_module(name, fuse_conv_bn_eval(convolution, normalisation))
+        before.target = name
+        node.replace_all_uses_with(before)
+        graph_module.graph.erase_node(node)
 
 
 def _replace(graph_module: fx.GraphModule, node: fx.Node, source: nn.Conv2d) -> None:

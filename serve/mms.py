@@ -51,7 +51,6 @@ def properties(settings: Settings, private: Path) -> dict[str, str]:
         "byoc.batch_delay_ms": str(settings.batch_delay_ms),
         "byoc.drain_seconds": str(settings.drain_seconds),
         "byoc.lost_seconds": str(settings.lost_seconds),
-        "byoc.multi_model": str(settings.multi_model).lower(),
         "byoc.execution_parameters": json.dumps(execution),
     }
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | SAGEMAKER_BASE_DIR | /opt/ml | the folder that holds `model/` |
 | SAGEMAKER_BIND_TO_PORT | 8080 | port to listen on |
-| SAGEMAKER_MULTI_MODEL | false | several models, loaded and unloaded while running |
+| SAGEMAKER_MULTI_MODEL | false | not supported yet: true is an error |
 | SAGEMAKER_MAX_PAYLOAD_IN_MB | | batch transform's payload limit; raises BYOC_MAX_BYTES |
 | BYOC_BIND_ADDRESS | see below | address to listen on |
 | BYOC_DEVICE | auto | auto, cpu or cuda |
@@ -59,7 +59,6 @@ class Settings:
     """The variables above, read and checked. `gpus` is how many the system shows (0: use the CPU)."""
 
     model_dir: Path
-    multi_model: bool
     address: str
     port: int
     device: Literal["auto", "cpu", "cuda"]
@@ -79,6 +78,10 @@ class Settings:
 
 def read(environment: Mapping[str, str]) -> Settings:
     """Settings from the environment. Raises ServeError naming the variable, its value and what is allowed."""
+    if flag(environment, "SAGEMAKER_MULTI_MODEL"):
+        raise ServeError(
+            "multi-model endpoints are not supported yet; use one model, or one endpoint for each"
+        )
     base = environment.get("SAGEMAKER_BASE_DIR") or DEFAULT_BASE
     own_machine = Path(base) != Path(DEFAULT_BASE)
     device = _choice(environment, "BYOC_DEVICE", "auto", ("auto", "cpu", "cuda"))
@@ -86,8 +89,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     on_gpu = bool(gpus) or device == "cuda"
     limits = read_limits(environment)
     return Settings(
-        model_dir=Path(base) / ("models" if flag(environment, "SAGEMAKER_MULTI_MODEL") else "model"),
-        multi_model=flag(environment, "SAGEMAKER_MULTI_MODEL"),
+        model_dir=Path(base) / "model",
         address=environment.get("BYOC_BIND_ADDRESS") or ("127.0.0.1" if own_machine else "0.0.0.0"),
         port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
         device=device,  # type: ignore[arg-type]

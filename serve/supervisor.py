@@ -118,9 +118,9 @@ class Supervisor:
 
     def _received(self, event: Mapping[str, Any]) -> None:
         kind = event.get("kind")
-        if kind == "started" and not self.settings.multi_model:
+        if kind == "started":
             self.model_process = int(event["pid"])
-        elif kind == "loaded" and not self.settings.multi_model and not self.loaded:
+        elif kind == "loaded" and not self.loaded:
             self.loaded = True
             settings, what = self.settings, f"{event['architecture']} with {event['classes']} classes"
             say(
@@ -128,7 +128,7 @@ class Supervisor:
                 f"{event['seconds']:.1f} s; {event['device']}; {settings.workers} workers; "
                 f"listening on {settings.address}:{settings.port}"
             )
-        elif kind == "failed" and not self.settings.multi_model:
+        elif kind == "failed":
             self.failure = f"the model cannot be served: {event['message']}"
         elif kind == "request":
             print(json.dumps(dict(event)), flush=True)

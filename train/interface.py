@@ -126,7 +126,7 @@ class Settings:
     epochs: int = _number(10, 1, 10_000, "Passes over the training pictures.", example="5")
     batch_size: int = _number(
         32,
-        1,
+        2,
         65_536,
         "Pictures in each optimizer step, over all GPUs and hosts together.",
         example="64",

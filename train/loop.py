@@ -95,7 +95,7 @@ class Trainer:
         self._steps = settings.epochs * len(train)
         self._warmup = schedule.warmup_steps(settings, len(train))
         self._wrapped = process.wrap(module)
-        self._should_stop = lambda: process.any(should_stop())
+        self._asked = should_stop
         self._on_step = on_step
         self.monitor = Monitor()
         self._rate = 0.0
@@ -125,6 +125,9 @@ class Trainer:
             if 0 < self.settings.patience <= progress.stale:
                 log.info("no better validation accuracy for %d epochs: stopping early", progress.stale)
                 break
+
+    def _should_stop(self) -> bool:
+        return self.process.any(self._asked())
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values: all that `restore` needs to go on as if nothing had happened."""
@@ -172,7 +175,7 @@ class Trainer:
                         before = time.perf_counter()
                         batch = next(batches)
                         waited += time.perf_counter() - before
-                    if len(batch):
+                    if len(batch) > 1:  # batch norm cannot learn from a single picture
                         self._step(batch)
                 progress.batch += 1
                 progress.step += 1
@@ -217,9 +220,8 @@ class Trainer:
         loss, right, count, number, rate = float(step[0]), float(step[1]), step[2], step[3], step[4]
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss became {loss} at epoch {self.progress.epoch + 1}, step {number}, with learning "
-                f"rate "
-                f"{rate:.3g}: take a smaller lr than {self.settings.lr:g}, or set clip_grad_norm=1"
+                f"the loss became {loss} at epoch {self.progress.epoch + 1}, step {number + 1}, with learning "
+                f"rate {rate:.3g}: take a smaller lr than {self.settings.lr:g}, or set clip_grad_norm=1"
             )
         self.progress.sums = [
             old + new for old, new in zip(self.progress.sums, (loss * count, right, count), strict=True)

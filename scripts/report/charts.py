@@ -34,7 +34,6 @@ VALUE_LABEL = (
     "datum.value == 0 || (abs(datum.value) >= 0.001 && abs(datum.value) < 100000)"
     " ? format(datum.value, ',~g') : format(datum.value, '.0e')"
 )
-POWER_LABEL = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6 ? " + VALUE_LABEL + " : ''"
 
 
 @dataclass
@@ -58,7 +57,7 @@ def figure(
     """Finish a chart: as wide as its place, `height` pixels high; its values made fit for JSON."""
     spec: dict[str, Any] = chart.properties(
         width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    ).to_dict()
+    ).to_dict(validate=False)  # the tests hold every specification against the schema: it takes longer than drawing
     for key in ("$schema", "config"):  # the page has one configuration for all
         spec.pop(key, None)
     spec["description"] = f"{title}. {caption}"
@@ -94,15 +93,28 @@ def value_axis(title: str, values: Array, *, zero: bool = True, **more: Any) -> 
     """The y axis for `value`: logarithmic where the values span decades, and saying so."""
     if spans_decades(values):
         scale = alt.Scale(type="log", nice=False, padding=8, **more)
-        wide = np.log10(np.nanmax(values[np.isfinite(values)]) / np.nanmin(values[np.isfinite(values)])) > 2.5
-        axis = alt.Axis(labelExpr=POWER_LABEL if wide else VALUE_LABEL, tickCount=6)
+        finite = values[np.isfinite(values)]
+        places = decades(float(finite.min()), float(finite.max()))
+        axis = alt.Axis(labelExpr=VALUE_LABEL, values=places) if places else alt.Axis(labelExpr=VALUE_LABEL)
         return alt.Y("value:Q", title=f"{title}, logarithmic", scale=scale, axis=axis)
     scale = alt.Scale(zero=zero, nice=True, **more)
     return alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(labelExpr=VALUE_LABEL, tickCount=6))
 
 
-def step_axis(title: str = "Step", high: float | None = None) -> alt.X:
-    scale = alt.Scale(zero=False, nice=False, domain=[0, high]) if high else alt.Scale(zero=False, nice=False)
+def decades(low: float, high: float) -> list[float]:
+    """Round values for a logarithmic axis or legend: powers of ten, with 2 and 5 between them where they are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    stride = max(1, (last - first) // 8)
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        places = [digit * 10.0**power for power in range(first, last + 1, stride) for digit in digits]
+        inside = [place for place in places if low * 0.999 <= place <= high * 1.001]
+        if len(inside) >= 3:
+            return inside
+    return inside
+
+
+def step_axis(title: str = "Step") -> alt.X:
+    scale = alt.Scale(domainMin=0 if title == "Step" else alt.Undefined, zero=False, nice=False)
     return alt.X(
         "step:Q", title=title, scale=scale, axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False)
     )
@@ -148,7 +160,7 @@ def finding_marks(findings: Sequence[Finding], last: float) -> tuple[list[alt.Ch
     layers = [
         alt.Chart(named("finding_ticks"))
         .mark_tick(color=RED, thickness=2, size=10, opacity=0.8)
-        .encode(x="step:Q", y=alt.value(-4), tooltip=tooltip)
+        .encode(x="step:Q", y=alt.value("height"), tooltip=tooltip)
     ]
     for row, item in enumerate(shown):
         name = f"finding_{row}"

@@ -76,21 +76,20 @@ def loss_sentence(values: Curve, noun: str = "Training loss") -> str:
         return f"No {noun.lower()} was recorded."
     if not len(finite):
         return f"{noun} is NaN or infinite at every one of {words.plural(total, 'recorded step')}."
-    width = max(1, min(10, len(finite) // 5))
-    start, end = float(np.median(finite.value[:width])), float(np.median(finite.value[-width:]))
-    top = float(finite.value.max())
+    # The first loss is that of the weights as they came; the last ones are noisy, so their middle counts.
+    start, end = float(finite.value[0]), float(np.median(finite.value[-max(1, min(20, len(finite) // 5)) :]))
     broken = total - len(finite)
     change = (end - start) / abs(start) if start else math.nan
-    if not broken and change < -0.05:
+    fell = change < -0.05
+    if fell and not broken:
         text = f"{noun} fell from {words.number(start)} to {words.number(end)} ({_percent(change)})"
-    elif change > 0.05:
-        text = f"{noun} did not fall, it rose from {words.number(start)} to {words.number(end)}"
-    elif change < -0.05:
-        text = f"{noun} went from {words.number(start)} to {words.number(end)}"
+    elif fell:
+        text = f"{noun} fell from {words.number(start)} to {words.number(end)} before it broke"
     else:
-        text = f"{noun} did not fall: {words.number(start)} at the start, {words.number(end)} at the end"
-    if top > 5 * max(abs(start), abs(end)):
-        text += f", with a peak of {words.number(top)} at step {finite.step[int(finite.value.argmax())]:,.0f}"
+        text = f"{noun} did not fall: it began at {words.number(start)} and ended at {words.number(end)}"
+    top = int(finite.value.argmax())
+    if finite.value[top] > 5 * max(abs(start), abs(end)):
+        text += f", with a peak of {words.number(float(finite.value[top]))} at step {finite.step[top]:,.0f}"
     if broken:
         first = values.step[~values.finite][0]
         text += f"; it is NaN or infinite at {broken:,} of {total:,} recorded steps, first at step {first:,.0f}"
@@ -125,7 +124,7 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
         "split:N",
         title=None,
         scale=alt.Scale(domain=[label for label, _ in SPLITS.values()][:2], range=[BLUE, ORANGE]),
-        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3),
+        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
     )
     tooltip = [
         alt.Tooltip("split:N", title="Loss of"),
@@ -136,18 +135,18 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
     if classes > 1 and finite.size:
         guess = math.log(classes)
         if finite.min() <= guess <= max(finite.max(), guess) * 1.0001 and guess <= finite.max() * 1.5:
-            layers += _reference(guess, f"guessing among {classes} classes: {words.number(guess)}", tables)
+            layers += _reference(y, guess, f"guessing among {classes} classes: {words.number(guess)}", tables)
     if len(raw):
         many = len(raw) > 60
         shown = thin(raw)
         tables["loss_raw"] = _table(shown, "Training")
         line = alt.Chart(named("loss_raw")).mark_line(
-            size=1 if many else 2, opacity=0.45 if many else 1, point={"size": 18} if len(raw) < 40 else False,
+            size=1 if many else 2, opacity=0.55 if many else 1, point={"size": 18} if len(raw) < 40 else False,
             invalid="break-paths-filter-domains",
         )  # fmt: skip
         layers.append(line.encode(x=x, y=y, color=colour, tooltip=tooltip))
         if many:
-            tables["loss_smooth"] = _table(thin(smooth(raw), 400), "Training")
+            tables["loss_smooth"] = _table(thin(smooth(raw, geometric=spans_decades(every)), 400), "Training")
             layers.append(
                 alt.Chart(named("loss_smooth"))
                 .mark_line(size=2.5, invalid="break-paths-filter-domains")
@@ -165,10 +164,10 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
     broken = [(part, split) for part, split in [(raw, "train"), *[(v, k) for k, v in by_epoch.items()]]
               if len(part) and not part.finite.all()]
     if broken:
+        marked = [(step, split) for part, split in broken for step in thin_steps(part.step[~part.finite], last)]
         tables["loss_broken"] = {
-            "step": [float(step) for part, _ in broken for step in thin_steps(part.step[~part.finite])],
-            "what": [f"{SPLITS[split][0]} loss is NaN or infinite" for part, split in broken
-                     for _ in thin_steps(part.step[~part.finite])],
+            "step": [step for step, _ in marked],
+            "what": [f"{SPLITS[split][0]} loss is NaN or infinite" for _, split in marked],
         }
         layers.append(broken_marks("loss_broken", "Loss"))
     marks, more = finding_marks(findings, last) if axis.name == "step" else ([], {})
@@ -178,27 +177,27 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
         caption += " Red crosses at the top are steps whose loss is NaN or infinite: no height can show them."
     if len(raw) > 60:
         caption += " The pale line has every recorded step, the strong one is its moving average."
-    if spans_decades(every):
-        caption += " The axis is logarithmic: each tick is ten times the one before."
     title = f"Loss ({name})" if name and len(series.losses) > 1 else "Loss"
     return figure("loss", title, caption, alt.layer(*layers, *marks), tables, 340)
 
 
-def thin_steps(steps: Array, limit: int = 120) -> list[float]:
-    return [float(steps[index]) for index in sorted({int(i) for i in np.linspace(0, len(steps) - 1, min(limit, len(steps)))})]
+def thin_steps(steps: Array, width: float) -> list[float]:
+    """Steps that are far enough apart for their marks to be told from one another, on an axis of this width."""
+    places = np.round(steps / max(width / 60, 1e-9))
+    return [float(steps[index]) for index in np.unique(places, return_index=True)[1]]
 
 
 def _table(values: Curve, split: str) -> Table:
     return {"step": values.step.tolist(), "value": values.value.tolist(), "split": [split] * len(values)}
 
 
-def _reference(value: float, text: str, tables: dict[str, Table]) -> list[alt.Chart]:
+def _reference(y: alt.Y, value: float, text: str, tables: dict[str, Table]) -> list[alt.Chart]:
     tables["reference"] = {"value": [value], "text": [text]}
     base = alt.Chart(named("reference"))
     return [
-        base.mark_rule(color=INK, opacity=0.55, strokeDash=[1, 3], size=1.5).encode(y="value:Q"),
-        base.mark_text(color=INK, opacity=0.75, align="left", dx=4, dy=-7, fontSize=11).encode(
-            x=alt.value(0), y="value:Q", text="text:N"
+        base.mark_rule(color=INK, opacity=0.55, strokeDash=[1, 3], size=1.5).encode(y=y),
+        base.mark_text(color=INK, opacity=0.75, align="left", dx=4, dy=-11, fontSize=11).encode(
+            x=alt.value(0), y=y, text="text:N"
         ),
     ]
 
@@ -214,11 +213,13 @@ def accuracy_figure(log: Log, findings: Sequence[Finding], classes: int) -> Figu
         "split:N",
         title=None,
         scale=alt.Scale(domain=["Training", "Validation"], range=[BLUE, ORANGE]),
-        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3),
+        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
     )
     y = alt.Y("value:Q", title="Accuracy (share of pictures)", scale=alt.Scale(domain=[0, 1]),
               axis=alt.Axis(format="~%", tickCount=6))
-    layers: list[alt.Chart] = _reference(1 / classes, f"guessing: {words.percent(1 / classes)}", tables) if classes > 1 else []
+    layers: list[alt.Chart] = []
+    if classes > 1:
+        layers += _reference(y, 1 / classes, f"guessing: {words.percent(1 / classes)}", tables)
     for split in found:
         layers.append(
             alt.Chart(named(split))
@@ -295,7 +296,7 @@ def sparkline(values: Curve, width: float = 240.0, height: float = 64.0) -> tupl
             pen = "L"
         else:
             pen = "M"
-    return "".join(parts), [round(place, 1) for place in thin_steps(x[~finite], 24)] if not finite.all() else []
+    return "".join(parts), [round(place, 1) for place in thin_steps(x[~finite], 3 * width)] if not finite.all() else []
 
 
 __all__ = ["GREY", "Axis", "accuracy_figure", "evaluation_figure", "loss_figure", "loss_sentence", "main_loss",

@@ -145,7 +145,18 @@ def layer_order(name: str) -> tuple[Any, ...]:
     """Input to output, as torchvision's ResNets name their layers; numbers in their natural order."""
     inner = re.search(r"layer\d|block", name) is not None
     place = 1 if inner else 0 if _FIRST.search(name) else 2 if _LAST.search(name) else 1
-    return place, [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+    return place, [_part_order(part) for part in re.split(r"[._]", name)]
+
+
+def _part_order(part: str) -> tuple[int, int, int, str]:
+    """`conv1`, `bn1`, `relu1`, `conv2` …, then what has no such place (`downsample`)."""
+    if part.isdigit():
+        return 0, int(part), 0, ""
+    kind = re.fullmatch(r"(conv|bn|norm|relu|act)(\d{0,6})", part)
+    if kind:
+        return 0, int(kind.group(2) or 0), ("conv", "bn", "norm", "relu", "act").index(kind.group(1)), ""
+    number = re.fullmatch(r"(.*?)(\d{1,6})", part)
+    return (1, int(number.group(2)), 0, number.group(1)) if number else (1, 0, 0, part)
 
 
 def short_names(names: Iterable[str]) -> list[str]:
@@ -177,15 +188,25 @@ def thin(values: Curve, limit: int = 1_000) -> Curve:
     return Curve(values.step[index], values.value[index])
 
 
-def smooth(values: Curve) -> Curve:
-    """An exponential moving average over a twentieth of the curve; it breaks where the values are not finite."""
-    weight = 2.0 / (max(len(values) / 20.0, 3.0) + 1.0)
+def smooth(values: Curve, geometric: bool = False) -> Curve:
+    """A moving average over about a twentieth of the curve, without lag; it breaks where the values are not finite.
+
+    It is the mean of an exponential average forwards and one backwards. `geometric` averages logarithms: on a
+    logarithmic axis one spike would otherwise hide all that follows it.
+    """
+    known = np.log(np.where(values.value > 0, values.value, np.nan)) if geometric else values.value
+    weight = 2.0 / (max(len(values) / 40.0, 3.0) + 1.0)
+    mean = (_average(known, weight) + _average(known[::-1], weight)[::-1]) / 2
+    return Curve(values.step, np.exp(mean) if geometric else mean)
+
+
+def _average(values: Array, weight: float) -> Array:
     result = np.full(len(values), np.nan)
     mean = math.nan
-    for index, value in enumerate(values.value):
+    for index, value in enumerate(values):
         if math.isfinite(value):
             mean = value if math.isnan(mean) else mean + weight * (value - mean)
             result[index] = mean
         else:
             mean = math.nan
-    return Curve(values.step, result)
+    return result

@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 
 from scripts.report import words
-from scripts.report.charts import INK, RED, Figure, Table, figure, named
+from scripts.report.charts import INK, RED, VALUE_LABEL, Figure, Table, decades, figure, named
 from scripts.report.data import Array, Curve, Series
 
 ROWS = 42
@@ -50,13 +50,13 @@ def merge(curves: list[Curve], how: Merge) -> Curve:
         present[row, place] = True
     broken = (present & ~np.isfinite(values)).any(axis=0)
     known = np.isfinite(values)
+    some = known.any(axis=0)
     merged = np.full(len(steps), np.nan)
-    for column in np.flatnonzero(known.any(axis=0)):
-        inside = values[known[:, column], column]
-        if how == "root-sum-square":
-            merged[column] = math.sqrt(float(np.square(inside).sum()))
-        else:
-            merged[column] = float(np.median(inside) if how == "median" else inside.mean())
+    inside = np.where(known, values, np.nan)[:, some]
+    if how == "root-sum-square":
+        merged[some] = np.sqrt(np.nansum(np.square(inside), axis=0))
+    else:
+        merged[some] = np.nanmedian(inside, axis=0) if how == "median" else np.nanmean(inside, axis=0)
     merged[broken] = math.nan
     return Curve(steps, merged)
 
@@ -97,12 +97,15 @@ def heat_map(
     table = cells(grouped, edges)
     finite = [value for value in table["value"] if isinstance(value, float)]
     values = np.array(finite or [1.0])
+    places: list[float] = []
     if log:
         low, high = float(values.min()), float(values.max())
         # Fewer than one decade still gets one, so that noise does not look like an event.
         middle = math.sqrt(low * high)
         low, high = min(low, middle / 3), max(high, middle * 3)
         scale = alt.Scale(type="log", scheme="viridis", domain=[low, high])
+        places = decades(low, high)
+        places = places[:: math.ceil(len(places) / 5)]
     else:
         scale = alt.Scale(scheme="viridis", domain=[0, 1])
     row_height = 18 if len(grouped) <= 20 else 13
@@ -122,10 +125,11 @@ def heat_map(
         "value:Q",
         title=legend,
         scale=scale,
-        legend=alt.Legend(orient="top", direction="horizontal", gradientLength=200, gradientThickness=10, titleLimit=320,
-                          format="~%" if not log else "~g", tickCount=4,
-                          **({"labelExpr": "format(datum.value, datum.value < 0.01 || datum.value >= 10000 ? '.0e' : '~g')"}
-                             if log else {})),
+        legend=alt.Legend(
+            orient="top", direction="horizontal", gradientLength=220, gradientThickness=10, titleLimit=320, labelOverlap="greedy",
+            labelSeparation=8, format="~%" if not log else "~g", values=places or [0, 0.25, 0.5, 0.75, 1],
+            labelExpr=VALUE_LABEL if log else alt.Undefined,
+        ),
     )  # fmt: skip
     layers = [
         base.transform_filter("datum.what == 'value'").mark_rect().encode(x=x, x2="to:Q", y=y, color=colour, tooltip=tooltip)

@@ -234,7 +234,7 @@ def classes_figure(quality: Quality) -> Figure | None:
     sizes = [leading.get(name, 0) for name in names]
     caption = f"{words.plural(len(names), 'class').replace('classs', 'classes')}; "
     caption += f"the largest has {max(sizes):,} pictures to learn from, the smallest {min(sizes):,}"
-    caption += f" ({max(sizes) / min(sizes):.1f} times as many)." if min(sizes) else "."
+    caption += f" ({max(sizes) / min(sizes):.1f} times as many)." if min(sizes) and max(sizes) > 1.1 * min(sizes) else "."
     if cut:
         caption += f" Only the {BARS_LIMIT // 2} largest and smallest are drawn."
     return figure("classes", "Pictures per class", caption, chart, {"classes": table}, max(120, 20 * len(shown)), wide=False)

@@ -93,20 +93,23 @@ def steps_figure(series: Series) -> Figure | None:
     usual = total <= limit
     edges = np.linspace(step.min(), step.max() + 1, min(COLUMNS, max(1, int(step.max() - step.min()) + 1)) + 1)
     place = np.clip(np.searchsorted(edges, step, side="right") - 1, 0, len(edges) - 2)
-    table: dict[str, list[object]] = {key: [] for key in ("from", "to", "part", "ms", "order")}
+    table: dict[str, list[object]] = {key: [] for key in ("from", "to", "part", "ms", "bottom", "top")}
     top = 0.0
     for column in np.unique(place):
         inside = (place == column) & usual
         if not inside.any():
             continue
         means = {phase: float(values[kept][inside].mean()) for phase, values in series.phases.items()}
-        top = max(top, sum(means.values()))
-        for order, (phase, mean) in enumerate(means.items()):
+        height = 0.0
+        for phase, mean in means.items():
             table["from"].append(float(edges[column]))
             table["to"].append(float(edges[column + 1]))
             table["part"].append(PHASES[phase])
             table["ms"].append(mean)
-            table["order"].append(order)
+            table["bottom"].append(height)
+            height += mean
+            table["top"].append(height)
+        top = max(top, height)
     ceiling = max(top * 1.25, 1e-3)
     slow = ~usual
     outliers = {
@@ -122,12 +125,12 @@ def steps_figure(series: Series) -> Figure | None:
     )  # fmt: skip
     x = alt.X("from:Q", title="Step", scale=alt.Scale(zero=False, nice=False),
               axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False))
-    y = alt.Y("ms:Q", title="Time of a step (ms)", scale=alt.Scale(domain=[0, ceiling], nice=False), stack="zero")
+    y = alt.Y("bottom:Q", title="Time of a step (ms)", scale=alt.Scale(domain=[0, ceiling], nice=False), axis=alt.Axis(tickCount=6))
     bars = (
         alt.Chart(named("parts"))
-        .mark_bar(binSpacing=0, opacity=0.95)
+        .mark_rect()
         .encode(
-            x=x, x2="to:Q", y=y, color=colour, order=alt.Order("order:Q"),
+            x=x, x2="to:Q", y=y, y2="top:Q", color=colour,
             tooltip=[alt.Tooltip("part:N", title="Part"), alt.Tooltip("from:Q", title="From step", format=",.0f"),
                      alt.Tooltip("ms:Q", title="Mean (ms)", format=",.3~g")],
         )
@@ -198,7 +201,7 @@ def utilisation_figure(series: Series) -> Figure | None:
             color=alt.Color("what:N", title=None, sort=labels,
                             scale=alt.Scale(domain=labels, range=[SYSTEM[name][1] for name in shown]),
                             legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3)),
-            strokeDash=alt.StrokeDash("what:N", sort=labels, legend=None, scale=alt.Scale(
+            strokeDash=alt.StrokeDash("what:N", title=None, sort=labels, scale=alt.Scale(
                 domain=labels, range=[[1, 0] if not name.endswith("memory") and name != "io_wait" else
                                       [6, 3] if name.endswith("memory") else [2, 2] for name in shown])),
             tooltip=[alt.Tooltip("what:N", title="What"), alt.Tooltip("time:Q", title=title, format=".1f"),

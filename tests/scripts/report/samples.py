@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from scripts.report.inputs import ReportInputs
 from scripts.report.logs import parse_log
+from scripts.report.tuning import TuningInputs, trial
 
 START = datetime(2025, 11, 3, 9, 12, 4, tzinfo=UTC)
 NAMES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate",
@@ -164,7 +165,7 @@ def findings(diverging: bool, loss: np.ndarray) -> dict[str, Any]:
         }  # fmt: skip
         rules.append(rule(
             "LossNotDecreasing", "IssuesFound",
-            f"The loss went from {loss[0]:.3g} to {np.nanmedian(loss[-40:]):.3g} in {len(loss)} steps; it failed to fall 20 times.",
+            f"The loss went from {loss[0]:.3g} to {loss[min(299, len(loss) - 1)]:.3g} in {len(loss)} steps; it failed to fall 20 times.",
             [{"step": step, "message": f"The loss is {loss[step]:.4g} at step {step}, {loss[step - 10]:.4g} ten steps before: it fell by less than 0.1 %.", **stuck}
              for step in range(20, 220, 10)], num_steps="10", diff_percent="0.1"))  # fmt: skip
         if not np.isfinite(loss).all():
@@ -319,7 +320,7 @@ def diverging(name: str = "byoc-digits-lr097-20251103-093310", nan: bool = False
     loss = (
         2.4
         + random.gamma(1.2, 0.35, len(steps))
-        + 900 * np.exp(-((steps - 9) ** 2) / 30) * random.lognormal(0, 0.8, len(steps))
+        + 900 * (steps > 0) * np.exp(-((steps - 9) ** 2) / 30) * (1 - np.exp(-steps / 3)) * random.lognormal(0, 0.8, len(steps))
     )
     loss += (random.random(len(steps)) < 0.03) * random.lognormal(2, 1, len(steps))
     if nan:
@@ -343,12 +344,44 @@ def bare(name: str = "someones-job") -> ReportInputs:
         "report": "No data report, confusion matrix or worst mistakes: the archive does not exist."})  # fmt: skip
 
 
+def tuning(count: int = 14, name: str = "byoc-digits-tune") -> TuningInputs:
+    random = np.random.default_rng(4)
+    summaries = []
+    for index in range(count):
+        rate, batch = 10 ** random.uniform(-4, 0), int(random.choice([16, 32, 64, 128]))
+        accuracy = 0.97 - 0.12 * (math.log10(rate) + 1.8) ** 2 * random.uniform(0.5, 1.2)
+        start = START + timedelta(seconds=21 * (index // 2) + 2 * (index % 2))
+        summary: dict[str, Any] = {
+            "TrainingJobName": f"{name}-{index + 1:03d}-{random.integers(2**32):08x}", "TrainingJobStatus": "Completed",
+            "CreationTime": start, "TrainingStartTime": start, "TrainingEndTime": start + timedelta(seconds=float(random.uniform(14, 20))),
+            "TunedHyperParameters": {"lr": f"{rate:.6g}", "batch_size": str(batch)},
+            "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:accuracy", "Value": max(accuracy, 0.1)}}
+        if index == 5:
+            summary |= {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: the loss is not finite at step 12"}
+            del summary["FinalHyperParameterTuningJobObjectiveMetric"]
+        if index == 8:
+            summary["TrainingJobStatus"] = "Stopped"
+        summaries.append(summary)
+    return TuningInputs(name, {
+        "HyperParameterTuningJobName": name, "HyperParameterTuningJobStatus": "Completed", "CreationTime": START,
+        "HyperParameterTuningEndTime": START + timedelta(seconds=152),
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Bayesian", "ResourceLimits": {"MaxNumberOfTrainingJobs": count, "MaxParallelTrainingJobs": 2},
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
+            "ParameterRanges": {
+                "ContinuousParameterRanges": [{"Name": "lr", "MinValue": "0.0001", "MaxValue": "1", "ScalingType": "Logarithmic"}],
+                "CategoricalParameterRanges": [{"Name": "batch_size", "Values": ["16", "32", "64", "128"]}]}},
+        "TrainingJobDefinition": {"StaticHyperParameters": {"arch": "resnet18", "epochs": "5"}}},
+        [trial(summary, place) for place, summary in enumerate(summaries, 1)])  # fmt: skip
+
+
 def main(folder: Path) -> None:
     import time
 
     from scripts.report.compare import compare_page
     from scripts.report.job import job_page
     from scripts.report.page import write
+    from scripts.report.tuning import tuning_page
 
     pages = {
         "healthy": lambda: job_page(healthy()),
@@ -356,6 +389,7 @@ def main(folder: Path) -> None:
         "nan": lambda: job_page(diverging("byoc-digits-nan", nan=True)),
         "resnet50": lambda: job_page(healthy("byoc-flowers-resnet50", RESNET50)),
         "bare": lambda: job_page(bare()),
+        "tuning": lambda: tuning_page(tuning()),
         "compare": lambda: compare_page([diverging(), healthy()]),
     }
     for name, page in pages.items():

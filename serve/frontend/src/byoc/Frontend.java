@@ -57,17 +57,14 @@ public final class Frontend {
         int drainSeconds = number(config, "byoc.drain_seconds");
         Runtime.getRuntime().addShutdownHook(new Thread(() -> traffic.drain(listener, drainSeconds), "drain"));
 
-        if (!traffic.multiModel) {
-            load(config);
-        }
+        load(config);
         watch(traffic, number(config, "byoc.lost_seconds"));
     }
 
     private static Channel listen(ConfigManager config, ServerGroups groups, Traffic traffic) {
         String address = config.getProperty("byoc.address", "0.0.0.0");
         int port = number(config, "byoc.port");
-        ConnectorType type = traffic.multiModel ? ConnectorType.BOTH : ConnectorType.INFERENCE_CONNECTOR;
-        ServerInitializer handlers = new ServerInitializer(null, type);
+        ServerInitializer handlers = new ServerInitializer(null, ConnectorType.INFERENCE_CONNECTOR);
         ServerBootstrap bootstrap = new ServerBootstrap();
         bootstrap
                 .group(groups.getServerGroup(), groups.getChildGroup())

@@ -13,9 +13,7 @@ final class Traffic {
 
     static final String MODEL = "model";
 
-    final boolean multiModel;
     final int maxBytes;
-    final int workers;
     final String batchParameters;
     volatile boolean draining;
 
@@ -24,18 +22,13 @@ final class Traffic {
     private final AtomicLong bytes = new AtomicLong();
 
     Traffic(ConfigManager config) {
-        multiModel = Boolean.parseBoolean(config.getProperty("byoc.multi_model", "false"));
         maxBytes = config.getMaxRequestSize();
-        workers = Frontend.number(config, "byoc.workers");
         batchParameters = config.getProperty("byoc.execution_parameters", "{}");
         // A body lies in this memory up to three times: as received, as one array, as sent to the worker.
         memory = Math.max(Runtime.getRuntime().maxMemory() / 4, maxBytes);
     }
 
     boolean workerReady() {
-        if (multiModel) {
-            return true;
-        }
         for (WorkerThread worker : ModelManager.getInstance().getWorkers(MODEL)) {
             if (worker.getState() == WorkerState.WORKER_MODEL_LOADED) {
                 return true;

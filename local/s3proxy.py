@@ -1,0 +1,284 @@
+"""S3 requests, handed on to the S3 server and streamed both ways.
+
+Beside carrying bytes, it keeps the server's view of the folders true. Jobs write their results as plain
+files into the folders that are buckets; the server remembers what a folder held. So the answer is compared
+with the disk, and where they differ the server is told to forget the folder and asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote
+from xml.sax.saxutils import escape
+
+import httpx
+from starlette.types import Receive, Scope, Send
+
+from local.config import Config
+from local.protocol import Answer, disk_full
+from local.s3 import S3Server, restart
+
+# Headers that belong to one connection, and those that no server behind the proxy may see or set.
+_REQUEST_DROPPED = {
+    b"authorization",
+    b"connection",
+    b"expect",
+    b"host",
+    b"keep-alive",
+    b"proxy-authorization",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+}
+_ANSWER_DROPPED = {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
+
+# What a request may ask for beside the bucket or object itself. rclone answers everything else as if it were
+# not there (a GET of ?tagging with a listing, say), which no client would understand.
+_KNOWN = {
+    "continuation-token", "delete", "delimiter", "encoding-type", "fetch-owner", "key-marker", "list-type",
+    "location", "marker", "max-keys", "max-parts", "max-uploads", "part-number-marker", "partNumber", "prefix",
+    "start-after", "uploadId", "upload-id-marker", "uploads", "x-id", "versioning",
+}  # fmt: skip
+
+_SPARE = 16 << 20  # bytes that stay free on the disk for the service itself
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an S3 request is about."""
+
+    bucket: str
+    key: str
+    query: dict[str, str]
+
+    @property
+    def listing(self) -> bool:
+        """Whether a GET of it lists a bucket."""
+        return (
+            bool(self.bucket)
+            and not self.key
+            and not self.query.keys() & {"location", "versioning", "uploads"}
+        )
+
+
+class S3Proxy:
+    """An ASGI application in front of one S3 server."""
+
+    def __init__(self, config: Config, server: S3Server) -> None:
+        self._root = config.s3_root
+        self._home = config.home
+        self._server = server
+        self._data = self._control = httpx.AsyncHTTPTransport()
+        self._connected = ""
+        # Buckets that the server knows of: one that a job made would be unknown to it.
+        self._buckets: set[str] = set()
+
+    async def close(self) -> None:
+        await self._data.aclose()
+        await self._control.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        query: bytes = scope["query_string"]
+        bucket, _, key = unquote(raw_path.decode("latin-1")).lstrip("/").partition("/")
+        target = Target(bucket, key, dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+        method = scope["method"]
+        problem = self._problem(method, target, scope)
+        if problem is not None:
+            await _answer(problem, send)
+            return
+        request = httpx.Request(
+            method,
+            httpx.URL("http://s3", raw_path=raw_path + (b"?" + query if query else b"")),
+            headers=[(b"host", b"s3"), *_kept(scope["headers"], _REQUEST_DROPPED)],
+            content=_body(receive) if _has_body(scope) else None,
+        )
+        await self._connect()
+        await self._prepare(method, target, request)
+        response = await self._ask(request)
+        if not _has_body(scope) and await asyncio.to_thread(self._stale, method, target, request, response):
+            await response.aclose()
+            await self._forget(target)
+            response = await self._ask(request)
+        if response.status_code >= 500 and method in ("PUT", "POST") and self._free() < _SPARE:
+            await response.aclose()
+            await _answer(full(), send)
+            return
+        await _stream(response, send)
+
+    # --- what is refused before anything is read ---------------------------------------------------
+
+    def _problem(self, method: str, target: Target, scope: Scope) -> Answer | None:
+        strange = [
+            name
+            for name in target.query
+            if name not in _KNOWN and not name.lower().startswith(("x-amz-", "response-"))
+        ]
+        if strange:
+            return xml_error(501, "NotImplemented", f"The local S3 does not implement ?{strange[0]}.")
+        if method in ("PUT", "POST"):
+            length = dict(scope["headers"]).get(b"content-length", b"0")
+            if int(length if length.isdigit() else 0) > self._free() - _SPARE:
+                return full()
+        return None
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self._home).free
+
+    # --- the server's memory ---------------------------------------------------------------------------
+
+    async def _prepare(self, method: str, target: Target, request: httpx.Request) -> None:
+        """Lets the server forget what may be out of date before a request that cannot be sent twice."""
+        first_page = not target.query.keys() & {"continuation-token", "marker", "start-after"}
+        if not target.bucket or (target.listing and method == "GET" and first_page):
+            await self._forget(target)
+        elif method == "POST" and "delete" in target.query:
+            await self._forget(Target(target.bucket, "", {}))
+        elif "x-amz-copy-source" in request.headers:
+            source, _, key = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("/")
+            await self._forget(Target(source, key, {}))
+        elif target.key and target.bucket not in self._buckets and (self._root / target.bucket).is_dir():
+            await self._forget(Target("", "", {}))
+            self._buckets.add(target.bucket)
+        elif method == "DELETE" and not target.key:
+            self._buckets.discard(target.bucket)
+            await self._forget(target)
+
+    def _stale(self, method: str, target: Target, request: httpx.Request, response: httpx.Response) -> bool:
+        """Whether the answer contradicts the disk."""
+        try:
+            path = self._path(target)
+            status = path.stat() if path is not None else None
+        except (OSError, ValueError):
+            status = None
+        found = response.status_code != 404
+        if not target.key:
+            return target.bucket != "" and method in ("GET", "HEAD") and found != (status is not None)
+        is_file = status is not None and path is not None and path.is_file()
+        if method == "DELETE":
+            return is_file and response.status_code < 300
+        if method not in ("GET", "HEAD") or "uploadId" in target.query:
+            return False
+        if found != is_file:
+            return response.status_code < 400 or not found
+        if not is_file or status is None or response.status_code not in (200, 206):
+            return False
+        return _size(response) != status.st_size or _modified(response) != int(status.st_mtime)
+
+    def _path(self, target: Target) -> Path | None:
+        if ".." in target.key.split("/") or not target.bucket or target.bucket.startswith("."):
+            return None
+        return self._root / target.bucket / target.key
+
+    async def _forget(self, target: Target) -> None:
+        """Makes the server read the folder of the object or listing anew, and those above it."""
+        place = target.key or target.query.get("prefix", "")
+        folders = [part for part in place.split("/")[:-1] if part]
+        # From the top, so that a folder that is new anywhere on the way is seen. The lowest includes all
+        # below it.
+        for depth in range(-1, len(folders) + 1):
+            folder = "" if depth < 0 else "/".join([target.bucket, *folders[:depth]])
+            if depth < 0 and target.bucket in self._buckets:
+                continue
+            with contextlib.suppress(httpx.HTTPError):
+                request = httpx.Request("POST", "http://rc/vfs/forget", json={"dir": folder})
+                response = await self._control.handle_async_request(request)
+                await response.aread()
+
+    # --- the connection ----------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        if self._connected == self._server.data and self._server.alive:
+            return
+        if not self._server.alive:
+            await asyncio.to_thread(restart, self._server)
+        limits = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=60)
+        self._data = httpx.AsyncHTTPTransport(uds=self._server.data, limits=limits)
+        self._control = httpx.AsyncHTTPTransport(uds=self._server.control)
+        self._connected = self._server.data
+        self._buckets.clear()
+
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        # An hour, for an upload may be long and slow, and rclone itself gives up then.
+        request.extensions = {"timeout": {"connect": 10.0, "read": 3600.0, "write": 3600.0, "pool": 60.0}}
+        return await self._data.handle_async_request(request)
+
+
+# --- bytes ---------------------------------------------------------------------------------------------
+
+
+def _kept(headers: list[tuple[bytes, bytes]], dropped: set[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name.lower() not in dropped]
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionAbortedError("the client went away")
+        if message.get("body"):
+            yield message["body"]
+        if not message.get("more_body", False):
+            return
+
+
+async def _stream(response: httpx.Response, send: Send) -> None:
+    headers = [
+        (name, value)
+        for name, value in _kept(response.headers.raw, _ANSWER_DROPPED)
+        # rclone lets every web page read everything; no page has any business here.
+        if not name.lower().startswith(b"access-control-")
+    ]
+    try:
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        async for block in response.aiter_raw():
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await response.aclose()
+
+
+async def _answer(answer: Answer, send: Send) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+    headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _size(response: httpx.Response) -> int:
+    """The whole object's size, as the answer has it."""
+    _, slash, total = response.headers.get("content-range", "").partition("/")
+    text = total if slash else response.headers.get("content-length", "")
+    return int(text) if text.isdigit() else -1
+
+
+def _modified(response: httpx.Response) -> int:
+    with contextlib.suppress(KeyError, ValueError):
+        return int(parsedate_to_datetime(response.headers["last-modified"]).timestamp())
+    return -1
+
+
+def xml_error(status: int, code: str, message: str) -> Answer:
+    """An error as S3 writes it."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    )
+    return Answer(status, body.encode(), {"content-type": "application/xml"})
+
+
+def full() -> Answer:
+    """507: no status that clients take for worth a retry."""
+    return xml_error(507, "InsufficientStorage", disk_full().message)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serve import settings
+from serve.errors import ServeError
+
+
+def test_defaults_are_those_of_a_container() -> None:
+    found = settings.read({"BYOC_DEVICE": "cpu"})
+    assert found.model_dir == Path("/opt/ml/model")
+    assert (found.address, found.port) == ("0.0.0.0", 8080)
+    assert found.workers == settings.cores()
+    assert found.batch_size == 1
+
+
+def test_on_somebodys_own_machine_it_listens_to_nobody_else() -> None:
+    found = settings.read({"SAGEMAKER_BASE_DIR": "/home/me/x y"})
+    assert found.address == "127.0.0.1"
+    assert found.model_dir == Path("/home/me/x y/model")
+    assert settings.read({"SAGEMAKER_BASE_DIR": "/x", "BYOC_BIND_ADDRESS": "0.0.0.0"}).address == "0.0.0.0"
+
+
+def test_batch_transform_raises_the_limit_of_a_body() -> None:
+    assert settings.read_limits({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "100"}).bytes == 100 * 1024**2
+    assert settings.read_limits({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "1"}).bytes == 6_291_456
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SAGEMAKER_BIND_TO_PORT", "http"),
+        ("SAGEMAKER_BIND_TO_PORT", "70000"),
+        ("BYOC_WORKERS", "0"),
+        ("BYOC_TOP_K", "-1"),
+        ("BYOC_DEVICE", "tpu"),
+        ("BYOC_LOG_REQUESTS", "maybe"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(ServeError) as caught:
+        settings.read({name: value})
+    assert name in str(caught.value)
+    assert value in str(caught.value)
+
+
+def test_multi_model_mode_is_refused_and_not_half_done() -> None:
+    with pytest.raises(ServeError, match="multi-model"):
+        settings.read({"SAGEMAKER_MULTI_MODEL": "true"})
+
+
+def test_every_variable_is_documented() -> None:
+    source = Path(settings.__file__).read_text()
+    table, code = source.split('"""', 2)[1:]
+    for name in ("BYOC_WORKERS", "BYOC_MAX_ASPECT", "BYOC_DRAIN_SECONDS", "SAGEMAKER_MAX_PAYLOAD_IN_MB"):
+        assert f"| {name} |" in table
+    documented = {
+        line.split("|")[1].strip() for line in table.splitlines() if line.startswith(("| BYOC", "| SAGE"))
+    }
+    assert {name for name in documented if f'"{name}"' not in code} == set()
