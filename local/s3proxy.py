@@ -43,8 +43,8 @@ _ANSWER_DROPPED = {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade
 # not there (a GET of ?tagging with a listing, say), which no client would understand.
 _KNOWN = {
     "continuation-token", "delete", "delimiter", "encoding-type", "fetch-owner", "key-marker", "list-type",
-    "location", "marker", "max-keys", "max-parts", "max-uploads", "part-number-marker", "partNumber", "prefix",
-    "start-after", "uploadId", "upload-id-marker", "uploads", "x-id", "versioning",
+    "location", "marker", "max-keys", "max-parts", "max-uploads", "part-number-marker", "partNumber",
+    "prefix", "start-after", "uploadId", "upload-id-marker", "uploads", "x-id", "versioning",
 }  # fmt: skip
 
 _SPARE = 16 << 20  # bytes that stay free on the disk for the service itself
@@ -178,19 +178,13 @@ class S3Proxy:
         return self._root / target.bucket / target.key
 
     async def _forget(self, target: Target) -> None:
-        """Makes the server read the folder of the object or listing anew, and those above it."""
-        place = target.key or target.query.get("prefix", "")
-        folders = [part for part in place.split("/")[:-1] if part]
-        # From the top, so that a folder that is new anywhere on the way is seen. The lowest includes all
-        # below it.
-        for depth in range(-1, len(folders) + 1):
-            folder = "" if depth < 0 else "/".join([target.bucket, *folders[:depth]])
-            if depth < 0 and target.bucket in self._buckets:
-                continue
-            with contextlib.suppress(httpx.HTTPError):
-                request = httpx.Request("POST", "http://rc/vfs/forget", json={"dir": folder})
-                response = await self._control.handle_async_request(request)
-                await response.aread()
+        """Makes the server read the bucket's folders anew, each when it is next asked for."""
+        known = target.bucket in self._buckets
+        request = httpx.Request("POST", "http://rc/vfs/forget", json={"dir": target.bucket if known else ""})
+        with contextlib.suppress(httpx.HTTPError):
+            response = await self._control.handle_async_request(request)
+            await response.aread()
+            await response.aclose()
 
     # --- the connection ----------------------------------------------------------------------------
 
