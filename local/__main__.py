@@ -1,0 +1,181 @@
+"""The local SageMaker as a program: `python -m local --home FOLDER`; `byoc local up` starts it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import uvicorn
+
+from local.app import App
+from local.config import DEFAULT_PORT, DEFAULT_REGION, Config
+from local.jobs.engine import Engine
+from local.jobs.services import Services
+from local.runtime import RuntimeProblem, make_runtime
+from local.s3 import S3Server, S3Unavailable, sweep
+from local.store import Store
+
+log = logging.getLogger("local")
+
+# The commands of this repository's own images, for the process runtime.
+_COMMANDS = Path(__file__).resolve().parent.parent / "docker" / "bin"
+_OWN_IMAGES = ("byoc-train", "byoc-serve")
+
+
+class CannotStart(Exception):
+    """The text is for whoever started the program."""
+
+
+def main() -> int:
+    config = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Its one line per request is of no use to anybody.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        config.home.mkdir(parents=True, exist_ok=True)
+        with _alone(config.home), _listening(config.port) as listener:
+            _serve(config, listener)
+    except (CannotStart, RuntimeProblem, S3Unavailable) as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 1
+    except (OSError, sqlite3.Error) as error:
+        print(f"local: cannot use {config.home}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(config: Config, listener: socket.socket) -> None:
+    """Everything up, in the order in which one part needs another; and down again in the reverse order."""
+    runtime = make_runtime(config)
+    store = Store(config.database)
+    s3 = S3Server(config.s3_root, config.home / "s3.log")
+    try:
+        sweep(config.s3_root)
+        s3.start()
+        services = Services(config, store, runtime)
+        engine = Engine(config, store, services=services)
+        app = App(config, store, engine, s3, payload_limit=services.payload_limit)
+        asyncio.run(_run(app, engine, listener))
+    finally:
+        runtime.close()
+        s3.stop()
+        store.close()
+
+
+async def _run(app: App, engine: Engine, listener: socket.socket) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=75,
+        )
+    )
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, asked.set)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await asyncio.to_thread(engine.start)
+        threading.Thread(target=app.fakes.warm_up, name="moto", daemon=True).start()
+        log.info("ready")
+        await asyncio.wait([serving, asyncio.create_task(asked.wait())], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        # While jobs end, the service goes on answering: they upload, and somebody may watch.
+        log.info("stopping")
+        await asyncio.to_thread(engine.close)
+        server.should_exit = True
+        await serving
+        await app.close()
+        log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: it would cut off the jobs that are about to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[IO[str]]:
+    """The home folder for this process alone."""
+    with (home / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"another local SageMaker uses {home} already: stop it, or use another --home."
+            ) from None
+        yield lock
+
+
+@contextlib.contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on port {port} ({error.strerror}): use another --port."
+            ) from None
+        listener.listen(1024)
+        yield listener
+
+
+def _arguments() -> Config:
+    parser = argparse.ArgumentParser(prog="python -m local", description="Amazon SageMaker on this machine.")
+    parser.add_argument("--home", type=Path, required=True, help="folder that holds everything it keeps")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help=f"on 127.0.0.1 (default: {DEFAULT_PORT})"
+    )
+    parser.add_argument("--region", default=DEFAULT_REGION, help=f"in ARNs (default: {DEFAULT_REGION})")
+    parser.add_argument("--runtime", default="process", help="what jobs run in: process or docker")
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        type=_image,
+        help="process runtime: folder with the commands of one more image",
+    )
+    given = parser.parse_args()
+    own = {name: _COMMANDS for name in _OWN_IMAGES if _COMMANDS.is_dir()}
+    os.umask(0o077)  # pictures and models are nobody else's on a shared machine
+    return Config(
+        home=given.home.absolute(),
+        port=given.port,
+        region=given.region,
+        runtime=given.runtime,
+        images={**own, **dict(given.image)},
+    )
+
+
+def _image(text: str) -> tuple[str, Path]:
+    name, separator, folder = text.partition("=")
+    if not separator or not name or not Path(folder).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=DIR, and DIR an existing folder")
+    return name, Path(folder).absolute()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""One port for every AWS service that the local SageMaker answers: an ASGI application.
+
+A request belongs to the service that its target, its signature's scope or its path names; everything else is
+S3's. Web pages are kept out: a browser would carry their requests to a loopback address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version
+
+from starlette.types import Message, Receive, Scope, Send
+
+from local import logs
+from local.api.control import Control
+from local.api.registry import handlers
+from local.config import Config
+from local.errors import AwsError, InvalidParameterException, RequestTooLarge, UnknownOperationException
+from local.fakes import SERVICES, Call, Fakes
+from local.invoke import Runtime, endpoint_of, too_large
+from local.protocol import Answer, JsonService, dump, error_answer
+from local.s3 import S3Server
+from local.s3proxy import S3Proxy
+from local.seam import EngineLike
+from local.store import Store
+
+NAME = "byoc-local"  # what `GET /health` says, so that a client knows whom it found
+_CONTROL_LIMIT = 4 << 20  # bytes of a request that is not an upload; AWS's own are smaller
+_TARGETS = {"SageMaker": "sagemaker", "Logs_20140328": "logs", "AmazonEC2ContainerRegistry_V20150921": "ecr"}
+_SCOPE = re.compile(r"Credential=[^/]*/\d{8}/[^/]*/([\w-]+)/aws4_request")
+_LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
+
+
+class App:
+    """The application. `hosts`: further values of the Host header (without port) that it answers to."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        engine: EngineLike,
+        s3: S3Server,
+        *,
+        payload_limit: int,
+        hosts: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        self._config = config
+        self._payload_limit = payload_limit
+        self._hosts = hosts
+        self._json = {
+            "sagemaker": JsonService("sagemaker", handlers(Control(config, store, engine))),
+            "logs": JsonService("logs", logs.handlers(config), invalid=InvalidParameterException),
+        }
+        self._runtime = Runtime(config, store, engine)
+        self.fakes = Fakes(config)
+        self._s3 = S3Proxy(config, s3)
+        # Invocations may take a minute each and must not keep the control plane from answering.
+        self._control_threads = ThreadPoolExecutor(8, thread_name_prefix="control")
+        self._invoke_threads = ThreadPoolExecutor(64, thread_name_prefix="invoke")
+
+    async def close(self) -> None:
+        await self._s3.close()
+        self._control_threads.shutdown(wait=False)
+        self._invoke_threads.shutdown(wait=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        if (refused := self._refused(headers)) is not None:
+            await _send(refused, send)
+            return
+        if scope["path"] == "/health" and scope["method"] == "GET":
+            await _send(self._health(), send)
+            return
+        service = service_of(headers, scope["path"], scope["method"])
+        if service == "s3":
+            await self._s3(scope, receive, send)
+            return
+        limit = self._payload_limit if service == "runtime" else _CONTROL_LIMIT
+        body = await _read(receive, headers, limit)
+        if body is None:
+            error = RequestTooLarge(f"The request's body is larger than {limit} bytes.")
+            await _send(too_large(limit) if service == "runtime" else error_answer(error), send)
+            return
+        threads = self._invoke_threads if service == "runtime" else self._control_threads
+        work = partial(self._answer, service, scope, headers, body)
+        await _send(await asyncio.get_running_loop().run_in_executor(threads, work), send)
+
+    def _answer(self, service: str, scope: Scope, headers: Mapping[str, str], body: bytes) -> Answer:
+        if service in self._json:
+            return self._json[service].call(headers["x-amz-target"].rpartition(".")[2], body)
+        if service in SERVICES:
+            path = scope["path"] + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
+            return self.fakes.call(Call(service, scope["method"], path, body, headers))
+        found = endpoint_of(scope["path"]) if service == "runtime" else None
+        if found is not None:
+            return self._runtime.invoke(*found, body, headers)
+        return error_answer(_unknown(service))
+
+    def _refused(self, headers: Mapping[str, str]) -> Answer | None:
+        host = headers.get("host", "")
+        if not _LOOPBACK.fullmatch(host) and host.partition(":")[0] not in self._hosts():
+            # A web site's name that was made to resolve to this machine (DNS rebinding).
+            return _forbidden(
+                f"The host {host[:100]!r} is not this machine: use {self._config.endpoint_url}."
+            )
+        if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
+            return _forbidden("Web pages may not use the local SageMaker.")
+        return None
+
+    def _health(self) -> Answer:
+        body = {
+            "service": NAME,
+            "version": version("byoc"),
+            "runtime": self._config.runtime,
+            "home": str(self._config.home),
+            "port": self._config.port,
+            "pid": os.getpid(),
+        }
+        return Answer(200, json.dumps(body).encode(), {"content-type": "application/json"})
+
+
+def service_of(headers: Mapping[str, str], path: str, method: str) -> str:
+    """The AWS service that a request is for: `sagemaker`, `runtime`, `logs`, `s3`, `sts`, `iam`, `ecr`, or another.
+
+    botocore signs SageMaker and SageMaker Runtime under one name; only the first names a target.
+    """
+    target = headers.get("x-amz-target", "").partition(".")[0]
+    if target:
+        return _TARGETS.get(target, target)
+    scope = _SCOPE.search(headers.get("authorization", ""))
+    if scope is None:
+        # Not signed: curl, or a presigned URL.
+        unsigned_form = (
+            method == "POST" and path == "/" and "form-urlencoded" in headers.get("content-type", "")
+        )
+        if unsigned_form:
+            return "sts"
+        return "runtime" if endpoint_of(path) is not None and method == "POST" else "s3"
+    return "runtime" if scope[1] == "sagemaker" else scope[1]
+
+
+def _unknown(service: str) -> AwsError:
+    return UnknownOperationException(
+        f"The local SageMaker does not have the service {service!r}; it has SageMaker, SageMaker Runtime, S3, "
+        "CloudWatch Logs, STS, IAM and ECR."
+    )
+
+
+def _forbidden(text: str) -> Answer:
+    return Answer(
+        403, dump({"__type": "AccessDeniedException", "message": text}), {"content-type": "application/json"}
+    )
+
+
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes | None:
+    """The whole body; None if it is larger than `limit`, which is known before it is read where it says so."""
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        return None
+    blocks: list[bytes] = []
+    size = 0
+    while True:
+        message: Message = await receive()
+        block = message.get("body", b"")
+        size += len(block)
+        if size > limit:
+            return None
+        blocks.append(block)
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return b"".join(blocks)
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in answer.headers.items()
+    ]
+    headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
