@@ -36,6 +36,15 @@ class _Convolution(nn.Module):
 
 class _ConvolutionAdd(_Convolution):
     def forward(self, x: torch.Tensor, other: torch.Tensor) -> Any:  # type: ignore[override]
+        if other.shape[2:] == (1, 1):
+            # Pictures of 32 px end so. The fused operation does not know the layout of one pixel and raises.
+            plain = torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, self.bias, *self.geometry, "none", [], ""
+            )
+            total = plain + other
+            if self.activation == "relu":
+                return total.clamp(min=0.0)
+            return total.clamp(*self.scalars) if self.activation == "hardtanh" else total
         activation = None if self.activation == "none" else self.activation
         return torch.ops.mkldnn._convolution_pointwise.binary(
             x, other, self.weight, self.bias, *self.geometry, "add", 1.0, activation, self.scalars, ""

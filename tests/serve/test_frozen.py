@@ -20,7 +20,7 @@ def lively(name: str) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
-@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (3, 3, 96, 96)])
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (3, 3, 96, 96), (1, 3, 32, 32), (2, 3, 32, 32)])
 def test_the_frozen_network_computes_the_same(name: str, shape: tuple[int, ...]) -> None:
     module = lively(name)
     pictures = torch.randn(shape)
