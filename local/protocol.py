@@ -31,6 +31,8 @@ Handler = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
 log = logging.getLogger(__name__)
 
+_LOADER = Loader()  # keeps what it has read
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -55,7 +57,7 @@ class JsonService:
 
         ValueError if a handler is for no operation of that service.
         """
-        self.model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+        self.model = ServiceModel(_LOADER.load_service_model(service, "service-2"), service)
         strange = set(handlers) - set(self.model.operation_names)
         if strange:
             raise ValueError(f"{service} has no operation {', '.join(sorted(strange))}")

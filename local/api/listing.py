@@ -61,7 +61,7 @@ def page(
         found = [doc for doc in found if "_FinalObjectiveMetric" in doc]
     found.sort(key=key, reverse=descending)
     if request.get("NextToken"):
-        last = _read_token(request["NextToken"])
+        last = _read_token(request["NextToken"], text=sort_by in ("Name", "Status"))
         found = [doc for doc in found if (key(doc) < last if descending else key(doc) > last)]
     size = request.get("MaxResults", DEFAULT_PAGE)
     more = len(found) > size
@@ -92,10 +92,11 @@ def _write_token(place: tuple[Any, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
-def _read_token(token: str) -> tuple[Any, str]:
+def _read_token(token: str, *, text: bool) -> tuple[Any, str]:
+    """The place that a token names; `text`: whether the order is that of texts."""
     try:
         value, name = json.loads(base64.urlsafe_b64decode(token.encode()))
-        if not isinstance(value, str | int | float) or not isinstance(name, str):
+        if not isinstance(value, str if text else int | float) or not isinstance(name, str):
             raise ValueError(token)
     except (ValueError, TypeError, binascii.Error):
         raise ValidationException(

@@ -10,6 +10,7 @@ from local.api.control import Control, Request, unique
 from local.api.listing import Columns, page
 from local.errors import ResourceInUse, ResourceNotFound, ValidationException
 from local.jobs.documents import training_document
+from local.jobs.metrics import compiled
 from local.protocol import Handler
 
 NOT_FOUND = "Requested resource not found."
@@ -97,7 +98,7 @@ def check_metrics(definitions: Sequence[Mapping[str, str]]) -> None:
     unique([definition["Name"] for definition in definitions], "metric name")
     for definition in definitions:
         try:
-            groups = re.compile(definition["Regex"]).groups
+            groups = compiled(definition["Regex"]).groups
         except (re.error, RecursionError, OverflowError) as error:
             raise ValidationException(
                 f"The Regex of metric {definition['Name']!r} is not a regular expression: {error}."

@@ -15,6 +15,11 @@ _MAX_LINE = 64 * 1024  # characters of a line that are searched
 _NAMED_GROUP = re.compile(r"\(\?<(?=[A-Za-z])")
 
 
+def compiled(regex: str) -> re.Pattern[str]:
+    """A MetricDefinition's Regex, which is written for Java. re.error if it is none."""
+    return re.compile(_NAMED_GROUP.sub("(?P<", regex))
+
+
 class MetricReader:
     """Reads lines, remembers each metric's values. One thread feeds it, any thread asks."""
 
@@ -24,7 +29,7 @@ class MetricReader:
         for definition in definitions:
             name, text = definition["Name"], definition["Regex"]
             try:
-                pattern = re.compile(_NAMED_GROUP.sub("(?P<", text))
+                pattern = compiled(text)
             except re.error as error:
                 self.problems.append(f"metric {name!r}: the regular expression {text!r} is invalid: {error}")
                 continue

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.jobs.documents import fail, training_document
+
+Service = Any  # conftest.Service
+Make = Callable[..., dict[str, Any]]
+Refused = Callable[..., str]
+
+
+def channel(name: str, **source: Any) -> dict[str, Any]:
+    s3 = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data", **source}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": s3}}
+
+
+def test_a_job_is_created_described_and_waited_for(service: Service, training: Make) -> None:
+    sagemaker = service.client("sagemaker")
+    before = datetime.datetime.now(datetime.UTC)
+    request = training(
+        HyperParameters={"lr": "0.1"},
+        InputDataConfig=[channel("train")],
+        Environment={"COLOUR": "blue"},
+        Tags=[{"Key": "team", "Value": "a b"}],
+    )
+    arn = sagemaker.create_training_job(**request)["TrainingJobArn"]
+    assert arn == "arn:aws:sagemaker:us-east-1:123456789012:training-job/job"
+    assert service.engine.calls == [("submit_training", "job")]
+    doc = sagemaker.describe_training_job(TrainingJobName="job")
+    assert doc["TrainingJobArn"] == arn
+    assert (doc["TrainingJobStatus"], doc["SecondaryStatus"]) == ("InProgress", "Starting")
+    assert (
+        before - datetime.timedelta(seconds=1) <= doc["CreationTime"] <= datetime.datetime.now(datetime.UTC)
+    )
+    for member in ("HyperParameters", "InputDataConfig", "Environment", "ResourceConfig", "RoleArn"):
+        assert doc[member] == request[member]
+    service.engine.end_training("job")
+    sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName="job")
+    doc = sagemaker.describe_training_job(TrainingJobName="job")
+    assert [step["Status"] for step in doc["SecondaryStatusTransitions"]] == ["Starting", "Completed"]
+
+
+def test_a_failed_job_ends_a_waiter(service: Service, training: Make) -> None:
+    from botocore.exceptions import WaiterError
+
+    sagemaker = service.client("sagemaker")
+    sagemaker.create_training_job(**training())
+    service.engine.end_training("job", "Failed")
+    with pytest.raises(WaiterError, match="encountered a terminal failure state"):
+        sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName="job")
+    reason = sagemaker.describe_training_job(TrainingJobName="job")["FailureReason"]
+    assert reason.startswith("AlgorithmError: ")
+
+
+def test_private_members_never_leave(service: Service, training: Make) -> None:
+    sagemaker = service.client("sagemaker")
+    sagemaker.create_training_job(**training())
+    service.store.update("training-job", "job", _Secret=1)
+    assert "_Secret" not in sagemaker.describe_training_job(TrainingJobName="job")
+
+
+def test_a_name_is_taken_whatever_its_case(service: Service, training: Make, refused: Refused) -> None:
+    sagemaker = service.client("sagemaker")
+    sagemaker.create_training_job(**training("Job"))
+    for name in ("Job", "job"):
+        message = refused(sagemaker.create_training_job, "ResourceInUse", **training(name))
+        assert "already exists" in message
+    assert service.engine.calls == [("submit_training", "Job")]
+
+
+def test_what_the_engine_refuses_is_not_left_behind(
+    service: Service, training: Make, refused: Refused
+) -> None:
+    from local.errors import ResourceLimitExceeded
+
+    sagemaker = service.client("sagemaker")
+    service.engine.refusal = ResourceLimitExceeded("no more")
+    tags = [{"Key": "a", "Value": "b"}]
+    assert refused(sagemaker.create_training_job, "ResourceLimitExceeded", **training(Tags=tags)) == "no more"
+    assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+    assert service.store.list("tags") == []
+
+
+def test_a_job_that_is_not_there(service: Service, refused: Refused) -> None:
+    sagemaker = service.client("sagemaker")
+    # Waiters and many callers look for just these.
+    message = refused(sagemaker.describe_training_job, "ValidationException", TrainingJobName="none")
+    assert message == "Requested resource not found."
+    refused(sagemaker.stop_training_job, "ResourceNotFound", TrainingJobName="none")
+
+
+def test_stop(service: Service, training: Make, refused: Refused) -> None:
+    sagemaker = service.client("sagemaker")
+    sagemaker.create_training_job(**training())
+    sagemaker.stop_training_job(TrainingJobName="job")
+    assert sagemaker.describe_training_job(TrainingJobName="job")["TrainingJobStatus"] == "Stopping"
+    sagemaker.stop_training_job(TrainingJobName="job")  # as on AWS, harmless while it stops
+    service.engine.end_training("job", "Stopped")
+    message = refused(sagemaker.stop_training_job, "ValidationException", TrainingJobName="job")
+    assert "in status Stopped" in message
+    sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName="job")
+
+
+METRIC = {"Name": "loss", "Regex": "loss=(.*)"}
+RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byoc-train"}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"RoleArn": None}, "'roleArn' failed to satisfy constraint: Member must not be null"),
+        ({"RoleArn": "me"}, "at 'roleArn' failed to satisfy constraint: Member must have length"),
+        (
+            {"TrainingJobName": "a_b"},
+            "at 'trainingJobName' failed to satisfy constraint: Member must satisfy",
+        ),
+        ({"HyperParameters": {"a" * 257: "1"}}, "Map keys must satisfy constraint: [Member must have length"),
+        ({"HyperParameters": {"lr": "1" * 2501}}, "Map values must satisfy constraint"),
+        ({"ResourceConfig": None}, "ResourceConfig is missing"),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 0}},
+            "ResourceConfig.InstanceCount is missing or 0",
+        ),
+        (
+            {"ResourceConfig": {"InstanceType": "big", "InstanceCount": 1, "VolumeSizeInGB": 1}},
+            "enum value set",
+        ),
+        (
+            {"ResourceConfig": {"InstanceCount": 1, "VolumeSizeInGB": 1}},
+            "ResourceConfig.InstanceType is missing",
+        ),
+        ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "TrainingImage is missing"),
+        (
+            {"OutputDataConfig": {"S3OutputPath": "https://bucket"}},
+            "OutputDataConfig.S3OutputPath 'https://bucket'",
+        ),
+        ({"InputDataConfig": [channel("a"), channel("a")]}, "Duplicate channel name: a"),
+        (
+            {"InputDataConfig": [channel("a", S3Uri="https://b/c")]},
+            "S3Uri of channel 'a' 'https://b/c' must be",
+        ),
+        ({"InputDataConfig": [{"ChannelName": "a", "DataSource": {}}]}, "Channel 'a' has no S3DataSource"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 0}}, "greater than or equal to 1"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 2_500_000}}, "above the longest, 2419200"),
+        (
+            {"StoppingCondition": {"MaxWaitTimeInSeconds": 9}},
+            "is for jobs with EnableManagedSpotTraining only",
+        ),
+        ({"EnableManagedSpotTraining": True}, "needs StoppingCondition.MaxWaitTimeInSeconds"),
+        ({"DebugRuleConfigurations": [RULE]}, "need a DebugHookConfig or ProfilerConfig"),
+        (
+            {
+                "DebugHookConfig": {"S3OutputPath": "s3://bucket/out"},
+                "DebugRuleConfigurations": [RULE],
+                "ProfilerRuleConfigurations": [RULE],
+            },
+            "Duplicate rule configuration name: LossNotDecreasing",
+        ),
+        ({"CheckpointConfig": {"S3Uri": "https://bucket/x"}}, "CheckpointConfig.S3Uri"),
+        ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys: a"),
+    ],
+)
+def test_refused_at_once(
+    service: Service, training: Make, refused: Refused, members: dict[str, Any], expected: str
+) -> None:
+    request = training(**members)
+    assert expected in refused(service.sagemaker.create_training_job, "ValidationException", **request)
+    assert service.store.list("training-job") == []
+    assert service.engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ([METRIC, METRIC], "Duplicate metric name: loss"),
+        ([{"Name": "loss", "Regex": "(["}], "The Regex of metric 'loss' is not a regular expression"),
+        ([{"Name": "loss", "Regex": "loss"}], "has no group"),
+    ],
+)
+def test_metrics_that_would_find_nothing(
+    service: Service,
+    training: Make,
+    refused: Refused,
+    image: str,
+    metrics: list[dict[str, str]],
+    expected: str,
+) -> None:
+    algorithm = {"TrainingImage": image, "TrainingInputMode": "File", "MetricDefinitions": metrics}
+    request = training(AlgorithmSpecification=algorithm)
+    assert expected in refused(service.sagemaker.create_training_job, "ValidationException", **request)
+
+
+def test_a_metric_with_a_group_named_as_in_java(service: Service, training: Make, image: str) -> None:
+    metrics = [{"Name": "loss", "Regex": r"loss=(?<value>\S+)"}]
+    algorithm = {"TrainingImage": image, "TrainingInputMode": "File", "MetricDefinitions": metrics}
+    service.sagemaker.create_training_job(**training(AlgorithmSpecification=algorithm))
+
+
+def test_several_mistakes_are_told_at_once(service: Service, training: Make, refused: Refused) -> None:
+    request = training(TrainingJobName="a_b", RoleArn=None)
+    message = refused(service.sagemaker.create_training_job, "ValidationException", **request)
+    assert message.startswith("2 validation errors detected: ")
+
+
+def test_rules_begin_in_progress(service: Service, training: Make) -> None:
+    sagemaker = service.client("sagemaker")
+    sagemaker.create_training_job(
+        **training(
+            DebugHookConfig={"S3OutputPath": "s3://bucket/out"},
+            DebugRuleConfigurations=[RULE],
+            ProfilerConfig={"S3OutputPath": "s3://bucket/out"},
+        )
+    )
+    doc = sagemaker.describe_training_job(TrainingJobName="job")
+    [status] = doc["DebugRuleEvaluationStatuses"]
+    assert status["RuleConfigurationName"] == "LossNotDecreasing"
+    assert status["RuleEvaluationStatus"] == "InProgress"
+    assert status["RuleEvaluationJobArn"].endswith(":processing-job/job-rules")
+    assert doc["ProfilingStatus"] == "Enabled"
+
+
+# --- ListTrainingJobs ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jobs(service: Service, training: Make) -> Service:
+    """25 jobs, `job-00` the oldest; every fifth has failed."""
+    for number in range(25):
+        doc = training_document(service.config, training(f"job-{number:02d}"))
+        doc["CreationTime"] = 1_700_000_000.25 + number
+        if number % 5 == 0:
+            fail(doc, "AlgorithmError: out of luck")
+        service.store.put("training-job", doc["TrainingJobName"], doc)
+    return service
+
+
+def names(answer: dict[str, Any]) -> list[str]:
+    return [job["TrainingJobName"] for job in answer["TrainingJobSummaries"]]
+
+
+def test_pages(jobs: Service) -> None:
+    sagemaker = jobs.client("sagemaker")
+    first = sagemaker.list_training_jobs()
+    assert names(first) == [f"job-{number:02d}" for number in range(10)]
+    pages = list(sagemaker.get_paginator("list_training_jobs").paginate(SortOrder="Descending", MaxResults=7))
+    assert [len(names(page)) for page in pages] == [7, 7, 7, 4]
+    assert sum(map(names, pages), []) == [f"job-{number:02d}" for number in reversed(range(25))]
+    assert "NextToken" not in pages[-1]
+
+
+def test_a_page_is_not_shifted_by_a_new_job(jobs: Service, training: Make) -> None:
+    sagemaker = jobs.client("sagemaker")
+    first = sagemaker.list_training_jobs(SortOrder="Descending", MaxResults=2)
+    assert names(first) == ["job-24", "job-23"]
+    sagemaker.create_training_job(**training("new"))
+    second = sagemaker.list_training_jobs(SortOrder="Descending", MaxResults=2, NextToken=first["NextToken"])
+    assert names(second) == ["job-22", "job-21"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"StatusEquals": "Failed"}, ["job-00", "job-05", "job-10", "job-15", "job-20"]),
+        ({"NameContains": "B-1", "MaxResults": 3}, ["job-10", "job-11", "job-12"]),
+        ({"SortBy": "Name", "SortOrder": "Descending", "MaxResults": 2}, ["job-24", "job-23"]),
+        ({"SortBy": "Status", "MaxResults": 1}, ["job-00"]),
+        ({"CreationTimeAfter": 1_700_000_022}, ["job-22", "job-23", "job-24"]),
+        ({"CreationTimeBefore": 1_700_000_002}, ["job-00", "job-01"]),
+        ({"LastModifiedTimeBefore": 1_700_000_000}, []),
+        ({"WarmPoolStatusEquals": "Available"}, []),
+    ],
+)
+def test_filters_and_order(jobs: Service, asked: dict[str, Any], expected: list[str]) -> None:
+    assert names(jobs.client("sagemaker").list_training_jobs(**asked)) == expected
+
+
+@pytest.mark.parametrize("token", ["nonsense", "bm9uc2Vuc2U=", "WzEsIDJd", "bnVsbA==", "é"])
+def test_a_token_that_is_none(jobs: Service, refused: Refused, token: str) -> None:
+    message = refused(jobs.sagemaker.list_training_jobs, "ValidationException", NextToken=token)
+    assert message.startswith("Invalid NextToken")
+
+
+def test_a_token_of_another_order(jobs: Service, refused: Refused) -> None:
+    token = jobs.sagemaker.list_training_jobs(MaxResults=1)["NextToken"]
+    refused(jobs.sagemaker.list_training_jobs, "ValidationException", NextToken=token, SortBy="Name")

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.jobs.documents import training_document
+
+Service = Any  # conftest.Service
+Make = Callable[..., dict[str, Any]]
+Refused = Callable[..., str]
+
+LR = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+BATCH = {"Name": "batch_size", "Values": ["16", "32"]}
+
+
+@pytest.fixture
+def tuning(training: Make, image: str) -> Make:
+    """A CreateHyperParameterTuningJob request; members replace those of the configuration or of the request."""
+
+    def make(name: str = "tune", definition: dict[str, Any] | None = None, **members: Any) -> dict[str, Any]:
+        trial = training()
+        del trial["TrainingJobName"]
+        trial["AlgorithmSpecification"] = {
+            "TrainingImage": image,
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": "accuracy", "Regex": "accuracy=(.*)"}],
+        }
+        trial["StaticHyperParameters"] = {"epochs": "2"}
+        trial.update(copy.deepcopy(definition or {}))
+        config = {
+            "Strategy": "Bayesian",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "accuracy"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2},
+            "ParameterRanges": {
+                "ContinuousParameterRanges": [LR],
+                "CategoricalParameterRanges": [BATCH],
+            },
+        }
+        request = {
+            "HyperParameterTuningJobName": name,
+            "HyperParameterTuningJobConfig": config,
+            "TrainingJobDefinition": trial,
+        }
+        for key, value in members.items():
+            place = (
+                config if key in config or key in ("RandomSeed", "TrainingJobEarlyStoppingType") else request
+            )
+            if value is None:
+                del place[key]
+            else:
+                place[key] = value
+        return request
+
+    return make
+
+
+def test_a_tuning_job_is_created_and_described(service: Service, tuning: Make) -> None:
+    sagemaker = service.client("sagemaker")
+    request = tuning(RandomSeed=3)
+    arn = sagemaker.create_hyper_parameter_tuning_job(**request)["HyperParameterTuningJobArn"]
+    assert arn == "arn:aws:sagemaker:us-east-1:123456789012:hyper-parameter-tuning-job/tune"
+    assert service.engine.calls == [("submit_tuning", "tune")]
+    doc = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    assert doc["HyperParameterTuningJobStatus"] == "InProgress"
+    assert doc["TrainingJobStatusCounters"]["InProgress"] == 0
+    assert doc["ObjectiveStatusCounters"] == {"Succeeded": 0, "Pending": 0, "Failed": 0}
+    assert doc["HyperParameterTuningJobConfig"] == request["HyperParameterTuningJobConfig"]
+    assert doc["TrainingJobDefinition"] == request["TrainingJobDefinition"]
+
+
+def test_the_list_tells_strategy_and_limits(service: Service, tuning: Make) -> None:
+    sagemaker = service.client("sagemaker")
+    for name in ("b", "a"):
+        sagemaker.create_hyper_parameter_tuning_job(**tuning(name))
+    found = sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
+    assert [job["HyperParameterTuningJobName"] for job in found] == ["a", "b"]
+    assert found[0]["Strategy"] == "Bayesian"
+    assert found[0]["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 4
+
+
+def test_a_tuning_job_that_is_not_there(service: Service, refused: Refused) -> None:
+    sagemaker = service.client("sagemaker")
+    name = {"HyperParameterTuningJobName": "none"}
+    refused(sagemaker.describe_hyper_parameter_tuning_job, "ResourceNotFound", **name)
+    refused(sagemaker.stop_hyper_parameter_tuning_job, "ResourceNotFound", **name)
+    refused(sagemaker.list_training_jobs_for_hyper_parameter_tuning_job, "ResourceNotFound", **name)
+
+
+def test_a_name_is_taken_and_short(service: Service, tuning: Make, refused: Refused) -> None:
+    sagemaker = service.sagemaker
+    sagemaker.create_hyper_parameter_tuning_job(**tuning())
+    refused(sagemaker.create_hyper_parameter_tuning_job, "ResourceInUse", **tuning())
+    message = refused(sagemaker.create_hyper_parameter_tuning_job, "ValidationException", **tuning("x" * 33))
+    assert "length less than or equal to 32" in message
+
+
+def test_stop(service: Service, tuning: Make, refused: Refused) -> None:
+    sagemaker = service.client("sagemaker")
+    sagemaker.create_hyper_parameter_tuning_job(**tuning())
+    name = {"HyperParameterTuningJobName": "tune"}
+    sagemaker.stop_hyper_parameter_tuning_job(**name)
+    status = sagemaker.describe_hyper_parameter_tuning_job(**name)["HyperParameterTuningJobStatus"]
+    assert status == "Stopping"
+    service.store.update("tuning-job", "tune", HyperParameterTuningJobStatus="Stopped")
+    message = refused(sagemaker.stop_hyper_parameter_tuning_job, "ValidationException", **name)
+    assert "in status Stopped" in message
+
+
+def test_the_training_jobs_of_a_tuning_job(service: Service, tuning: Make, training: Make) -> None:
+    sagemaker = service.client("sagemaker")
+    arn = sagemaker.create_hyper_parameter_tuning_job(**tuning())["HyperParameterTuningJobArn"]
+    sagemaker.create_training_job(**training("alone"))
+    for number, value in enumerate((0.5, 0.9, None), 1):
+        child = training_document(service.config, training(f"tune-{number:03d}"), tuning_job_arn=arn)
+        child["_TuningJobName"] = "tune"
+        child["_TunedHyperParameters"] = {"lr": str(number)}
+        if value is not None:
+            child["_FinalObjectiveMetric"] = {"Type": "Maximize", "MetricName": "accuracy", "Value": value}
+        service.store.put("training-job", child["TrainingJobName"], child)
+    ask = sagemaker.list_training_jobs_for_hyper_parameter_tuning_job
+    found = ask(HyperParameterTuningJobName="tune")["TrainingJobSummaries"]
+    assert [job["TrainingJobName"] for job in found] == ["tune-001", "tune-002", "tune-003"]
+    assert found[0]["TunedHyperParameters"] == {"lr": "1"}
+    assert found[0]["ObjectiveStatus"] == "Pending"
+    best = ask(
+        HyperParameterTuningJobName="tune", SortBy="FinalObjectiveMetricValue", SortOrder="Descending"
+    )["TrainingJobSummaries"]
+    assert [job["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for job in best] == pytest.approx(
+        [0.9, 0.5]
+    )
+    assert [
+        job["TrainingJobName"]
+        for job in sagemaker.list_training_jobs(NameContains="alone")["TrainingJobSummaries"]
+    ] == ["alone"]
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"TrainingJobDefinition": None}, "Give either TrainingJobDefinition or TrainingJobDefinitions"),
+        (
+            {"Strategy": "Hyperband"},
+            "Strategy 'Hyperband' is not available in the local SageMaker; use one of",
+        ),
+        ({"Strategy": "Luck"}, "enum value set"),
+        ({"HyperParameterTuningJobObjective": None}, "HyperParameterTuningJobObjective is missing"),
+        (
+            {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "f1"}},
+            "'f1' is not among the MetricDefinitions (accuracy)",
+        ),
+        ({"ParameterRanges": {}}, "has no range"),
+        ({"ParameterRanges": {"CategoricalParameterRanges": [BATCH, BATCH]}}, "Duplicate hyperparameter"),
+        (
+            {"ParameterRanges": {"CategoricalParameterRanges": [{"Name": "epochs", "Values": ["1"]}]}},
+            "epochs: in ParameterRanges and in StaticHyperParameters",
+        ),
+        ({"ParameterRanges": {"ContinuousParameterRanges": [{**LR, "MinValue": "0"}]}}, "lr"),
+        ({"ParameterRanges": {"ContinuousParameterRanges": [{**LR, "MinValue": "1"}]}}, "lr"),
+        ({"ParameterRanges": {"ContinuousParameterRanges": [{**LR, "MaxValue": "much"}]}}, "much"),
+        ({"Strategy": "Grid"}, "The Grid strategy takes CategoricalParameterRanges only"),
+        (
+            {"Strategy": "Grid", "ParameterRanges": {"CategoricalParameterRanges": [BATCH]}},
+            "MaxNumberOfTrainingJobs is 4, but the grid has 2 combinations",
+        ),
+        ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "MaxNumberOfTrainingJobs is missing"),
+        (
+            {"ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 2}},
+            "MaxParallelTrainingJobs 2 is above MaxNumberOfTrainingJobs 1",
+        ),
+        (
+            {
+                "WarmStartConfig": {
+                    "ParentHyperParameterTuningJobs": [{}],
+                    "WarmStartType": "TransferLearning",
+                }
+            },
+            "WarmStartConfig is not available in the local SageMaker",
+        ),
+    ],
+)
+def test_refused_at_once(
+    service: Service, tuning: Make, refused: Refused, members: dict[str, Any], expected: str
+) -> None:
+    create = service.sagemaker.create_hyper_parameter_tuning_job
+    assert expected in refused(create, "ValidationException", **tuning(**members))
+    assert service.store.list("tuning-job") == []
+
+
+def test_beyond_the_limits(service: Service, tuning: Make, refused: Refused) -> None:
+    create = service.sagemaker.create_hyper_parameter_tuning_job
+    for limits in ((751, 2), (750, 101)):
+        given = dict(zip(("MaxNumberOfTrainingJobs", "MaxParallelTrainingJobs"), limits, strict=True))
+        refused(create, "ResourceLimitExceeded", **tuning(ResourceLimits=given))
+
+
+def test_a_definition_is_checked_like_a_training_job(
+    service: Service, tuning: Make, refused: Refused
+) -> None:
+    create = service.sagemaker.create_hyper_parameter_tuning_job
+    request = tuning(definition={"OutputDataConfig": {"S3OutputPath": "https://bucket/x"}})
+    assert "OutputDataConfig.S3OutputPath" in refused(create, "ValidationException", **request)
