@@ -75,11 +75,11 @@ class SystemSampler:
 
 
 class Machine:
-    """CPU, memory, disk wait and network since the sample before."""
+    """CPU, memory, disk and network since the sample before."""
 
     def __init__(self) -> None:
         self._cpus = psutil.cpu_times(percpu=True)
-        self._network = self._bytes()
+        self._network, self._disk = self._bytes(), self._disk_bytes()
         self._time = time.monotonic()
 
     def sample(self) -> Iterator[Sample]:
@@ -90,13 +90,23 @@ class Machine:
             yield "i/o", f"cpu{number}", "I/OWaitPercentage", waiting
         yield "memory", "memory", "MemoryUsedPercent", psutil.virtual_memory().percent
         now = time.monotonic()
-        network = self._bytes()
+        network, disk = self._bytes(), self._disk_bytes()
         seconds = max(now - self._time, 1e-3)
         for dimension, old_bytes, new_bytes in zip(
             ("ReceiveBytesPerSecond", "TransmitBytesPerSecond"), self._network, network, strict=True
         ):
             yield "network", "eth0", dimension, max(0, new_bytes - old_bytes) / seconds
-        self._network, self._time = network, now
+        # SageMaker's own agent has no disk; its readers take any type.
+        for dimension, old_bytes, new_bytes in zip(
+            ("ReadBytesPerSecond", "WriteBytesPerSecond"), self._disk, disk, strict=True
+        ):
+            yield "disk", "disk", dimension, max(0, new_bytes - old_bytes) / seconds
+        self._network, self._disk, self._time = network, disk, now
+
+    @staticmethod
+    def _disk_bytes() -> tuple[int, int]:
+        counters = psutil.disk_io_counters()  # None where the machine shows no disks
+        return (counters.read_bytes, counters.write_bytes) if counters else (0, 0)
 
     @staticmethod
     def _bytes() -> tuple[int, int]:
@@ -146,6 +156,11 @@ class Gpus:
                 continue
             yield "gpu", f"gpu{number}", "GPUUtilization", float(rates.gpu)
             yield "gpu", f"gpu{number}", "GPUMemoryUtilization", 100 * memory.used / max(1, memory.total)
+            try:  # not every GPU tells
+                power = self._nvml.nvmlDeviceGetPowerUsage(handle) / 1000
+            except self._nvml.NVMLError:
+                continue
+            yield "gpu", f"gpu{number}", "GPUPowerWatts", power
 
     def close(self) -> None:
         if self._handles:

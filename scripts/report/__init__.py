@@ -1,4 +1,4 @@
-"""One HTML file that says how a training job went, and why. Nothing heavy is imported before a report is made."""
+"""One HTML file that says how a training job went, and why. Heavy imports wait until one is made."""
 
 from __future__ import annotations
 

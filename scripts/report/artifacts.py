@@ -61,7 +61,7 @@ def open_s3(s3: S3Client, uri: str) -> tuple[Any, int]:
 
 
 def read_json(s3: S3Client, uri: str, limit: int = JSON_LIMIT) -> dict[str, Any]:
-    """A JSON object from S3. NaN and Infinity, which Python writes and JSON does not know, are read as they are."""
+    """A JSON object from S3. NaN and Infinity, which Python writes, are read as they are."""
     body, size = open_s3(s3, uri)
     if size > limit:
         raise Unreadable(f"{uri} has {size:,} bytes, more than the {limit:,} that a report reads")
@@ -80,7 +80,7 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
 
 
 class _Limited(io.RawIOBase):
-    """A reader that ends an archive which unpacks to more than it should (a gzip bomb has a ratio of 1,000)."""
+    """A reader that ends an archive which unpacks to more than it should (a gzip bomb does)."""
 
     def __init__(self, raw: Any, limit: int) -> None:
         self._raw, self._left = raw, limit

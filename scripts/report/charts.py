@@ -1,8 +1,8 @@
-"""What all charts share: colours, axes, the marks of findings, and the form in which a chart reaches the page.
+"""What all charts share: colours, axes, the marks of findings, and the form in which one reaches the page.
 
 A chart is a Vega-Lite specification (made and checked by Altair) and its data, kept apart: the data travel as
-columns, which is a third of the size of rows. Ink (text, axes, grid) is coloured by the page's style sheet, so that
-light, dark and paper need no second drawing; only data have a colour here, and all of them hold on both grounds.
+columns, which is a third of the size of rows. Ink (text, axes, grid) is coloured by the page's style sheet,
+so that light, dark and paper need no second drawing; only data have a colour here, one that holds on all.
 """
 
 from __future__ import annotations
@@ -19,9 +19,15 @@ from scripts.report.data import Array
 from scripts.report.verdicts import Finding
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
-    "#2b87c8", "#e08a00", "#12966c", "#c66aa0", "#5bb5ea", "#d9480f", "#8a929c",
-)  # fmt: skip
-"""Okabe and Ito's palette, its darkest and lightest tones moved so far that they can be seen on white and on black."""
+    "#2b87c8",
+    "#e08a00",
+    "#12966c",
+    "#c66aa0",
+    "#5bb5ea",
+    "#d9480f",
+    "#8a929c",
+)
+"""Okabe and Ito's palette, its extreme tones moved until they can be seen on white and on black."""
 JOBS = (BLUE, ORANGE, GREEN, PINK, SKY, "#a88a00", RED, GREY)
 INK = "currentColor"
 DECADES = 30.0
@@ -57,11 +63,13 @@ def figure(
     """Finish a chart: as wide as its place, `height` pixels high; its values made fit for JSON."""
     spec: dict[str, Any] = chart.properties(
         width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    ).to_dict(validate=False)  # the tests hold every specification against the schema: it takes longer than drawing
+    ).to_dict(validate=False)  # the tests hold every specification against the schema
     for key in ("$schema", "config"):  # the page has one configuration for all
         spec.pop(key, None)
     spec["description"] = f"{title}. {caption}"
-    clean = {name: {key: plain(column) for key, column in table.items()} for name, table in tables.items()}
+    clean: dict[str, Table] = {
+        name: {key: plain(column) for key, column in table.items()} for name, table in tables.items()
+    }
     return Figure(id, title, caption, spec, clean, wide)
 
 
@@ -102,7 +110,7 @@ def value_axis(title: str, values: Array, *, zero: bool = True, **more: Any) -> 
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Round values for a logarithmic axis or legend: powers of ten, with 2 and 5 between them where they are few."""
+    """Round values for a logarithmic axis: powers of ten, with 2 and 5 between them where they are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     stride = max(1, (last - first) // 8)
     for digits in ((1,), (1, 3), (1, 2, 5)):
@@ -116,13 +124,16 @@ def decades(low: float, high: float) -> list[float]:
 def step_axis(title: str = "Step") -> alt.X:
     scale = alt.Scale(domainMin=0 if title == "Step" else alt.Undefined, zero=False, nice=False)
     return alt.X(
-        "step:Q", title=title, scale=scale, axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False)
+        "step:Q",
+        title=title,
+        scale=scale,
+        axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False),
     )
 
 
 def broken_marks(name: str, what: str) -> alt.Chart:
     """Crosses along the upper edge for values that are NaN or infinite and so have no height of their own."""
-    return (
+    marks: alt.Chart = (
         alt.Chart(named(name))
         .mark_point(shape="cross", angle=45, size=70, color=RED, filled=True, opacity=0.9, clip=False)
         .encode(
@@ -131,13 +142,14 @@ def broken_marks(name: str, what: str) -> alt.Chart:
             tooltip=[alt.Tooltip("step:Q", title="Step", format=","), alt.Tooltip("what:N", title=what)],
         )
     )
+    return marks
 
 
 MARKED_RULES = 4
 
 
 def finding_marks(findings: Sequence[Finding], last: float) -> tuple[list[alt.Chart], dict[str, Table]]:
-    """Where rules found something: a named line at the first place of each rule, ticks below for all the others."""
+    """Where rules found something: a named line at each rule's first place, ticks below for the others."""
     first: dict[str, Finding] = {}
     located = sorted((item for item in findings if math.isfinite(item.step)), key=lambda item: item.step)
     for item in located:
@@ -164,15 +176,25 @@ def finding_marks(findings: Sequence[Finding], last: float) -> tuple[list[alt.Ch
     ]
     for row, item in enumerate(shown):
         name = f"finding_{row}"
-        tables[name] = {"step": [item.step], "rule": [f"{item.rule}, step {item.step:,.0f}"],
-                        "message": [item.message[:300]]}
+        tables[name] = {
+            "step": [item.step],
+            "rule": [f"{item.rule}, step {item.step:,.0f}"],
+            "message": [item.message[:300]],
+        }
         base = alt.Chart(named(name))
         left = item.step < 0.55 * last
-        layers.append(base.mark_rule(color=RED, strokeDash=[4, 3], size=1.5).encode(x="step:Q", tooltip=tooltip))
+        layers.append(
+            base.mark_rule(color=RED, strokeDash=[4, 3], size=1.5).encode(x="step:Q", tooltip=tooltip)
+        )
         layers.append(
             base.mark_text(
-                color=RED, align="left" if left else "right", dx=5 if left else -5, baseline="middle",
-                fontWeight=600, fontSize=11, stroke=None,
+                color=RED,
+                align="left" if left else "right",
+                dx=5 if left else -5,
+                baseline="middle",
+                fontWeight=600,
+                fontSize=11,
+                stroke=None,
             ).encode(x="step:Q", y=alt.value(20 + 15 * row), text="rule:N", tooltip=tooltip)
-        )  # fmt: skip
+        )
     return layers, tables

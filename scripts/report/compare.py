@@ -1,16 +1,27 @@
-"""Two or more training jobs side by side: curves over one another, verdicts and settings beside one another."""
+"""Several training jobs side by side: curves over one another, verdicts and settings beside one another."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 import numpy as np
 
 from scripts.report import words
-from scripts.report.charts import JOBS, RED, Figure, Table, figure, named, spans_decades, step_axis, value_axis
+from scripts.report.charts import (
+    JOBS,
+    RED,
+    Figure,
+    Table,
+    figure,
+    named,
+    spans_decades,
+    step_axis,
+    value_axis,
+)
 from scripts.report.curves import SPLITS, axis_of, loss_sentence, main_loss, metric_curve, thin_steps
 from scripts.report.data import Curve, smooth, thin
 from scripts.report.inputs import ReportInputs
@@ -50,16 +61,25 @@ def labels(jobs: list[Job]) -> list[str]:
 
 def _colour(names: list[str]) -> alt.Color:
     return alt.Color(
-        "job:N", title=None, sort=names,
+        "job:N",
+        title=None,
+        sort=names,
         scale=alt.Scale(domain=names, range=[JOBS[index % len(JOBS)] for index in range(len(names))]),
         legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, columns=2),
-    )  # fmt: skip
+    )
 
 
 def _overlay(
-    id: str, title: str, caption: str, y_title: str, curves: list[tuple[str, str, Curve]], names: list[str],
-    x_title: str = "Step", share: bool = False, wide: bool = True,
-) -> Figure | None:  # fmt: skip
+    id: str,
+    title: str,
+    caption: str,
+    y_title: str,
+    curves: list[tuple[str, str, Curve]],
+    names: list[str],
+    x_title: str = "Step",
+    share: bool = False,
+    wide: bool = True,
+) -> Figure | None:
     """Curves as (job, split, values) over one another: a colour for each job, dashes for validation."""
     curves = [item for item in curves if len(item[2])]
     if not curves:
@@ -67,9 +87,11 @@ def _overlay(
     every = np.concatenate([values.value for _, _, values in curves])
     y = value_axis(y_title, every)
     if share:
-        y = alt.Y("value:Q", title=y_title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%", tickCount=6))
-    table: dict[str, list[object]] = {key: [] for key in ("step", "value", "job", "split")}
-    broken: dict[str, list[object]] = {key: [] for key in ("step", "job")}
+        y = alt.Y(
+            "value:Q", title=y_title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="~%", tickCount=6)
+        )
+    table: dict[str, list[Any]] = {key: [] for key in ("step", "value", "job", "split")}
+    broken: dict[str, list[Any]] = {key: [] for key in ("step", "job")}
     last = max(float(values.step.max()) for _, _, values in curves)
     for name, split, values in curves:
         table["step"] += values.step.tolist()
@@ -81,11 +103,21 @@ def _overlay(
             broken["step"] += places
             broken["job"] += [name] * len(places)
     splits = list(dict.fromkeys(split for _, split, _ in curves))
-    dash = alt.StrokeDash("split:N", title=None, sort=splits,
-                          scale=alt.Scale(domain=splits, range=[[1, 0], [5, 4]][: len(splits)]),
-                          legend=alt.Legend(orient="top", columns=2, symbolStrokeColor="currentColor") if len(splits) > 1 else None)
-    tooltip = [alt.Tooltip("job:N", title="Job"), alt.Tooltip("split:N", title="Of"),
-               alt.Tooltip("step:Q", title=x_title, format=","), alt.Tooltip("value:Q", title=y_title, format=".4~g")]
+    dash = alt.StrokeDash(
+        "split:N",
+        title=None,
+        sort=splits,
+        scale=alt.Scale(domain=splits, range=[[1, 0], [5, 4]][: len(splits)]),
+        legend=alt.Legend(orient="top", columns=2, symbolStrokeColor="currentColor")
+        if len(splits) > 1
+        else None,
+    )
+    tooltip = [
+        alt.Tooltip("job:N", title="Job"),
+        alt.Tooltip("split:N", title="Of"),
+        alt.Tooltip("step:Q", title=x_title, format=","),
+        alt.Tooltip("value:Q", title=y_title, format=".4~g"),
+    ]
     lines = (
         alt.Chart(named("lines"))
         .mark_line(size=2.2, invalid="break-paths-filter-domains")
@@ -98,9 +130,16 @@ def _overlay(
         layers.append(
             alt.Chart(named("broken"))
             .mark_point(shape="cross", angle=45, size=70, filled=True)
-            .encode(x="step:Q", y=alt.value(7), color=_colour(names),
-                    tooltip=[alt.Tooltip("job:N", title="NaN or infinite in"), alt.Tooltip("step:Q", title=x_title, format=",")])
-        )  # fmt: skip
+            .encode(
+                x="step:Q",
+                y=alt.value(7),
+                color=_colour(names),
+                tooltip=[
+                    alt.Tooltip("job:N", title="NaN or infinite in"),
+                    alt.Tooltip("step:Q", title=x_title, format=","),
+                ],
+            )
+        )
         caption += " Crosses at the top are values that are NaN or infinite."
     return figure(id, title, caption, alt.layer(*layers), tables, 320 if wide else 260, wide)
 
@@ -118,9 +157,14 @@ def loss_overlay(jobs: list[Job], names: list[str]) -> Figure | None:
         if by_step and axis.name != "step":
             continue
         for split in ("validation",) if by_step else ("train", "validation"):
-            found.append((name, SPLITS[split][0], metric_curve(job.inputs.log.metrics.get(f"{split}:loss"), axis)))
-    said = " ".join(f"{name}: {loss_sentence(main_loss(job.series)[1])}" for job, name in zip(jobs, names, strict=True)
-                    if len(main_loss(job.series)[1]))
+            found.append(
+                (name, SPLITS[split][0], metric_curve(job.inputs.log.metrics.get(f"{split}:loss"), axis))
+            )
+    said = " ".join(
+        f"{name}: {loss_sentence(main_loss(job.series)[1])}"
+        for job, name in zip(jobs, names, strict=True)
+        if len(main_loss(job.series)[1])
+    )
     title = "Step" if by_step else axis_of(jobs[0].inputs.log).title
     return _overlay("loss", "Loss", said, "Loss (cross-entropy, nats)", found, names, title)
 
@@ -138,20 +182,34 @@ def metric_overlay(
         for metric, split in metrics.items()
     ]
     last = next(iter(metrics))
-    said = "; ".join(f"{name}: {words.percent(job.metric(last)) if share else words.number(job.metric(last))}"
-                     for job, name in zip(jobs, names, strict=True) if not math.isnan(job.metric(last)))
-    return _overlay(id, title, f"At the end {said}." if said else "", unit, found, names, axis.title, share, wide=False)
+    said = "; ".join(
+        f"{name}: {words.percent(job.metric(last)) if share else words.number(job.metric(last))}"
+        for job, name in zip(jobs, names, strict=True)
+        if not math.isnan(job.metric(last))
+    )
+    return _overlay(
+        id, title, f"At the end {said}." if said else "", unit, found, names, axis.title, share, wide=False
+    )
 
 
 def gradient_overlay(jobs: list[Job], names: list[str]) -> Figure | None:
-    found = [(name, "all layers", thin(merge(list(job.series.gradients.values()), "root-sum-square"), 300))
-             for job, name in zip(jobs, names, strict=True) if job.series.gradients]
-    return _overlay("gradients", "Gradient norm of the whole network", "All layers together.", "Norm of the gradient",
-                    found, names)  # fmt: skip
+    found = [
+        (name, "all layers", thin(merge(list(job.series.gradients.values()), "root-sum-square"), 300))
+        for job, name in zip(jobs, names, strict=True)
+        if job.series.gradients
+    ]
+    return _overlay(
+        "gradients",
+        "Gradient norm of the whole network",
+        "All layers together.",
+        "Norm of the gradient",
+        found,
+        names,
+    )
 
 
 def step_bars(jobs: list[Job], names: list[str]) -> Figure | None:
-    table: dict[str, list[object]] = {key: [] for key in ("job", "part", "left", "right", "ms")}
+    table: dict[str, list[Any]] = {key: [] for key in ("job", "part", "left", "right", "ms")}
     said = []
     for job, name in zip(jobs, names, strict=True):
         summary = step_numbers(job.series)
@@ -173,17 +231,36 @@ def step_bars(jobs: list[Job], names: list[str]) -> Figure | None:
         alt.Chart(named("bars"))
         .mark_bar()
         .encode(
-            x=alt.X("left:Q", title="Median time of a step (ms)"), x2="right:Q",
-            y=alt.Y("job:N", sort=names, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False, grid=False)),
-            color=alt.Color("part:N", title=None, sort=parts,
-                            scale=alt.Scale(domain=parts, range=list(PHASE_COLOURS.values())),
-                            legend=alt.Legend(orient="top", symbolType="square", columns=3)),
-            tooltip=[alt.Tooltip("job:N", title="Job"), alt.Tooltip("part:N", title="Part"),
-                     alt.Tooltip("ms:Q", title="Median (ms)", format=".3~g")],
+            x=alt.X("left:Q", title="Median time of a step (ms)"),
+            x2="right:Q",
+            y=alt.Y(
+                "job:N",
+                sort=names,
+                title=None,
+                axis=alt.Axis(labelLimit=150, ticks=False, domain=False, grid=False),
+            ),
+            color=alt.Color(
+                "part:N",
+                title=None,
+                sort=parts,
+                scale=alt.Scale(domain=parts, range=list(PHASE_COLOURS.values())),
+                legend=alt.Legend(orient="top", symbolType="square", columns=3),
+            ),
+            tooltip=[
+                alt.Tooltip("job:N", title="Job"),
+                alt.Tooltip("part:N", title="Part"),
+                alt.Tooltip("ms:Q", title="Median (ms)", format=".3~g"),
+            ],
         )
-    )  # fmt: skip
-    return figure("steps", "Time of a training step", f"In the median {'; '.join(said)}.", chart, {"bars": table},
-                  max(70, 34 * len(said)))  # fmt: skip
+    )
+    return figure(
+        "steps",
+        "Time of a training step",
+        f"In the median {'; '.join(said)}.",
+        chart,
+        {"bars": table},
+        max(70, 34 * len(said)),
+    )
 
 
 RESULTS: dict[str, Callable[[Job], str]] = {
@@ -194,8 +271,12 @@ RESULTS: dict[str, Callable[[Job], str]] = {
     "Last training loss": lambda job: words.number(_last_loss(job)),
     "Duration": lambda job: words.duration(job.duration),
     "Machine": lambda job: job.machine,
-    "Median step": lambda job: words.milliseconds(summary.median) if (summary := step_numbers(job.series)) else words.NOT_KNOWN,
-    "Rules with issues": lambda job: f"{sum(item.status == 'IssuesFound' for item in job.verdicts)} of {len(job.verdicts)}",
+    "Median step": lambda job: (
+        words.milliseconds(summary.median) if (summary := step_numbers(job.series)) else words.NOT_KNOWN
+    ),
+    "Rules with issues": lambda job: (
+        f"{sum(item.status == 'IssuesFound' for item in job.verdicts)} of {len(job.verdicts)}"
+    ),
 }
 
 
@@ -212,7 +293,9 @@ def verdict_matrix(jobs: list[Job]) -> list[tuple[str, list[Verdict | None]]]:
     """Rule by rule what was said of each job; rules that found something anywhere first."""
     by_job = [{verdict.rule: verdict for verdict in job.verdicts} for job in jobs]
     names = list(dict.fromkeys(name for found in by_job for name in found))
-    names.sort(key=lambda name: not any(found[name].status == "IssuesFound" for found in by_job if name in found))
+    names.sort(
+        key=lambda name: not any(found[name].status == "IssuesFound" for found in by_job if name in found)
+    )
     return [(name, [found.get(name) for found in by_job]) for name in names]
 
 
@@ -222,12 +305,21 @@ def compare_page(inputs: list[ReportInputs]) -> str:
     names = labels(jobs)
     candidates = [
         loss_overlay(jobs, names),
-        metric_overlay(jobs, names, {"validation:accuracy": "Validation", "train:accuracy": "Training"}, "accuracy",
-                       "Accuracy", "Accuracy (share of pictures)", True),
-        metric_overlay(jobs, names, {"learning_rate": "Training"}, "rate", "Learning rate", "Learning rate", False),
+        metric_overlay(
+            jobs,
+            names,
+            {"validation:accuracy": "Validation", "train:accuracy": "Training"},
+            "accuracy",
+            "Accuracy",
+            "Accuracy (share of pictures)",
+            True,
+        ),
+        metric_overlay(
+            jobs, names, {"learning_rate": "Training"}, "rate", "Learning rate", "Learning rate", False
+        ),
         gradient_overlay(jobs, names),
         step_bars(jobs, names),
-    ]  # fmt: skip
+    ]
     figures = [item for item in candidates if item is not None]
     return render(
         "compare.html.j2",
@@ -237,13 +329,21 @@ def compare_page(inputs: list[ReportInputs]) -> str:
         colours=[JOBS[index % len(JOBS)] for index in range(len(jobs))],
         sentences=[sentence(job.verdicts) for job in jobs],
         figures=figures,
-        results=[Row(name, values, len(set(values)) > 1)
-                 for name, values in ((name, [value(job) for job in jobs]) for name, value in RESULTS.items())],
+        results=[
+            Row(name, values, len(set(values)) > 1)
+            for name, values in ((name, [value(job) for job in jobs]) for name, value in RESULTS.items())
+        ],
         settings=rows([{**job.defaults, **job.settings} for job in jobs]),
-        made=rows([dict(origin(job)) | flat(job.quality.environment, "Environment of training: ") for job in jobs]),
+        made=rows(
+            [dict(origin(job)) | flat(job.quality.environment, "Environment of training: ") for job in jobs]
+        ),
         matrix=verdict_matrix(jobs),
-        issues=[(name, verdict) for job, name in zip(jobs, names, strict=True) for verdict in job.verdicts
-                if verdict.status == "IssuesFound"],
+        issues=[
+            (name, verdict)
+            for job, name in zip(jobs, names, strict=True)
+            for verdict in job.verdicts
+            if verdict.status == "IssuesFound"
+        ],
         labels=LABELS,
         red=RED,
-    )  # fmt: skip
+    )

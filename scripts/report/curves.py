@@ -1,4 +1,4 @@
-"""How the job learned: loss, accuracy, learning rate and throughput over steps, with the findings at their place."""
+"""How the job learned: loss, accuracy and learning rate over steps, with the findings at their place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SPLITS = {"train": ("Training", BLUE), "validation": ("Validation", ORANGE), "te
 
 @dataclass(frozen=True)
 class Axis:
-    """What the metrics of a log are drawn over: steps if the lines name them, else epochs, else their order."""
+    """What a log's metrics are drawn over: steps if the lines name them, else epochs, else their order."""
 
     title: str
     name: str
@@ -63,8 +63,12 @@ def metric_curve(metric: Metric | None, axis: Axis) -> Curve:
 
 def main_loss(series: Series) -> tuple[str, Curve]:
     """The training loss by step: of several saved losses the one with the most values."""
-    found = [(name, modes[mode]) for name, modes in series.losses.items()
-             for mode in ("TRAIN", "GLOBAL") if mode in modes]
+    found = [
+        (name, modes[mode])
+        for name, modes in series.losses.items()
+        for mode in ("TRAIN", "GLOBAL")
+        if mode in modes
+    ]
     return max(found, key=lambda item: len(item[1]), default=("", curve(np.empty(0), np.empty(0))))
 
 
@@ -92,7 +96,9 @@ def loss_sentence(values: Curve, noun: str = "Training loss") -> str:
         text += f", with a peak of {words.number(float(finite.value[top]))} at step {finite.step[top]:,.0f}"
     if broken:
         first = values.step[~values.finite][0]
-        text += f"; it is NaN or infinite at {broken:,} of {total:,} recorded steps, first at step {first:,.0f}"
+        text += (
+            f"; it is NaN or infinite at {broken:,} of {total:,} recorded steps, first at step {first:,.0f}"
+        )
     return f"{text}."
 
 
@@ -101,7 +107,7 @@ def _percent(change: float) -> str:
 
 
 def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: int) -> Figure | None:
-    """Loss by step from the debugger, and by epoch from the log where its lines name the step (or where it is all)."""
+    """Loss by step from the debugger, and by epoch from the log if its lines name the step or it is all."""
     name, raw = main_loss(series)
     axis = axis_of(log)
     by_epoch = {
@@ -141,9 +147,11 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
         shown = thin(raw)
         tables["loss_raw"] = _table(shown, "Training")
         line = alt.Chart(named("loss_raw")).mark_line(
-            size=1 if many else 2, opacity=0.55 if many else 1, point={"size": 18} if len(raw) < 40 else False,
+            size=1 if many else 2,
+            opacity=0.55 if many else 1,
+            point={"size": 18} if len(raw) < 40 else False,
             invalid="break-paths-filter-domains",
-        )  # fmt: skip
+        )
         layers.append(line.encode(x=x, y=y, color=colour, tooltip=tooltip))
         if many:
             tables["loss_smooth"] = _table(thin(smooth(raw, geometric=spans_decades(every)), 400), "Training")
@@ -161,10 +169,15 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
             .mark_line(size=2.5, point={"size": 40, "filled": True}, invalid="break-paths-filter-domains")
             .encode(x=x, y=y, color=colour, tooltip=tooltip)
         )
-    broken = [(part, split) for part, split in [(raw, "train"), *[(v, k) for k, v in by_epoch.items()]]
-              if len(part) and not part.finite.all()]
+    broken = [
+        (part, split)
+        for part, split in [(raw, "train"), *[(v, k) for k, v in by_epoch.items()]]
+        if len(part) and not part.finite.all()
+    ]
     if broken:
-        marked = [(step, split) for part, split in broken for step in thin_steps(part.step[~part.finite], last)]
+        marked = [
+            (step, split) for part, split in broken for step in thin_steps(part.step[~part.finite], last)
+        ]
         tables["loss_broken"] = {
             "step": [step for step, _ in marked],
             "what": [f"{SPLITS[split][0]} loss is NaN or infinite" for _, split in marked],
@@ -182,7 +195,7 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
 
 
 def thin_steps(steps: Array, width: float) -> list[float]:
-    """Steps that are far enough apart for their marks to be told from one another, on an axis of this width."""
+    """Steps far enough apart for their marks to be told from one another, on an axis of this width."""
     places = np.round(steps / max(width / 60, 1e-9))
     return [float(steps[index]) for index in np.unique(places, return_index=True)[1]]
 
@@ -204,7 +217,9 @@ def _reference(y: alt.Y, value: float, text: str, tables: dict[str, Table]) -> l
 
 def accuracy_figure(log: Log, findings: Sequence[Finding], classes: int) -> Figure | None:
     axis = axis_of(log)
-    found = {split: metric_curve(log.metrics.get(f"{split}:accuracy"), axis) for split in ("train", "validation")}
+    found = {
+        split: metric_curve(log.metrics.get(f"{split}:accuracy"), axis) for split in ("train", "validation")
+    }
     found = {split: values for split, values in found.items() if len(values)}
     if not found:
         return None
@@ -215,8 +230,12 @@ def accuracy_figure(log: Log, findings: Sequence[Finding], classes: int) -> Figu
         scale=alt.Scale(domain=["Training", "Validation"], range=[BLUE, ORANGE]),
         legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
     )
-    y = alt.Y("value:Q", title="Accuracy (share of pictures)", scale=alt.Scale(domain=[0, 1]),
-              axis=alt.Axis(format="~%", tickCount=6))
+    y = alt.Y(
+        "value:Q",
+        title="Accuracy (share of pictures)",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(format="~%", tickCount=6),
+    )
     layers: list[alt.Chart] = []
     if classes > 1:
         layers += _reference(y, 1 / classes, f"guessing: {words.percent(1 / classes)}", tables)
@@ -225,19 +244,27 @@ def accuracy_figure(log: Log, findings: Sequence[Finding], classes: int) -> Figu
             alt.Chart(named(split))
             .mark_line(size=2.5, point={"size": 40, "filled": True})
             .encode(
-                x=step_axis(axis.title), y=y, color=colour,
-                tooltip=[alt.Tooltip("split:N", title="Accuracy on"), alt.Tooltip("step:Q", title=axis.title, format=","),
-                         alt.Tooltip("value:Q", title="Accuracy", format=".2%")],
+                x=step_axis(axis.title),
+                y=y,
+                color=colour,
+                tooltip=[
+                    alt.Tooltip("split:N", title="Accuracy on"),
+                    alt.Tooltip("step:Q", title=axis.title, format=","),
+                    alt.Tooltip("value:Q", title="Accuracy", format=".2%"),
+                ],
             )
-        )  # fmt: skip
+        )
     last = max(float(values.step.max()) for values in found.values())
     marks, more = finding_marks(findings, last) if axis.name == "step" else ([], {})
     best = found.get("validation") or found["train"]
     place = int(np.nanargmax(np.where(best.finite, best.value, -1.0)))
     split = "Validation" if "validation" in found else "Training"
-    caption = f"{split} accuracy is best at {axis.title.lower()} {best.step[place]:,.0f}: {words.percent(float(best.value[place]))}"
+    top = words.percent(float(best.value[place]))
+    caption = f"{split} accuracy is best at {axis.title.lower()} {best.step[place]:,.0f}: {top}"
     caption += f"; it ends at {words.percent(float(best.value[-1]))}."
-    return figure("accuracy", "Accuracy", caption, alt.layer(*layers, *marks), {**tables, **more}, 260, wide=False)
+    return figure(
+        "accuracy", "Accuracy", caption, alt.layer(*layers, *marks), {**tables, **more}, 260, wide=False
+    )
 
 
 def rate_figure(log: Log) -> Figure | None:
@@ -248,19 +275,33 @@ def rate_figure(log: Log) -> Figure | None:
     y = value_axis("Learning rate", values.value)
     chart = (
         alt.Chart(named("rate"))
-        .mark_line(size=2.5, color=GREEN, interpolate="linear", point={"size": 40, "filled": True, "color": GREEN})
-        .encode(x=step_axis(axis.title), y=y, tooltip=[alt.Tooltip("step:Q", title=axis.title, format=","),
-                                                      alt.Tooltip("value:Q", title="Learning rate", format=".4~g")])
+        .mark_line(
+            size=2.5, color=GREEN, interpolate="linear", point={"size": 40, "filled": True, "color": GREEN}
+        )
+        .encode(
+            x=step_axis(axis.title),
+            y=y,
+            tooltip=[
+                alt.Tooltip("step:Q", title=axis.title, format=","),
+                alt.Tooltip("value:Q", title="Learning rate", format=".4~g"),
+            ],
+        )
     )
     finite = values.value[values.finite]
-    caption = f"From {words.number(float(finite[0]))} to {words.number(float(finite[-1]))}" if finite.size else "Not finite"
+    caption = (
+        f"From {words.number(float(finite[0]))} to {words.number(float(finite[-1]))}"
+        if finite.size
+        else "Not finite"
+    )
     if finite.size and finite.max() == finite.min():
         caption = f"Constant at {words.number(float(finite[0]))}"
-    return figure("rate", "Learning rate", f"{caption}.", chart, {"rate": _table(values, "")}, 260, wide=False)
+    return figure(
+        "rate", "Learning rate", f"{caption}.", chart, {"rate": _table(values, "")}, 260, wide=False
+    )
 
 
 def evaluation_figure(series: Series) -> Figure | None:
-    """Losses that the debugger saved in evaluation. They count their own steps, so they get their own axis."""
+    """Losses saved in evaluation. They count their own steps, so they get their own axis."""
     found = [modes["EVAL"] for modes in series.losses.values() if len(modes.get("EVAL", ())) > 1]
     if not found:
         return None
@@ -269,7 +310,9 @@ def evaluation_figure(series: Series) -> Figure | None:
     chart = (
         alt.Chart(named("evaluation"))
         .mark_line(size=2, color=ORANGE, invalid="break-paths-filter-domains")
-        .encode(x=step_axis("Evaluation step"), y=y, tooltip=["step:Q", alt.Tooltip("value:Q", format=".5~g")])
+        .encode(
+            x=step_axis("Evaluation step"), y=y, tooltip=["step:Q", alt.Tooltip("value:Q", format=".5~g")]
+        )
     )
     caption = f"{loss_sentence(values, 'Evaluation loss')} Evaluation counts its own steps."
     return figure("evaluation", "Loss in evaluation", caption, chart, {"evaluation": _table(values, "")}, 220)
@@ -288,7 +331,11 @@ def sparkline(values: Curve, width: float = 240.0, height: float = 64.0) -> tupl
     low, high = float(heights[finite].min()), float(heights[finite].max())
     span = (high - low) or 1.0
     x = 3 + (values.step - values.step[0]) / (values.step[-1] - values.step[0]) * (width - 6)
-    y = height - 4 - (heights - low) / span * (height - 12) if high > low else np.full(len(values), height / 2)
+    y = (
+        height - 4 - (heights - low) / span * (height - 12)
+        if high > low
+        else np.full(len(values), height / 2)
+    )
     parts, pen = [], "M"
     for index in range(len(values)):
         if finite[index]:
@@ -296,8 +343,20 @@ def sparkline(values: Curve, width: float = 240.0, height: float = 64.0) -> tupl
             pen = "L"
         else:
             pen = "M"
-    return "".join(parts), [round(place, 1) for place in thin_steps(x[~finite], 3 * width)] if not finite.all() else []
+    return "".join(parts), [
+        round(place, 1) for place in thin_steps(x[~finite], 3 * width)
+    ] if not finite.all() else []
 
 
-__all__ = ["GREY", "Axis", "accuracy_figure", "evaluation_figure", "loss_figure", "loss_sentence", "main_loss",
-           "metric_curve", "rate_figure", "sparkline"]  # fmt: skip
+__all__ = [
+    "GREY",
+    "Axis",
+    "accuracy_figure",
+    "evaluation_figure",
+    "loss_figure",
+    "loss_sentence",
+    "main_loss",
+    "metric_curve",
+    "rate_figure",
+    "sparkline",
+]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+OPERATORS = 50
 PHASES = {
     "data_wait_ms": "Waiting for data",
     "host_to_device_ms": "Copy to device",
@@ -33,7 +34,7 @@ def sequence(value: object) -> list[Any]:
 
 
 def number(value: object) -> float:
-    """A float; NaN for everything that is not one. JSON has no NaN, so writers put null or a word in its place."""
+    """A float; NaN for all that is not one. JSON has no NaN, so writers put null or a word in its place."""
     if isinstance(value, bool) or value is None:
         return math.nan
     if isinstance(value, int | float):
@@ -78,6 +79,16 @@ def curve(step: object, value: object) -> Curve:
     return Curve(x[order], y[order])
 
 
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the torch.profiler window: its own time, without that of what it called."""
+
+    name: str
+    calls: float
+    cpu_ms: float
+    device_ms: float
+
+
 @dataclass
 class Series:
     losses: dict[str, dict[str, Curve]] = field(default_factory=dict)
@@ -90,6 +101,10 @@ class Series:
     phases: dict[str, Array] = field(default_factory=dict)
     time: Array = field(default_factory=lambda: np.empty(0))
     system: dict[str, Array] = field(default_factory=dict)
+    core_time: Array = field(default_factory=lambda: np.empty(0))
+    cores: dict[str, Array] = field(default_factory=dict)
+    operators: list[Operator] = field(default_factory=list)
+    operators_from: str = ""
 
 
 def read_series(raw: Mapping[str, Any]) -> Series:
@@ -127,14 +142,32 @@ def read_series(raw: Mapping[str, Any]) -> Series:
         values = numbers(system.get(name))
         if name != "time" and len(values) == len(series.time) and np.isfinite(values).any():
             series.system[str(name)] = values
+    cores = mapping(raw.get("cores"))
+    series.core_time = numbers(cores.get("time"))
+    for name, values in mapping(cores.get("units")).items():
+        if len(sequence(values)) == len(series.core_time):
+            series.cores[str(name)] = numbers(values)
+    operators = mapping(raw.get("operators"))
+    series.operators_from = str(operators.get("from") or "")
+    series.operators = [
+        Operator(
+            str(row.get("name", "")), *(number(row.get(key)) for key in ("calls", "cpu_ms", "device_ms"))
+        )
+        for row in map(mapping, sequence(operators.get("rows"))[:OPERATORS])
+    ]
     return series
 
 
 def _curves(raw: object, column: str) -> dict[str, Curve]:
     names = sorted(map(str, mapping(raw)), key=layer_order)
-    found = {name: curve(mapping(raw)[name].get("step"), mapping(raw)[name].get(column))
-             for name in names if isinstance(mapping(raw)[name], Mapping)}
-    return {name: values for name, values in zip(short_names(found), found.values(), strict=True) if len(values)}
+    found = {
+        name: curve(mapping(raw)[name].get("step"), mapping(raw)[name].get(column))
+        for name in names
+        if isinstance(mapping(raw)[name], Mapping)
+    }
+    return {
+        name: values for name, values in zip(short_names(found), found.values(), strict=True) if len(values)
+    }
 
 
 _FIRST = re.compile(r"(^|[._])(stem|conv1|bn1|relu|maxpool|patch_embed)([._]|$)")
@@ -189,7 +222,7 @@ def thin(values: Curve, limit: int = 1_000) -> Curve:
 
 
 def smooth(values: Curve, geometric: bool = False) -> Curve:
-    """A moving average over about a twentieth of the curve, without lag; it breaks where the values are not finite.
+    """A moving average over about a twentieth of the curve; it breaks where the values are not finite.
 
     It is the mean of an exponential average forwards and one backwards. `geometric` averages logarithms: on a
     logarithmic axis one spike would otherwise hide all that follows it.

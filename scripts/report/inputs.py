@@ -1,4 +1,4 @@
-"""Everything that a report is made of, read through AWS APIs only: so it is the same for AWS and the local SageMaker.
+"""Everything that a report is made of, read through AWS APIs only: the same for AWS and the local SageMaker.
 
 What is missing never is an error. It becomes a sentence in `ReportInputs.missing`, which the report prints.
 """
@@ -64,8 +64,11 @@ def collect(clients: Clients, job: str) -> ReportInputs:
             or "does not exist" in text.lower()
             or "could not find" in text.lower()
         ):
-            raise JobNotFound(
-                f"There is no training job {job!r} here; `byoc jobs` lists the ones there are."
+            raise ByocError(
+                f"There is no training job {job}.",
+                "`byoc jobs` lists what there is.",
+                code=NOT_FOUND,
+                kind="NoJob",
             ) from error
         raise
     describe = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
@@ -115,7 +118,8 @@ def _read_rules(clients: Clients, inputs: ReportInputs) -> None:
         )
     if not profiler.get("S3OutputPath"):
         inputs.missing["profiler"] = (
-            "No profiler output: the job had no ProfilerConfig, so no step times and no machine utilisation were recorded."
+            "No profiler output: the job had no ProfilerConfig, so no step times and no utilisation were "
+            "recorded."
         )
     if not asked:
         inputs.missing["rules"] = "No verdicts: the job was created without debugger or profiler rules."

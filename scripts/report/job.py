@@ -21,9 +21,10 @@ from scripts.report.curves import (
 from scripts.report.data import Series, mapping, read_series, sequence
 from scripts.report.inputs import ReportInputs
 from scripts.report.layers import activations_figure, gradients_figure, updates_figure
+from scripts.report.machine import cores_figure, traffic_figure, usage, utilisation_figure
 from scripts.report.page import flat, redact, render
 from scripts.report.quality import Quality, classes_figure, confusions, matrix_figure, read_quality
-from scripts.report.timing import network_figure, step_numbers, steps_figure, utilisation_figure
+from scripts.report.timing import histogram_figure, step_numbers, steps_figure
 from scripts.report.verdicts import Verdict, sentence, verdicts
 
 PASSED_OVER = ("ResponseMetadata",)
@@ -80,7 +81,9 @@ class Job:
     def settings(self) -> dict[str, str]:
         """The hyperparameters: what the job was given, and behind it what the trainer took for the rest."""
         raw = mapping(self.inputs.describe.get("HyperParameters"))
-        given = {str(key).replace("-", "_"): redact(str(key), str(value).strip('"')) for key, value in raw.items()}
+        given = {
+            str(key).replace("-", "_"): redact(str(key), str(value).strip('"')) for key, value in raw.items()
+        }
         return dict(sorted(given.items()))
 
     @property
@@ -92,13 +95,17 @@ class Job:
         resources = mapping(self.inputs.describe.get("ResourceConfig"))
         groups = [mapping(group) for group in sequence(resources.get("InstanceGroups"))]
         if groups:
-            return ", ".join(f"{group.get('InstanceCount')} × {group.get('InstanceType')}" for group in groups)
+            return ", ".join(
+                f"{group.get('InstanceCount')} × {group.get('InstanceType')}" for group in groups
+            )
         return f"{resources.get('InstanceCount', 1)} × {resources.get('InstanceType', 'unknown')}"
 
     @property
     def image(self) -> str:
         specification = mapping(self.inputs.describe.get("AlgorithmSpecification"))
-        return str(specification.get("TrainingImage") or specification.get("AlgorithmName") or words.NOT_KNOWN)
+        return str(
+            specification.get("TrainingImage") or specification.get("AlgorithmName") or words.NOT_KNOWN
+        )
 
 
 def read_job(inputs: ReportInputs) -> Job:
@@ -114,11 +121,19 @@ def tiles(job: Job) -> list[Tile]:
         found.append(Tile("Test accuracy", words.percent(test), note))
     if not math.isnan(validation):
         best = job.best("validation:accuracy")
-        found.append(Tile("Validation accuracy", words.percent(validation),
-                          f"best {words.percent(best)}" if best > validation else "the best of all epochs"))  # fmt: skip
+        found.append(
+            Tile(
+                "Validation accuracy",
+                words.percent(validation),
+                f"best {words.percent(best)}" if best > validation else "the best of all epochs",
+            )
+        )
     _, loss = main_loss(job.series)
-    train = job.metric("train:loss") if "train:loss" in job.inputs.log.metrics else (
-        float(loss.value[-1]) if len(loss) else math.nan)
+    train = (
+        job.metric("train:loss")
+        if "train:loss" in job.inputs.log.metrics
+        else (float(loss.value[-1]) if len(loss) else math.nan)
+    )
     if len(loss) or "train:loss" in job.inputs.log.metrics:
         found.append(Tile("Training loss", words.number(train), "at the end"))
     billable = job.inputs.describe.get("BillableTimeInSeconds")
@@ -139,7 +154,9 @@ def timeline(describe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for raw in sequence(describe.get("SecondaryStatusTransitions")):
         item = mapping(raw)
         seconds = words.seconds_between(item.get("StartTime"), item.get("EndTime"))
-        rows.append((str(item.get("Status", "")), words.duration(seconds), str(item.get("StatusMessage") or "")))
+        rows.append(
+            (str(item.get("Status", "")), words.duration(seconds), str(item.get("StatusMessage") or ""))
+        )
     return rows
 
 
@@ -165,7 +182,9 @@ def origin(job: Job) -> list[tuple[str, str]]:
     ]
     rows += [(f"Channel {name}", uri) for name, uri in channels(describe)]
     environment = mapping(describe.get("Environment"))
-    rows += [(f"Environment {name}", redact(str(name), str(value))) for name, value in sorted(environment.items())]
+    rows += [
+        (f"Environment {name}", redact(str(name), str(value))) for name, value in sorted(environment.items())
+    ]
     return rows
 
 
@@ -198,8 +217,8 @@ def job_page(inputs: ReportInputs) -> str:
             evaluation_figure(job.series) if "validation:loss" not in inputs.log.metrics else None,
         ],
         "layers": [gradients_figure(job.series), updates_figure(job.series), activations_figure(job.series)],
-        "time": [steps_figure(job.series)],
-        "machine": [utilisation_figure(job.series), network_figure(job.series)],
+        "time": [steps_figure(job.series), histogram_figure(job.series)],
+        "machine": [utilisation_figure(job.series), cores_figure(job.series), traffic_figure(job.series)],
         "data": [classes_figure(job.quality)],
         "mistakes": [matrix_figure(job.quality)],
     }
@@ -218,6 +237,8 @@ def job_page(inputs: ReportInputs) -> str:
         spark=sparkline(main_loss(job.series)[1]),
         figures=figures,
         steps=step_numbers(job.series),
+        usage=usage(job.series),
+        operators=job.series.operators[:15],
         confusions=confusions(job.quality),
         timeline=timeline(inputs.describe),
         origin=origin(job),

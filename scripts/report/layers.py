@@ -1,7 +1,7 @@
 """What happened inside the network: gradients, weight updates and activations, layer by layer over time.
 
-A ResNet-50 has 161 parameters: as lines they are a tangle. So they are drawn as a heat map, input at the top and
-output at the bottom, whose rows are merged (layers, then blocks, then stages) until there are few enough to read.
+A ResNet-50 has 161 parameters: as lines they are a tangle. So they are drawn as a heat map, input at the top
+and output at the bottom, whose rows are merged (layers, blocks, then stages) until few enough to read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Merge = Literal["root-sum-square", "median", "mean"]
 
 
 def group(names: list[str], limit: int = ROWS) -> dict[str, list[str]]:
-    """Rows with the parameters that they stand for: their names cut to the greatest depth that has few enough rows.
+    """Rows with the parameters that they stand for: names cut to the greatest depth with few enough rows.
 
     `layer1.0.conv1.weight` is cut to `layer1.0.conv1`, `layer1.0`, `layer1`.
     """
@@ -92,7 +92,9 @@ def heat_map(
 ) -> Figure | None:
     if not curves:
         return None
-    grouped = {row: merge([curves[name] for name in names], how) for row, names in group(list(curves)).items()}
+    grouped = {
+        row: merge([curves[name] for name in names], how) for row, names in group(list(curves)).items()
+    }
     edges = bins(np.concatenate([item.step for item in grouped.values()]))
     table = cells(grouped, edges)
     finite = [value for value in table["value"] if isinstance(value, float)]
@@ -110,11 +112,26 @@ def heat_map(
         scale = alt.Scale(scheme="viridis", domain=[0, 1])
     row_height = 18 if len(grouped) <= 20 else 13
     order = list(grouped)
-    x = alt.X("from:Q", title="Step", scale=alt.Scale(zero=False, nice=False),
-              axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False))
-    y = alt.Y("layer:N", title=None, sort=order, scale=alt.Scale(paddingInner=0.08),
-              axis=alt.Axis(labelLimit=130, labelFontSize=11 if row_height > 13 else 10, ticks=False, domain=False,
-                            grid=False, labelOverlap=False))  # fmt: skip
+    x = alt.X(
+        "from:Q",
+        title="Step",
+        scale=alt.Scale(zero=False, nice=False),
+        axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=8, grid=False),
+    )
+    y = alt.Y(
+        "layer:N",
+        title=None,
+        sort=order,
+        scale=alt.Scale(paddingInner=0.08),
+        axis=alt.Axis(
+            labelLimit=130,
+            labelFontSize=11 if row_height > 13 else 10,
+            ticks=False,
+            domain=False,
+            grid=False,
+            labelOverlap=False,
+        ),
+    )
     tooltip = [
         alt.Tooltip("layer:N", title="Layer"),
         alt.Tooltip("from:Q", title="From step", format=","),
@@ -126,21 +143,35 @@ def heat_map(
         title=legend,
         scale=scale,
         legend=alt.Legend(
-            orient="top", direction="horizontal", gradientLength=220, gradientThickness=10, titleLimit=320, labelOverlap="greedy",
-            labelSeparation=8, format="~%" if not log else "~g", values=places or [0, 0.25, 0.5, 0.75, 1],
+            orient="top",
+            direction="horizontal",
+            gradientLength=220,
+            gradientThickness=10,
+            titleLimit=320,
+            labelOverlap="greedy",
+            labelSeparation=8,
+            format="~%" if not log else "~g",
+            values=places or [0, 0.25, 0.5, 0.75, 1],
             labelExpr=VALUE_LABEL if log else alt.Undefined,
         ),
-    )  # fmt: skip
+    )
     layers = [
-        base.transform_filter("datum.what == 'value'").mark_rect().encode(x=x, x2="to:Q", y=y, color=colour, tooltip=tooltip)
+        base.transform_filter("datum.what == 'value'")
+        .mark_rect()
+        .encode(x=x, x2="to:Q", y=y, color=colour, tooltip=tooltip)
     ]
     if "broken" in table["what"]:
         layers.append(
-            base.transform_filter("datum.what == 'broken'").mark_rect(color=RED).encode(
-                x=x, x2="to:Q", y=y,
+            base.transform_filter("datum.what == 'broken'")
+            .mark_rect(color=RED)
+            .encode(
+                x=x,
+                x2="to:Q",
+                y=y,
                 tooltip=[*tooltip[:2], alt.Tooltip("what_said:N", title=legend)],
-            ).transform_calculate(what_said="'NaN or infinite'")
-        )  # fmt: skip
+            )
+            .transform_calculate(what_said="'NaN or infinite'")
+        )
         caption += " Red cells hold NaN or infinite values."
     if "zero" in table["what"]:
         layers.append(
@@ -151,7 +182,8 @@ def heat_map(
         )
         caption += " Empty frames are exactly zero."
     if len(edges) - 1 < len(np.unique(np.concatenate([item.step for item in grouped.values()]))):
-        caption += f" Each column is the median of about {math.ceil(len(next(iter(grouped.values()))) / (len(edges) - 1))} saved steps."
+        each = math.ceil(len(next(iter(grouped.values()))) / (len(edges) - 1))
+        caption += f" Each column is the median of about {each} saved steps."
     merged = len(curves) - len(grouped)
     if merged > 0:
         caption += f" {len(curves)} tensors in {len(grouped)} rows, input at the top."
@@ -165,13 +197,24 @@ def gradients_figure(series: Series) -> Figure | None:
     total = merge(list(curves.values()), "root-sum-square")
     finite = total.value[total.finite]
     if finite.size:
-        caption = (f"The gradient of the whole network has a norm of {words.number(float(np.median(finite)))} in the median, "
-                   f"{words.number(float(finite.max()))} at most.")  # fmt: skip
+        caption = (
+            "The gradient of the whole network has a norm of "
+            f"{words.number(float(np.median(finite)))} in the median, "
+            f"{words.number(float(finite.max()))} at most."
+        )
     else:
         caption = "Gradients are NaN or infinite throughout."
     if not total.finite.all():
         caption += f" NaN or infinite from step {total.step[~total.finite][0]:,.0f}."
-    return heat_map("gradients", "Gradient norm by layer", caption, curves, "root-sum-square", "Norm of the gradient", True)
+    return heat_map(
+        "gradients",
+        "Gradient norm by layer",
+        caption,
+        curves,
+        "root-sum-square",
+        "Norm of the gradient",
+        True,
+    )
 
 
 def updates_figure(series: Series) -> Figure | None:
@@ -181,8 +224,12 @@ def updates_figure(series: Series) -> Figure | None:
     every = np.concatenate([values.value[values.finite] for values in curves.values()])
     caption = "How far the weights moved between two saved steps, relative to their size."
     if every.size:
-        caption += f" Median {words.number(float(np.median(every)))}, largest {words.number(float(every.max()))}."
-    return heat_map("updates", "Weight update ratio by layer", caption, curves, "median", "|change| / |weight|", True)
+        caption += (
+            f" Median {words.number(float(np.median(every)))}, largest {words.number(float(every.max()))}."
+        )
+    return heat_map(
+        "updates", "Weight update ratio by layer", caption, curves, "median", "|change| / |weight|", True
+    )
 
 
 def activations_figure(series: Series) -> Figure | None:

@@ -84,7 +84,7 @@ def _metrics_of(line: str, compiled: Sequence[tuple[str, re.Pattern[str]]]) -> d
 
 
 def read_lines(logs: CloudWatchLogsClient, job: str) -> tuple[list[str], bool]:
-    """All lines of a training job in the order of its streams (algo-1 first), and whether the limit cut them off."""
+    """A training job's lines in the order of its streams (algo-1 first), and whether they were cut off."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     lines: list[str] = []

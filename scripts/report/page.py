@@ -1,7 +1,8 @@
 """From view values to one HTML file that needs nothing else: no network, no fonts, no second file.
 
-Everything that comes from a job (names, classes, log lines, findings) is untrusted. Jinja escapes it in the page; in the
-data of the charts no character is left that could end the script element; and the Content-Security-Policy allows
+Everything that comes from a job (names, classes, log lines, findings) is untrusted. Jinja escapes it in the
+page; in the charts' data no character is left that could end the script element; and the
+Content-Security-Policy allows
 exactly the two scripts that are written here, by their hashes, and nothing from anywhere else.
 """
 
@@ -28,17 +29,29 @@ CONFIG: dict[str, Any] = {
     "background": None,
     "view": {"stroke": None},
     "axis": {
-        "labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": 500, "titlePadding": 8,
-        "domain": False, "tickSize": 4, "labelPadding": 4, "labelOverlap": "greedy",
+        "labelFontSize": 11,
+        "titleFontSize": 11.5,
+        "titleFontWeight": 500,
+        "titlePadding": 8,
+        "domain": False,
+        "tickSize": 4,
+        "labelPadding": 4,
+        "labelOverlap": "greedy",
     },
     "axisX": {"domain": True},
     "legend": {
-        "labelFontSize": 12, "titleFontSize": 11.5, "titleFontWeight": 500, "titleAnchor": "start",
-        "symbolSize": 120, "offset": 8, "padding": 0, "labelLimit": 260,
+        "labelFontSize": 12,
+        "titleFontSize": 11.5,
+        "titleFontWeight": 500,
+        "titleAnchor": "start",
+        "symbolSize": 120,
+        "offset": 8,
+        "padding": 0,
+        "labelLimit": 260,
     },
     "line": {"strokeCap": "round", "strokeJoin": "round"},
     "rule": {"strokeCap": "butt"},
-}  # fmt: skip
+}
 """Vega-Lite's configuration for all charts. Colours of ink are the style sheet's."""
 
 
@@ -55,9 +68,12 @@ def render(template: str, drawn: list[Figure], /, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": words.number, "percent": words.percent, "duration": words.duration, "ms": words.milliseconds,
+        "number": words.number,
+        "percent": words.percent,
+        "duration": words.duration,
+        "ms": words.milliseconds,
         "moment": words.moment,
-    }  # fmt: skip
+    }
     library = vega_bundle() if drawn else ""
     program = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     policy = (
@@ -66,11 +82,11 @@ def render(template: str, drawn: list[Figure], /, **context: Any) -> str:
     )
     return environment.get_template(template).render(
         **context,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 ours
-        library=Markup(library),  # noqa: S704 the vendored library
-        program=Markup(program),  # noqa: S704 ours
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        library=Markup(library),
+        program=Markup(program),
         policy=policy,
-        charts=Markup(script_json(_document(drawn))),  # noqa: S704 escaped for its place
+        charts=Markup(script_json(_document(drawn))),
         versions=versions(),
     )
 
@@ -98,7 +114,7 @@ def _hash(script: str) -> str:
 def vega_bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from the vl-convert package.
 
-    Bundling takes two seconds, so the result is kept in the user's cache folder, by version and with a checksum.
+    Bundling takes two seconds, so the result is kept in the user's cache folder, with a checksum.
     """
     version = metadata.version("vl-convert-python")
     kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "byoc" / f"vega-{version}.js"
@@ -108,7 +124,7 @@ def vega_bundle() -> str:
             return content
     import vl_convert
 
-    bundle = str(vl_convert.javascript_bundle())
+    bundle = str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub has no default
     if "</script" in bundle.lower() or "<!--" in bundle:
         raise AssertionError("the Vega bundle cannot be embedded: it holds the end of a script element")
     with suppress(OSError):  # a home that cannot be written to costs two seconds the next time
@@ -144,7 +160,10 @@ def write(path: Path, content: str) -> None:
 def redact(name: str, value: str) -> str:
     """Hides values of settings that look like secrets: a report is made to be handed on."""
     upper = name.upper()
-    secret = any(word in upper for word in ("SECRET", "PASSWORD", "PASSWD", "TOKEN", "API_KEY", "APIKEY", "CREDENTIAL", "ACCESS_KEY"))
+    secret = any(
+        word in upper
+        for word in ("SECRET", "PASSWORD", "PASSWD", "TOKEN", "API_KEY", "APIKEY", "CREDENTIAL", "ACCESS_KEY")
+    )
     return "•••••• (hidden: looks like a secret)" if secret else value
 
 

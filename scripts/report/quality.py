@@ -1,4 +1,4 @@
-"""What the model gets right and wrong, and the pictures that it learned from: from the trainer's report.json."""
+"""What the model gets right and wrong, and which pictures it learned from: from the trainer's report.json."""
 
 from __future__ import annotations
 
@@ -106,9 +106,15 @@ def read_quality(raw: Mapping[str, Any]) -> Quality:
 
 
 def _add_split(quality: Quality, name: str, part: Mapping[str, Any]) -> None:
-    counts = {str(key): int(value) for key, value in mapping(part.get("per_class")).items() if isinstance(value, int)}
-    skipped = [(str(mapping(item).get("file", "")), str(mapping(item).get("reason", "")))
-               for item in sequence(part.get("skipped"))]
+    counts = {
+        str(key): int(value)
+        for key, value in mapping(part.get("per_class")).items()
+        if isinstance(value, int)
+    }
+    skipped = [
+        (str(mapping(item).get("file", "")), str(mapping(item).get("reason", "")))
+        for item in sequence(part.get("skipped"))
+    ]
     ranked = sorted(counts.items(), key=lambda item: item[1])
     quality.counts[name] = counts
     images = part.get("images")
@@ -148,8 +154,14 @@ def confusions(quality: Quality, limit: int = 10) -> list[Confusion]:
     for index in order:
         row, column = divmod(int(index), len(matrix))
         if matrix[row, column] > 0:
-            found.append(Confusion(quality.classes[row], quality.classes[column], int(matrix[row, column]),
-                                   int(quality.matrix[row].sum())))  # fmt: skip
+            found.append(
+                Confusion(
+                    quality.classes[row],
+                    quality.classes[column],
+                    int(matrix[row, column]),
+                    int(quality.matrix[row].sum()),
+                )
+            )
     return found
 
 
@@ -158,11 +170,17 @@ def matrix_figure(quality: Quality) -> Figure | None:
     if not quality.matrix.size or count > MATRIX_LIMIT:
         return None
     sums = quality.matrix.sum(axis=1)
-    shares = np.divide(quality.matrix, sums[:, None], out=np.zeros_like(quality.matrix), where=sums[:, None] > 0)
-    # A long list of classes may hold the same name twice after shortening: rows are told apart by their index.
-    index = [(row, column) for row in range(count) for column in range(count)
-             if count <= 30 or quality.matrix[row, column] > 0]
-    table = {
+    shares = np.divide(
+        quality.matrix, sums[:, None], out=np.zeros_like(quality.matrix), where=sums[:, None] > 0
+    )
+    # Two classes may have the same name after shortening: rows are told apart by their index.
+    index = [
+        (row, column)
+        for row in range(count)
+        for column in range(count)
+        if count <= 30 or quality.matrix[row, column] > 0
+    ]
+    table: dict[str, list[Any]] = {
         "truth": [quality.classes[row] for row, _ in index],
         "predicted": [quality.classes[column] for _, column in index],
         "count": [float(quality.matrix[cell]) for cell in index],
@@ -170,33 +188,67 @@ def matrix_figure(quality: Quality) -> Figure | None:
         "dark": [bool(shares[cell] > 0.45) for cell in index],
     }
     base = alt.Chart(named("cells")).encode(
-        x=alt.X("predicted:N", title="Predicted class", sort=quality.classes, axis=alt.Axis(
-            labelAngle=0 if count <= 12 and max(map(len, quality.classes)) <= 4 else -45, orient="top", labelLimit=90,
-            ticks=False, domain=False, grid=False, labels=count <= 40)),
-        y=alt.Y("truth:N", title="True class", sort=quality.classes,
-                axis=alt.Axis(labelLimit=90, ticks=False, domain=False, grid=False, labels=count <= 40)),
-        tooltip=[alt.Tooltip("truth:N", title="Truth"), alt.Tooltip("predicted:N", title="Predicted"),
-                 alt.Tooltip("count:Q", title="Pictures", format=","), alt.Tooltip("share:Q", title="Share of the class", format=".1%")],
-    )  # fmt: skip
-    legend = alt.Legend(orient="bottom", direction="horizontal", gradientLength=160, gradientThickness=8, format="~%")
+        x=alt.X(
+            "predicted:N",
+            title="Predicted class",
+            sort=quality.classes,
+            axis=alt.Axis(
+                labelAngle=0 if count <= 12 and max(map(len, quality.classes)) <= 4 else -45,
+                orient="top",
+                labelLimit=90,
+                ticks=False,
+                domain=False,
+                grid=False,
+                labels=count <= 40,
+            ),
+        ),
+        y=alt.Y(
+            "truth:N",
+            title="True class",
+            sort=quality.classes,
+            axis=alt.Axis(labelLimit=90, ticks=False, domain=False, grid=False, labels=count <= 40),
+        ),
+        tooltip=[
+            alt.Tooltip("truth:N", title="Truth"),
+            alt.Tooltip("predicted:N", title="Predicted"),
+            alt.Tooltip("count:Q", title="Pictures", format=","),
+            alt.Tooltip("share:Q", title="Share of the class", format=".1%"),
+        ],
+    )
+    legend = alt.Legend(
+        orient="bottom", direction="horizontal", gradientLength=160, gradientThickness=8, format="~%"
+    )
     cells = base.mark_rect().encode(
-        color=alt.Color("share:Q", title="Share of the true class",
-                        scale=alt.Scale(range=["#8a929c14", "#8fc3ea", "#2b87c8", "#0b4f86"], domain=[0, 0.15, 0.6, 1]),
-                        legend=legend)
-    )  # fmt: skip
+        color=alt.Color(
+            "share:Q",
+            title="Share of the true class",
+            scale=alt.Scale(range=["#8a929c14", "#8fc3ea", "#2b87c8", "#0b4f86"], domain=[0, 0.15, 0.6, 1]),
+            legend=legend,
+        )
+    )
     layers = [cells]
     if count <= CELLS_WITH_TEXT:
         layers.append(
             base.transform_filter("datum.count > 0")
             .mark_text(fontSize=12 if count <= 12 else 10)
-            .encode(text=alt.Text("count:Q", format=","),
-                    color=alt.condition("datum.share > 0.45", alt.value("#ffffff"), alt.value("currentColor")))
-        )  # fmt: skip
+            .encode(
+                text=alt.Text("count:Q", format=","),
+                color=alt.condition("datum.share > 0.45", alt.value("#ffffff"), alt.value("currentColor")),
+            )
+        )
     right, whole = float(np.trace(quality.matrix)), float(quality.matrix.sum())
-    caption = f"{right:,.0f} of {whole:,.0f} {quality.split} pictures are classified correctly ({words.percent(right / max(whole, 1))})."
-    cell = 30 if count <= 12 else 22 if count <= 25 else 10
-    return figure("confusion", f"Confusion matrix ({quality.split} set)", caption, alt.layer(*layers), {"cells": table},
-                  max(200, cell * count), wide=count > 25)  # fmt: skip
+    share = words.percent(right / max(whole, 1))
+    caption = f"{right:,.0f} of {whole:,.0f} {quality.split} pictures are classified correctly ({share})."
+    cell = 44 if count <= 10 else 36 if count <= 12 else 22 if count <= 25 else 10
+    return figure(
+        "confusion",
+        f"Confusion matrix ({quality.split} set)",
+        caption,
+        alt.layer(*layers),
+        {"cells": table},
+        max(200, cell * count),
+        wide=count > 25,
+    )
 
 
 def classes_figure(quality: Quality) -> Figure | None:
@@ -210,8 +262,9 @@ def classes_figure(quality: Quality) -> Figure | None:
     cut = len(order) > BARS_LIMIT
     shown = order[: BARS_LIMIT // 2] + order[-BARS_LIMIT // 2 :] if cut else order
     splits = [name for name in ("train", "validation", "test") if name in counts] + sorted(
-        set(counts) - {"train", "validation", "test"})  # fmt: skip
-    table = {
+        set(counts) - {"train", "validation", "test"}
+    )
+    table: dict[str, list[Any]] = {
         "class": [name for name in shown for _ in splits],
         "split": [split for _ in shown for split in splits],
         "count": [counts[split].get(name, 0) for name in shown for split in splits],
@@ -220,24 +273,53 @@ def classes_figure(quality: Quality) -> Figure | None:
         alt.Chart(named("classes"))
         .mark_bar()
         .encode(
-            y=alt.Y("class:N", sort=shown, title=None, axis=alt.Axis(labelLimit=110, ticks=False, domain=False, grid=False)),
-            x=alt.X("count:Q", title="Pictures", stack="zero", axis=alt.Axis(tickCount=6, format=",~d", tickMinStep=1)),
-            color=alt.Color("split:N", title=None, sort=splits, scale=alt.Scale(
-                domain=splits, range=[SPLIT_COLOURS.get(name, "#8a929c") for name in splits]),
-                legend=alt.Legend(orient="top", symbolType="square")),
+            y=alt.Y(
+                "class:N",
+                sort=shown,
+                title=None,
+                axis=alt.Axis(labelLimit=110, ticks=False, domain=False, grid=False),
+            ),
+            x=alt.X(
+                "count:Q",
+                title="Pictures",
+                stack="zero",
+                axis=alt.Axis(tickCount=6, format=",~d", tickMinStep=1),
+            ),
+            color=alt.Color(
+                "split:N",
+                title=None,
+                sort=splits,
+                scale=alt.Scale(domain=splits, range=[SPLIT_COLOURS.get(name, "#8a929c") for name in splits]),
+                legend=alt.Legend(orient="top", symbolType="square"),
+            ),
             order=alt.Order("order:Q"),
-            tooltip=[alt.Tooltip("class:N", title="Class"), alt.Tooltip("split:N", title="Set"),
-                     alt.Tooltip("count:Q", title="Pictures", format=",")],
+            tooltip=[
+                alt.Tooltip("class:N", title="Class"),
+                alt.Tooltip("split:N", title="Set"),
+                alt.Tooltip("count:Q", title="Pictures", format=","),
+            ],
         )
-    )  # fmt: skip
-    table["order"] = [index for _ in shown for index in range(len(splits))]  # type: ignore[misc]
+    )
+    table["order"] = [index for _ in shown for index in range(len(splits))]
     sizes = [leading.get(name, 0) for name in names]
     caption = f"{words.plural(len(names), 'class').replace('classs', 'classes')}; "
     caption += f"the largest has {max(sizes):,} pictures to learn from, the smallest {min(sizes):,}"
-    caption += f" ({max(sizes) / min(sizes):.1f} times as many)." if min(sizes) and max(sizes) > 1.1 * min(sizes) else "."
+    caption += (
+        f" ({max(sizes) / min(sizes):.1f} times as many)."
+        if min(sizes) and max(sizes) > 1.1 * min(sizes)
+        else "."
+    )
     if cut:
         caption += f" Only the {BARS_LIMIT // 2} largest and smallest are drawn."
-    return figure("classes", "Pictures per class", caption, chart, {"classes": table}, max(120, 20 * len(shown)), wide=False)
+    return figure(
+        "classes",
+        "Pictures per class",
+        caption,
+        chart,
+        {"classes": table},
+        max(120, 20 * len(shown)),
+        wide=False,
+    )
 
 
 __all__ = ["INK", "Quality", "classes_figure", "confusions", "matrix_figure", "read_quality", "thumbnail"]

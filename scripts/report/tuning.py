@@ -13,7 +13,7 @@ import numpy as np
 
 from scripts.errors import NOT_FOUND, ByocError
 from scripts.report import words
-from scripts.report.charts import BLUE, GREEN, GREY, ORANGE, RED, Figure, figure, named, value_axis
+from scripts.report.charts import BLUE, GREEN, GREY, ORANGE, RED, Figure, decades, figure, named, value_axis
 from scripts.report.data import mapping, number, sequence
 from scripts.report.inputs import Clients
 from scripts.report.job import Tile
@@ -94,8 +94,11 @@ def collect_tuning(clients: Clients, name: str) -> TuningInputs:
         answer = clients.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") in {"ResourceNotFound", "ValidationException"}:
-            raise ByocError(f"There is no tuning job {name!r} here.", "`byoc jobs` lists the ones there are.",
-                            code=NOT_FOUND) from None  # fmt: skip
+            raise ByocError(
+                f"There is no tuning job {name!r} here.",
+                "`byoc jobs` lists the ones there are.",
+                code=NOT_FOUND,
+            ) from None
         raise
     inputs = TuningInputs(name, {key: value for key, value in answer.items() if key != "ResponseMetadata"})
     pages = clients.sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
@@ -119,7 +122,10 @@ def trial(summary: Mapping[str, Any], place: int) -> Trial:
         number=place,
         status=str(summary.get("TrainingJobStatus", "")),
         objective=number(objective.get("Value")),
-        tuned={str(key): str(value).strip('"') for key, value in mapping(summary.get("TunedHyperParameters")).items()},
+        tuned={
+            str(key): str(value).strip('"')
+            for key, value in mapping(summary.get("TunedHyperParameters")).items()
+        },
         start=start if isinstance(start, datetime) else None,
         end=end if isinstance(end, datetime) else None,
         failure=str(summary.get("FailureReason") or ""),
@@ -140,10 +146,16 @@ def parameters(inputs: TuningInputs) -> dict[str, str]:
             found[str(item.get("Name"))] = "log" if log and low > 0 else "linear"
     for raw in sequence(ranges.get("CategoricalParameterRanges")):
         found[str(mapping(raw).get("Name"))] = "category"
-    for item in inputs.trials:
-        for name in item.tuned:
-            found.setdefault(name, "linear" if math.isfinite(_float(item.tuned[name])) else "category")
+    for one in inputs.trials:
+        for name, value in one.tuned.items():
+            found.setdefault(name, "linear" if math.isfinite(_float(value)) else "category")
     return found
+
+
+def _order(text: str) -> tuple[bool, float, str]:
+    """Numbers by size and before words: 16, 32, 128."""
+    value = _float(text)
+    return (not math.isfinite(value), value if math.isfinite(value) else 0.0, text)
 
 
 def _float(text: object) -> float:
@@ -166,8 +178,12 @@ def _table(inputs: TuningInputs, trials: list[Trial]) -> dict[str, list[Any]]:
 
 
 def _colour() -> alt.Color:
-    return alt.Color("status:N", title=None, scale=alt.Scale(domain=list(STATUS_COLOURS), range=list(STATUS_COLOURS.values())),
-                     legend=alt.Legend(orient="top"))  # fmt: skip
+    return alt.Color(
+        "status:N",
+        title=None,
+        scale=alt.Scale(domain=list(STATUS_COLOURS), range=list(STATUS_COLOURS.values())),
+        legend=alt.Legend(orient="top"),
+    )
 
 
 _TOOLTIP = [
@@ -186,17 +202,31 @@ def progress_figure(inputs: TuningInputs) -> Figure | None:
     values = np.array([item.objective for item in judged])
     running = np.maximum.accumulate(values) if inputs.maximise else np.minimum.accumulate(values)
     y = value_axis(inputs.metric, values, zero=False)
-    x = alt.X("number:Q", title="Trial, in the order of their start", axis=alt.Axis(format="d", tickMinStep=1, grid=False),
-              scale=alt.Scale(nice=False, zero=False, padding=12))  # fmt: skip
-    points = alt.Chart(named("trials")).mark_point(filled=True, size=75, opacity=0.9).encode(
-        x=x, y=y, color=_colour(), tooltip=_TOOLTIP)  # fmt: skip
+    x = alt.X(
+        "number:Q",
+        title="Trial, in the order of their start",
+        axis=alt.Axis(format="d", tickMinStep=1, grid=False),
+        scale=alt.Scale(nice=False, zero=False, padding=12),
+    )
+    points = (
+        alt.Chart(named("trials"))
+        .mark_point(filled=True, size=75, opacity=0.9)
+        .encode(x=x, y=y, color=_colour(), tooltip=_TOOLTIP)
+    )
     line = alt.Chart(named("best")).mark_line(interpolate="step-after", color=GREEN, size=2).encode(x=x, y=y)
     best = inputs.best
     assert best is not None
-    caption = (f"The green line is the best so far. The best of {words.plural(len(judged), 'trial')} is number {best.number} "
-               f"with {inputs.value(best.objective)}.")  # fmt: skip
-    tables = {"trials": _table(inputs, judged), "best": {"number": [item.number for item in judged], "value": running.tolist()}}
-    return figure("progress", f"{inputs.metric} over the trials", caption, alt.layer(line, points), tables, 280)
+    caption = (
+        f"The green line is the best so far. The best of {words.plural(len(judged), 'trial')} is number "
+        f"{best.number} with {inputs.value(best.objective)}."
+    )
+    tables = {
+        "trials": _table(inputs, judged),
+        "best": {"number": [item.number for item in judged], "value": running.tolist()},
+    }
+    return figure(
+        "progress", f"{inputs.metric} over the trials", caption, alt.layer(line, points), tables, 280
+    )
 
 
 def parameter_figures(inputs: TuningInputs) -> list[Figure]:
@@ -212,18 +242,47 @@ def parameter_figures(inputs: TuningInputs) -> list[Figure]:
         table["setting"] = texts if kind == "category" else [_float(text) for text in texts]
         y = value_axis(inputs.metric, np.array(table["value"]), zero=False)
         if kind == "category":
-            x = alt.X("setting:N", title=name, axis=alt.Axis(labelAngle=0, grid=False))
+            x = alt.X(
+                "setting:N",
+                title=name,
+                sort=sorted(set(texts), key=_order),
+                axis=alt.Axis(labelAngle=0, grid=False),
+            )
         else:
-            scale = alt.Scale(type="log" if kind == "log" else "linear", nice=False, zero=False, padding=12)
-            x = alt.X("setting:Q", title=f"{name}, logarithmic" if kind == "log" else name, scale=scale,
-                      axis=alt.Axis(format="~g", grid=False, tickCount=5))  # fmt: skip
-        points = alt.Chart(named("trials")).mark_point(filled=True, size=80, opacity=0.85).encode(
-            x=x, y=y, color=_colour(), tooltip=_TOOLTIP)  # fmt: skip
-        ring = alt.Chart(named("trials")).transform_filter("datum.best").mark_point(
-            size=220, color=GREEN, strokeWidth=2.5).encode(x=x, y=y, tooltip=_TOOLTIP)  # fmt: skip
+            scale = (
+                alt.Scale(type="log", nice=False, padding=12)
+                if kind == "log"
+                else alt.Scale(nice=False, zero=False, padding=12)
+            )
+            values = np.array(table["setting"])
+            finite = values[np.isfinite(values) & (values > 0)]
+            ticks = decades(float(finite.min()), float(finite.max())) if kind == "log" and finite.size else []
+            x = alt.X(
+                "setting:Q",
+                title=f"{name}, logarithmic" if kind == "log" else name,
+                scale=scale,
+                axis=alt.Axis(format="~g", grid=False, tickCount=5, values=ticks or alt.Undefined),
+            )
+        points = (
+            alt.Chart(named("trials"))
+            .mark_point(filled=True, size=80, opacity=0.85)
+            .encode(x=x, y=y, color=_colour(), tooltip=_TOOLTIP)
+        )
+        ring = (
+            alt.Chart(named("trials"))
+            .transform_filter("datum.best")
+            .mark_point(size=220, color=GREEN, strokeWidth=2.5)
+            .encode(x=x, y=y, tooltip=_TOOLTIP)
+        )
         best = inputs.best
-        caption = f"The best trial (ringed) has {name}={best.tuned.get(name, words.NOT_KNOWN)}." if best else ""
-        found.append(figure(f"setting-{index}", name, caption, alt.layer(points, ring), {"trials": table}, 240, wide=False))
+        caption = (
+            f"The best trial (ringed) has {name}={best.tuned.get(name, words.NOT_KNOWN)}." if best else ""
+        )
+        found.append(
+            figure(
+                f"setting-{index}", name, caption, alt.layer(points, ring), {"trials": table}, 240, wide=False
+            )
+        )
     return found
 
 
@@ -234,12 +293,14 @@ def parallel_figure(inputs: TuningInputs) -> Figure | None:
     if len(kinds) < 2 or len(judged) < 2:
         return None
     axes = [*kinds, inputs.metric]
-    table: dict[str, list[Any]] = {key: [] for key in ("axis", "height", "shown", "trial", "objective", "settings")}
+    table: dict[str, list[Any]] = {
+        key: [] for key in ("axis", "height", "shown", "trial", "objective", "settings")
+    }
     ends: dict[str, list[Any]] = {key: [] for key in ("axis", "height", "text")}
     for axis in axes:
         texts = [item.tuned.get(axis, "") if axis in kinds else str(item.objective) for item in judged]
         if kinds.get(axis) == "category":
-            places = sorted(set(texts))
+            places = sorted(set(texts), key=_order)
             heights = [places.index(text) / max(len(places) - 1, 1) for text in texts]
             marks = [(index / max(len(places) - 1, 1), text) for index, text in enumerate(places)]
         else:
@@ -259,19 +320,64 @@ def parallel_figure(inputs: TuningInputs) -> Figure | None:
             ends["axis"].append(axis)
             ends["height"].append(height)
             ends["text"].append(text)
-    x = alt.X("axis:N", title=None, sort=axes, scale=alt.Scale(type="point", padding=0.35),
-              axis=alt.Axis(labelAngle=0, orient="top", grid=True, ticks=False, domain=False, labelFontWeight=600, labelPadding=16))
+    x = alt.X(
+        "axis:N",
+        title=None,
+        sort=axes,
+        scale=alt.Scale(type="point", padding=0.35),
+        axis=alt.Axis(
+            labelAngle=0,
+            orient="top",
+            grid=True,
+            ticks=False,
+            domain=False,
+            labelFontWeight=600,
+            labelPadding=16,
+        ),
+    )
     y = alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False))
-    colour = alt.Color("objective:Q", title=inputs.metric, scale=alt.Scale(scheme="viridis", reverse=not inputs.maximise),
-                       legend=alt.Legend(orient="bottom", direction="horizontal", gradientLength=200, gradientThickness=8,
-                                         format=".3~g", tickCount=4))  # fmt: skip
-    lines = alt.Chart(named("lines")).mark_line(size=2, opacity=0.8).encode(
-        x=x, y=y, color=colour, detail="trial:N",
-        tooltip=[alt.Tooltip("trial:N", title="Trial"), alt.Tooltip("settings:N", title="Settings"),
-                 alt.Tooltip("objective:Q", title=inputs.metric, format=".4~g")])  # fmt: skip
-    labels = alt.Chart(named("ends")).mark_text(color="currentColor", fontSize=11, align="left", dx=6).encode(x=x, y=y, text="text:N")
+    colour = alt.Color(
+        "objective:Q",
+        title=inputs.metric,
+        scale=alt.Scale(scheme="viridis", reverse=not inputs.maximise),
+        legend=alt.Legend(
+            orient="bottom",
+            direction="horizontal",
+            gradientLength=200,
+            gradientThickness=8,
+            format=".3~g",
+            tickCount=4,
+        ),
+    )
+    lines = (
+        alt.Chart(named("lines"))
+        .mark_line(size=2, opacity=0.8)
+        .encode(
+            x=x,
+            y=y,
+            color=colour,
+            detail="trial:N",
+            tooltip=[
+                alt.Tooltip("trial:N", title="Trial"),
+                alt.Tooltip("settings:N", title="Settings"),
+                alt.Tooltip("objective:Q", title=inputs.metric, format=".4~g"),
+            ],
+        )
+    )
+    labels = (
+        alt.Chart(named("ends"))
+        .mark_text(color="currentColor", fontSize=11, align="left", dx=7, dy=-1)
+        .encode(x=x, y=y, text="text:N")
+    )
     caption = "Each line is a trial; the best are drawn on top and are the brightest."
-    return figure("parallel", "All settings together", caption, alt.layer(lines, labels), {"lines": table, "ends": ends}, 260)
+    return figure(
+        "parallel",
+        "All settings together",
+        caption,
+        alt.layer(lines, labels),
+        {"lines": table, "ends": ends},
+        260,
+    )
 
 
 def timeline_figure(inputs: TuningInputs) -> Figure | None:
@@ -281,39 +387,85 @@ def timeline_figure(inputs: TuningInputs) -> Figure | None:
         return None
     begin = min(item.start for item in trials if item.start)
     table = _table(inputs, trials)
-    spans = [(words.seconds_between(begin, item.start) or 0.0, words.seconds_between(begin, item.end or inputs.collected) or 0.0)
-             for item in trials]
+    spans = [
+        (
+            words.seconds_between(begin, item.start) or 0.0,
+            words.seconds_between(begin, item.end or inputs.collected) or 0.0,
+        )
+        for item in trials
+    ]
     minutes = max(end for _, end in spans) > 600
     table["from"] = [start / 60 if minutes else start for start, _ in spans]
     table["to"] = [end / 60 if minutes else end for _, end in spans]
-    x = alt.X("from:Q", title=f"Time since the first trial began ({'min' if minutes else 's'})", axis=alt.Axis(tickCount=8),
-              scale=alt.Scale(nice=False))  # fmt: skip
-    bars = alt.Chart(named("trials")).mark_bar(cornerRadius=2).encode(
-        x=x, x2="to:Q", y=alt.Y("number:O", title="Trial", axis=alt.Axis(ticks=False, domain=False, grid=False)),
-        color=_colour(), tooltip=_TOOLTIP)  # fmt: skip
+    x = alt.X(
+        "from:Q",
+        title=f"Time since the first trial began ({'min' if minutes else 's'})",
+        axis=alt.Axis(tickCount=8),
+        scale=alt.Scale(nice=False),
+    )
+    bars = (
+        alt.Chart(named("trials"))
+        .mark_bar(cornerRadius=2)
+        .encode(
+            x=x,
+            x2="to:Q",
+            y=alt.Y("number:O", title="Trial", axis=alt.Axis(ticks=False, domain=False, grid=False)),
+            color=_colour(),
+            tooltip=_TOOLTIP,
+        )
+    )
     whole = max(end for _, end in spans)
     work = sum(end - start for start, end in spans)
-    caption = f"{words.plural(len(trials), 'trial')} in {words.duration(whole)}; {words.duration(work)} of training"
+    caption = (
+        f"{words.plural(len(trials), 'trial')} in {words.duration(whole)}; {words.duration(work)} of training"
+    )
     caption += f", {work / whole:.1f} at a time." if whole else "."
-    return figure("timeline", "When the trials ran", caption, bars, {"trials": table}, max(90, 15 * len(trials)))
+    return figure(
+        "timeline", "When the trials ran", caption, bars, {"trials": table}, max(90, 15 * len(trials))
+    )
 
 
 def tuning_page(inputs: TuningInputs) -> str:
     """The report on a tuning job as HTML."""
-    first = [item for item in (progress_figure(inputs), *parameter_figures(inputs), parallel_figure(inputs)) if item is not None]
+    first = [
+        item
+        for item in (progress_figure(inputs), *parameter_figures(inputs), parallel_figure(inputs))
+        if item is not None
+    ]
     last = [item for item in (timeline_figure(inputs),) if item is not None]
     best = inputs.best
     limits = mapping(inputs.config.get("ResourceLimits"))
-    counts = {status: sum(item.status == status for item in inputs.trials) for status in {item.status for item in inputs.trials}}
+    counts = {
+        status: sum(item.status == status for item in inputs.trials)
+        for status in {item.status for item in inputs.trials}
+    }
     tiles = [
-        Tile(f"Best {inputs.metric}", inputs.value(best.objective) if best else words.NOT_KNOWN,
-             "larger is better" if inputs.maximise else "smaller is better"),
-        Tile("Trials", f"{len(inputs.trials)}", ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))),
-        Tile("Strategy", str(inputs.config.get("Strategy", words.NOT_KNOWN)),
-             f"{limits.get('MaxParallelTrainingJobs', '?')} at a time, {limits.get('MaxNumberOfTrainingJobs', '?')} at most"),
-        Tile("Duration", words.duration(words.seconds_between(inputs.describe.get("CreationTime"), inputs.describe.get(
-            "HyperParameterTuningEndTime") or inputs.collected))),
-    ]  # fmt: skip
+        Tile(
+            f"Best {inputs.metric}",
+            inputs.value(best.objective) if best else words.NOT_KNOWN,
+            "larger is better" if inputs.maximise else "smaller is better",
+        ),
+        Tile(
+            "Trials",
+            f"{len(inputs.trials)}",
+            ", ".join(f"{count} {status}" for status, count in sorted(counts.items())),
+        ),
+        Tile(
+            "Strategy",
+            str(inputs.config.get("Strategy", words.NOT_KNOWN)),
+            f"{limits.get('MaxParallelTrainingJobs', '?')} at a time, "
+            f"{limits.get('MaxNumberOfTrainingJobs', '?')} at most",
+        ),
+        Tile(
+            "Duration",
+            words.duration(
+                words.seconds_between(
+                    inputs.describe.get("CreationTime"),
+                    inputs.describe.get("HyperParameterTuningEndTime") or inputs.collected,
+                )
+            ),
+        ),
+    ]
     definition = mapping(inputs.describe.get("TrainingJobDefinition"))
     static = mapping(definition.get("StaticHyperParameters"))
     return render(
@@ -325,7 +477,8 @@ def tuning_page(inputs: TuningInputs) -> str:
         first=first,
         last=last,
         names=list(parameters(inputs)),
-        ranked=sorted(inputs.judged, key=inputs.rank) + [item for item in inputs.trials if not math.isfinite(item.objective)],
+        ranked=sorted(inputs.judged, key=inputs.rank)
+        + [item for item in inputs.trials if not math.isfinite(item.objective)],
         static={str(key): redact(str(key), str(value).strip('"')) for key, value in sorted(static.items())},
         status=str(inputs.describe.get("HyperParameterTuningJobStatus", "unknown")),
     )

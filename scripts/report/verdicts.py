@@ -74,10 +74,33 @@ class Advice:
         """Where they are: `step 10`, or `20 findings, steps 10 to 400`."""
         steps = [finding.step for finding in self.findings if math.isfinite(finding.step)]
         if not steps or len(self.findings) == 1:
-            return self.findings[0].where if len(self.findings) == 1 else words.plural(len(self.findings), "finding")
+            return (
+                self.findings[0].where
+                if len(self.findings) == 1
+                else words.plural(len(self.findings), "finding")
+            )
         if min(steps) == max(steps):
             return f"{words.plural(len(self.findings), 'finding')} at step {steps[0]:,.0f}"
         return f"{words.plural(len(self.findings), 'finding')}, steps {min(steps):,.0f} to {max(steps):,.0f}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the rules that a rule is made of: ProfilerReport's."""
+
+    rule: str
+    found: int
+    seen: int
+    summary: str
+    parameters: dict[str, str]
+
+    @property
+    def question(self) -> str:
+        return QUESTIONS.get(self.rule, "")
+
+    @property
+    def mark(self) -> str:
+        return "!" if self.found else "✓" if self.seen else "–"
 
 
 @dataclass
@@ -90,6 +113,7 @@ class Verdict:
     description: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
     advice: list[Advice] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
     @property
     def findings(self) -> list[Finding]:
@@ -136,9 +160,20 @@ def _complete(verdict: Verdict, entry: Mapping[str, Any], has_status: bool) -> N
     verdict.status = str(entry.get("RuleEvaluationStatus") or verdict.status)
     verdict.summary = str(entry.get("Summary") or verdict.summary)
     verdict.description = str(entry.get("Description") or "")
-    verdict.parameters = {
-        str(key): str(value) for key, value in mapping(entry.get("Parameters")).items() if key != "rule_to_invoke"
-    }
+    verdict.parameters = _parameters(entry)
+    for raw in sequence(entry.get("Parts")):
+        item = mapping(raw)
+        verdict.parts.append(
+            Part(
+                rule=str(item.get("Rule", "")),
+                found=_count(item.get("Found")),
+                seen=_count(item.get("Seen")),
+                summary=str(item.get("Summary") or ""),
+                parameters=_parameters(item),
+            )
+        )
+    if verdict.parts:
+        verdict.parameters = {}  # those of its parts, which are shown with them
     groups: dict[tuple[str, str, str], Advice] = {}
     for raw in sequence(entry.get("Findings")):
         item = mapping(raw)
@@ -156,6 +191,18 @@ def _complete(verdict: Verdict, entry: Mapping[str, Any], has_status: bool) -> N
             )
         )
     verdict.advice = sorted(groups.values(), key=lambda advice: SEVERITIES.index(advice.severity))
+
+
+def _parameters(entry: Mapping[str, Any]) -> dict[str, str]:
+    raw = mapping(entry.get("Parameters"))
+    return {
+        str(key): str(value) for key, value in raw.items() if key != "rule_to_invoke" and value is not None
+    }
+
+
+def _count(value: object) -> int:
+    found = number(value)
+    return int(found) if math.isfinite(found) else 0
 
 
 def _rank(verdict: Verdict) -> tuple[int, int, str]:

@@ -63,7 +63,9 @@ def size(count: float) -> str:
 
 def moment(value: object) -> str:
     """A point in time, in UTC."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime) else NOT_KNOWN
+    return (
+        value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime) else NOT_KNOWN
+    )
 
 
 def seconds_between(start: object, end: object) -> float | None:

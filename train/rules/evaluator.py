@@ -128,6 +128,16 @@ class Evaluation:
             "Source": rule.source if rule is not None else "",
             "FindingsTotal": rule.found if rule is not None else 0,
             "Findings": [finding.to_dict() for finding in rule.findings] if rule is not None else [],
+            "Parts": [
+                {
+                    "Rule": part.name,
+                    "Found": part.found,
+                    "Seen": part.seen,
+                    "Summary": part.summary() if part.seen else f"Nothing to judge: it needs {part.needs}.",
+                    "Parameters": dict(part.values),
+                }
+                for part in (rule.parts() if rule is not None else ())
+            ],
         }
 
 

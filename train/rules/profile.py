@@ -1,7 +1,9 @@
 """Step timings and system metrics, followed while they are written.
 
 Step timings are this project's `framework/steps/<host>-<rank>.jsonl`; system metrics are the platform's
-`system/incremental/<hour>/<minute>.<node>.json` in AWS's format. Broken lines are skipped and counted.
+`system/incremental/<hour>/<minute>.<node>.json` in AWS's format; the operators that took longest are
+`framework/torch/<worker>-step<n>-operators.json`, where a window was asked for. Broken lines are skipped and
+counted.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ MAX_LINE = 10_000
 MAX_STEPS = 2_000_000
 _SYSTEM_FILE = re.compile(r"\d{10}\.[\w-]{1,60}\.json")
 _STEPS_FILE = re.compile(r"[\w.-]{1,100}\.jsonl")
+_OPERATORS_FILE = re.compile(r"[\w.-]{1,100}-operators\.json")
+MAX_OPERATORS = 50
 # Metrics of one sampling round carry timestamps that differ by milliseconds.
 BUCKETS_PER_SECOND = 10
 
@@ -38,7 +42,7 @@ class StepTime:
 
 @dataclass(slots=True)
 class Sample:
-    """One node's machine at one moment; percent, except the network's bytes a second."""
+    """One node's machine at one moment; percent, except the network's and disk's bytes a second."""
 
     time: float
     node: str
@@ -49,6 +53,9 @@ class Sample:
     memory: float | None = None
     received: float | None = None
     sent: float | None = None
+    disk_read: float | None = None
+    disk_written: float | None = None
+    gpu_power: dict[str, float] = field(default_factory=dict)  # watts
 
     @property
     def cpu(self) -> float | None:
@@ -71,6 +78,8 @@ class Profile:
     now: float = 0.0
     ended: bool = False
     dataloader_workers: int | None = None
+    operators: list[dict[str, Any]] = field(default_factory=list)  # name, calls, cpu_ms, device_ms
+    operators_from: str = ""  # which worker and step they were recorded from
 
     def timeline(self) -> list[Sample]:
         """The samples in order of time."""
@@ -102,7 +111,24 @@ class ProfileReader:
             for path in self._files(hour, _SYSTEM_FILE):
                 for record in self._lines(path):
                     self._add_metric(record)
+        if not self.profile.operators:
+            for path in self._files(self.root / "framework" / "torch", _OPERATORS_FILE):
+                self._read_operators(path)
         return before != (len(self.profile.steps), len(self.profile.samples))
+
+    def _read_operators(self, path: Path) -> None:
+        try:
+            rows = json.loads(path.read_bytes()) if path.stat().st_size < 1_000_000 else None
+        except (OSError, ValueError, RecursionError):
+            rows = None
+        if not isinstance(rows, list):
+            self.skipped += 1
+            return
+        for row in rows[:MAX_OPERATORS]:
+            if isinstance(row, dict):
+                numbers = {key: _finite(row.get(key)) or 0.0 for key in ("calls", "cpu_ms", "device_ms")}
+                self.profile.operators.append({"name": str(row.get("name", ""))[:120], **numbers})
+        self.profile.operators_from = path.name.removesuffix("-operators.json")
 
     def _folders(self, folder: Path) -> list[Path]:
         try:
@@ -181,6 +207,12 @@ class ProfileReader:
             sample.received = (sample.received or 0.0) + value
         elif dimension == "TransmitBytesPerSecond":
             sample.sent = (sample.sent or 0.0) + value
+        elif dimension == "ReadBytesPerSecond":
+            sample.disk_read = (sample.disk_read or 0.0) + value
+        elif dimension == "WriteBytesPerSecond":
+            sample.disk_written = (sample.disk_written or 0.0) + value
+        elif dimension == "GPUPowerWatts":
+            sample.gpu_power[f"{node}/{name}"] = value
         self._first_sign(when)
 
     def _first_sign(self, when: float) -> None:

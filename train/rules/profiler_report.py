@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from train.rules.batch_size import BatchSize
 from train.rules.cpu_bottleneck import CPUBottleneck
 from train.rules.dataloader import Dataloader
@@ -79,14 +81,11 @@ class ProfilerReport(Rule):
                 )
         self.seen = max(rule.seen for rule in self._rules)
 
+    def parts(self) -> Sequence[Rule]:
+        return self._rules
+
     def summary(self) -> str:
         fired = [rule.name for rule in self._rules if rule.findings]
-        verdict = (
-            f"{', '.join(fired)} found issues."
-            if fired
-            else f"None of {len(self._rules)} rules found issues."
-        )
-        details = " ".join(
-            f"{rule.name}: {rule.summary()}" for rule in self._rules if rule.seen and rule.summary()
-        )
-        return f"{verdict} {details}"
+        if fired:
+            return f"{', '.join(fired)} found issues."
+        return f"None of {len(self._rules)} rules found issues."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -125,6 +125,10 @@ class Rule:
     def summary(self) -> str:
         """One sentence of evidence, for a rule that found nothing too."""
         return ""
+
+    def parts(self) -> Sequence[Rule]:
+        """The rules that a rule is made of, for the report; most are made of none."""
+        return ()
 
     def add(
         self,

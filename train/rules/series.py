@@ -13,6 +13,8 @@ from train.rules.profile import PHASES, Profile, io_wait
 
 MAX_POINTS = 2_000
 MAX_CURVES = 400
+MAX_CORES = 64
+CORE_POINTS = 120
 
 
 class Series:
@@ -89,6 +91,8 @@ class Series:
             "activations": {name: _thin(curve, "active_share") for name, curve in self._activations.items()},
             "step_time": _step_times(profile),
             "system": _system(profile),
+            "cores": _cores(profile),
+            "operators": {"from": profile.operators_from, "rows": profile.operators},
         }
 
 
@@ -164,4 +168,37 @@ def _system(profile: Profile) -> dict[str, list[Any]]:
         ],
         "network_receive": [_json(sample.received) for sample in samples],
         "network_transmit": [_json(sample.sent) for sample in samples],
+        "disk_read": [_json(sample.disk_read) for sample in samples],
+        "disk_write": [_json(sample.disk_written) for sample in samples],
+        "gpu_power": [
+            _json(sum(sample.gpu_power.values())) if sample.gpu_power else None for sample in samples
+        ],
     }
+
+
+def _cores(profile: Profile) -> dict[str, Any]:
+    """Each core and each GPU of the first node over time, as means of at most CORE_POINTS stretches."""
+    samples = profile.timeline()
+    first = min((sample.node for sample in samples), default="")
+    samples = [sample for sample in samples if sample.node == first]
+    parts = [part for part in np.array_split(np.arange(len(samples)), CORE_POINTS) if part.size]
+    units: dict[str, list[float | None]] = {}
+    names = sorted({name for sample in samples for name in sample.cores}, key=_natural)[:MAX_CORES]
+    gpus = sorted({name for sample in samples for name in sample.gpus}, key=_natural)[:MAX_CORES]
+    for name in names:
+        units[name] = [_mean_of([samples[index].cores.get(name) for index in part]) for part in parts]
+    for name in gpus:
+        units[name.rpartition("/")[2]] = [
+            _mean_of([samples[index].gpus.get(name) for index in part]) for part in parts
+        ]
+    return {"time": [round(samples[part[0]].time, 3) for part in parts], "units": units}
+
+
+def _natural(name: str) -> tuple[int, str]:
+    """cpu2 before cpu10."""
+    return (len(name), name)
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 1) if known else None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 _KEY = re.compile(r"[\w.=@+-]{1,200}(/[\w.=@+-]{1,200}){0,10}")
 _WANTED = re.compile(
-    r"(index|events|collections)/.*|framework/steps/.*|system/incremental/.*|training_job_end\.ts|hook-status\.json"
+    r"(index|events|collections)/.*|framework/steps/.*|framework/torch/.*-operators\.json|system/incremental/.*|training_job_end\.ts|hook-status\.json"
 )
 
 

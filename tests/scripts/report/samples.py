@@ -21,16 +21,30 @@ from scripts.report.logs import parse_log
 from scripts.report.tuning import TuningInputs, trial
 
 START = datetime(2025, 11, 3, 9, 12, 4, tzinfo=UTC)
-NAMES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate",
-         "images_per_second", "data_wait_share", "epoch", "test_loss", "test_accuracy")  # fmt: skip
+NAMES = (
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+    "images_per_second",
+    "data_wait_share",
+    "epoch",
+    "test_loss",
+    "test_accuracy",
+)
 
 
 def metric_definitions() -> list[dict[str, str]]:
     return [
-        {"Name": name.replace("_", ":", 1) if name.startswith(("train_", "validation_", "test_")) else name,
-         "Regex": rf"(?:^|\s){name}=([-+0-9.eEinfa]+)"}
+        {
+            "Name": name.replace("_", ":", 1)
+            if name.startswith(("train_", "validation_", "test_"))
+            else name,
+            "Regex": rf"(?:^|\s){name}=([-+0-9.eEinfa]+)",
+        }
         for name in NAMES
-    ]  # fmt: skip
+    ]
 
 
 def resnet_parameters(blocks: tuple[int, ...], bottleneck: bool) -> list[str]:
@@ -82,17 +96,32 @@ def series(
             level = 10 ** (-0.3 - 1.2 * depth - 1.4 * saved / steps)
         norm = level * random.lognormal(0, 0.25, len(saved))
         ratio = norm * (0.4 if diverging else 0.004)
-        gradients[f"gradient/{name}"] = {"step": saved.tolist(), "norm": [_null(v) for v in norm],
-                                         "mean_abs": [_null(v / 100) for v in norm]}  # fmt: skip
-        weights[name] = {"step": saved.tolist(), "norm": [_null(v) for v in np.where(np.isnan(norm), np.nan, 5.0)],
-                         "update_ratio": [None, *[_null(v) for v in ratio[1:]]]}  # fmt: skip
+        gradients[f"gradient/{name}"] = {
+            "step": saved.tolist(),
+            "norm": [_null(v) for v in norm],
+            "mean_abs": [_null(v / 100) for v in norm],
+        }
+        weights[name] = {
+            "step": saved.tolist(),
+            "norm": [_null(v) for v in np.where(np.isnan(norm), np.nan, 5.0)],
+            "update_ratio": [None, *[_null(v) for v in ratio[1:]]],
+        }
     layers = [f"ResNet_layer{stage}.{block}.relu_output_0" for stage in range(1, 5) for block in (0, 1)]
     activations = {
-        name: {"step": saved.tolist(),
-               "active_share": np.clip((0.02 if diverging and index > 4 else 0.55) - 0.03 * index
-                                       + random.normal(0, 0.02, len(saved)), 0, 1).round(5).tolist()}
+        name: {
+            "step": saved.tolist(),
+            "active_share": np.clip(
+                (0.02 if diverging and index > 4 else 0.55)
+                - 0.03 * index
+                + random.normal(0, 0.02, len(saved)),
+                0,
+                1,
+            )
+            .round(5)
+            .tolist(),
+        }
         for index, name in enumerate(layers)
-    }  # fmt: skip
+    }
     phases = {
         "data_wait_ms": 2.5,
         "host_to_device_ms": 0.6,
@@ -122,22 +151,58 @@ def series(
         .round()
         .tolist(),
         "network_transmit": random.gamma(0.5, 4e4, samples).round().tolist(),
+        "disk_read": (random.gamma(0.5, 4e5, samples) + 9e6 * (np.arange(samples) < 12)).round().tolist(),
+        "disk_write": random.gamma(0.5, 2e6, samples).round().tolist(),
+        "gpu_power": np.clip(210 + random.normal(0, 20, samples), 0, 300).round(1).tolist()
+        if gpu
+        else [None] * samples,
     }
+    units = ["cpu0", "cpu1", "cpu2", "cpu3"] + (["gpu0"] if gpu else [])
+    bins = min(samples, 120)
+    cores = {
+        "time": np.linspace(clock[0], clock[-1], bins).round(3).tolist(),
+        "units": {unit: np.clip(random.normal(80, 15, bins), 0, 100).round(1).tolist() for unit in units},
+    }
+    operators = [
+        {"name": name, "calls": calls, "cpu_ms": cpu, "device_ms": 0.3 * cpu if gpu else 0.0}
+        for name, calls, cpu in (
+            ("aten::mkldnn_convolution", 60, 61.2),
+            ("aten::convolution_backward", 60, 118.0),
+            ("aten::native_batch_norm", 60, 9.3),
+            ("aten::threshold_backward", 51, 6.1),
+            ("aten::_foreach_add_", 3, 2.7),
+        )
+    ]
     evaluation = np.linspace(2.3, 0.3, 12) if not diverging else np.full(12, 2.6)
     return {
-        "schema": 1, "job": "sample", "complete": True, "last_step": steps - 1,
-        "losses": {"CrossEntropyLoss_output_0": {
-            "TRAIN": {"step": list(range(steps)), "value": [_null(v) for v in loss]},
-            "EVAL": {"step": list(range(12)), "value": evaluation.tolist()}}},
-        "gradients": gradients, "weights": weights, "activations": activations,
-        "step_time": {"step": list(range(steps)), "mode": ["TRAIN"] * steps, "total_ms": total.round(3).tolist(),
-                      **{name: values.round(3).tolist() for name, values in timing.items()}},
+        "schema": 1,
+        "job": "sample",
+        "complete": True,
+        "last_step": steps - 1,
+        "losses": {
+            "CrossEntropyLoss_output_0": {
+                "TRAIN": {"step": list(range(steps)), "value": [_null(v) for v in loss]},
+                "EVAL": {"step": list(range(12)), "value": evaluation.tolist()},
+            }
+        },
+        "gradients": gradients,
+        "weights": weights,
+        "activations": activations,
+        "step_time": {
+            "step": list(range(steps)),
+            "mode": ["TRAIN"] * steps,
+            "total_ms": total.round(3).tolist(),
+            **{name: values.round(3).tolist() for name, values in timing.items()},
+        },
         "system": system,
-    }  # fmt: skip
+        "cores": cores,
+        "operators": {"from": "algo-1-0-step5", "rows": operators},
+    }
 
 
 PASSING = {
-    "VanishingGradient": "The smallest mean absolute gradient was 3.1e-05 (fc.bias, step 410) among 2,604 saved gradients; the limit is 1e-07.",
+    "VanishingGradient": "The smallest mean absolute gradient was 3.1e-05 (fc.bias, step 410) among 2,604 "
+    "saved gradients; the limit is 1e-07.",
     "ExplodingTensor": "All of 5,460 saved tensors are finite.",
     "Overfit": "Validation loss was at most 4 % above training loss; the limit is 10 %.",
     "DeadRelu": "At most 1 of 17 ReLU layers was below 1 % active.",
@@ -151,28 +216,65 @@ PASSING = {
 def rule(
     name: str, status: str, summary: str, findings: list[dict[str, Any]] | None = None, **parameters: str
 ) -> dict[str, Any]:
-    return {"RuleConfigurationName": name, "Rule": name, "RuleEvaluationStatus": status, "Summary": summary,
-            "Parameters": parameters, "Description": f"What {name} looks for.", "Findings": findings or []}  # fmt: skip
+    return {
+        "RuleConfigurationName": name,
+        "Rule": name,
+        "RuleEvaluationStatus": status,
+        "Summary": summary,
+        "Parameters": parameters,
+        "Description": f"What {name} looks for.",
+        "Findings": findings or [],
+    }
 
 
 def findings(diverging: bool, loss: np.ndarray) -> dict[str, Any]:
     rules = []
     if diverging:
         stuck = {
-            "cause": "The learning rate is so high that every step jumps over the minimum, or so low that nothing moves.",
-            "remedy": "Lower lr: it is 0.97, and 0.0001 to 0.1 is usual for this optimizer. If it is already small, raise it.",
-            "severity": "high", "tensor": "CrossEntropyLoss_output_0",
-        }  # fmt: skip
-        rules.append(rule(
-            "LossNotDecreasing", "IssuesFound",
-            f"The loss went from {loss[0]:.3g} to {loss[min(299, len(loss) - 1)]:.3g} in {len(loss)} steps; it failed to fall 20 times.",
-            [{"step": step, "message": f"The loss is {loss[step]:.4g} at step {step}, {loss[step - 10]:.4g} ten steps before: it fell by less than 0.1 %.", **stuck}
-             for step in range(20, 220, 10)], num_steps="10", diff_percent="0.1"))  # fmt: skip
+            "cause": "The learning rate is so high that every step jumps over the minimum, or so low that "
+            "nothing moves.",
+            "remedy": "Lower lr: it is 0.97, and 0.0001 to 0.1 is usual for this optimizer.",
+            "severity": "high",
+            "tensor": "CrossEntropyLoss_output_0",
+        }
+        rules.append(
+            rule(
+                "LossNotDecreasing",
+                "IssuesFound",
+                f"The loss went from {loss[0]:.3g} to {loss[min(299, len(loss) - 1)]:.3g} in {len(loss)} "
+                "steps; it failed to fall 20 times.",
+                [
+                    {
+                        "step": step,
+                        "message": f"The loss is {loss[step]:.4g} at step {step}, {loss[step - 10]:.4g} ten "
+                        "steps before: it fell by less than 0.1 %.",
+                        **stuck,
+                    }
+                    for step in range(20, 220, 10)
+                ],
+                num_steps="10",
+                diff_percent="0.1",
+            )
+        )
         if not np.isfinite(loss).all():
             first = int(np.flatnonzero(~np.isfinite(loss))[0])
-            rules.append(rule("ExplodingTensor", "IssuesFound", f"Tensors are NaN or infinite from step {first} on.", [
-                {"step": first, "tensor": "CrossEntropyLoss_output_0", "severity": "high", "message": "The loss is NaN.",
-                 "cause": "Numbers grew beyond what the data type can hold.", "remedy": "Lower the learning rate, or clip gradients (grad_clip=1)."}]))  # fmt: skip
+            rules.append(
+                rule(
+                    "ExplodingTensor",
+                    "IssuesFound",
+                    f"Tensors are NaN or infinite from step {first} on.",
+                    [
+                        {
+                            "step": first,
+                            "tensor": "CrossEntropyLoss_output_0",
+                            "severity": "high",
+                            "message": "The loss is NaN.",
+                            "cause": "Numbers grew beyond what the data type can hold.",
+                            "remedy": "Lower the learning rate, or clip gradients (grad_clip=1).",
+                        }
+                    ],
+                )
+            )
     named = {item["Rule"] for item in rules}
     rules += [rule(name, "NoIssuesFound", text) for name, text in PASSING.items() if name not in named]
     if not diverging:
@@ -180,10 +282,35 @@ def findings(diverging: bool, loss: np.ndarray) -> dict[str, Any]:
             0,
             rule("LossNotDecreasing", "NoIssuesFound", "The loss fell from 2.36 to 0.0312.", num_steps="10"),
         )
-        rules.append(rule("StepOutlier", "IssuesFound", "5 of 450 steps took longer than the mean plus 5 standard deviations.", [
-            {"step": 97, "tensor": None, "severity": "low", "message": "Step 97 took 139 ms, 2.8 times as long as the others.",
-             "cause": "A picture that is slow to decode, or another process on the machine.", "remedy": "Raise workers, or shrink very large pictures beforehand."}],
-            stddev="5"))  # fmt: skip
+        parts = [
+            ("OverallSystemUsage", 0, 61, "61 samples; CPU median 87 % and p95 96 %."),
+            ("StepOutlier", 1, 450, "TRAIN on algo-1-0: 5 of 450 steps are outliers."),
+            ("LowGPUUtilization", 0, 0, "Nothing to judge: it needs GPU metrics."),
+        ]
+        report = rule("ProfilerReport", "IssuesFound", "StepOutlier found issues.")
+        report["Parts"] = [
+            {"Rule": name, "Found": found, "Seen": seen, "Summary": text, "Parameters": {"window": 500}}
+            for name, found, seen, text in parts
+        ]
+        rules.append(report)
+        rules.append(
+            rule(
+                "StepOutlier",
+                "IssuesFound",
+                "5 of 450 steps took longer than the mean plus 5 standard deviations.",
+                [
+                    {
+                        "step": 97,
+                        "tensor": None,
+                        "severity": "low",
+                        "message": "Step 97 took 139 ms, 2.8 times as long as the others.",
+                        "cause": "A picture that is slow to decode, or another process on the machine.",
+                        "remedy": "Raise workers, or shrink very large pictures beforehand.",
+                    }
+                ],
+                stddev="5",
+            )
+        )
     rules.append(rule("PoorWeightInitialization", "InProgress", "Waiting for activations."))
     return {"schema": 1, "job": "sample", "rules": rules}
 
@@ -210,24 +337,58 @@ def trainer_report(accuracy: float, seed: int = 3) -> dict[str, Any]:
             }
         )
     data = {
-        "train": {"images": 1257, "per_class": {name: 124 + index % 3 for index, name in enumerate(DIGITS)},
-                  "skipped": [{"file": "3/img_0091.png", "reason": "not a picture: cannot identify image file"},
-                              {"file": "7/notes.txt", "reason": "not a picture: unknown suffix .txt"}]},
+        "train": {
+            "images": 1257,
+            "per_class": {name: 124 + index % 3 for index, name in enumerate(DIGITS)},
+            "skipped": [
+                {"file": "3/img_0091.png", "reason": "not a picture: cannot identify image file"},
+                {"file": "7/notes.txt", "reason": "not a picture: unknown suffix .txt"},
+            ],
+        },
         "validation": {"images": 360, "per_class": dict.fromkeys(DIGITS, 36), "skipped": []},
         "test": {"images": 180, "per_class": dict.fromkeys(DIGITS, 18), "skipped": []},
-    }  # fmt: skip
+    }
     mistakes = [
-        {"file": f"{truth}/digit_{number:04d}.png", "truth": truth, "predicted": predicted, "probability": probability,
-         "image_png_base64": thumbnail(truth)}
-        for truth, predicted, number, probability in (("8", "1", 1204, 0.993), ("9", "3", 377, 0.981), ("3", "8", 92, 0.92),
-                                                      ("5", "9", 1511, 0.87), ("1", "8", 640, 0.71))
-    ]  # fmt: skip
+        {
+            "file": f"{truth}/digit_{number:04d}.png",
+            "truth": truth,
+            "predicted": predicted,
+            "probability": probability,
+            "image_png_base64": thumbnail(truth),
+        }
+        for truth, predicted, number, probability in (
+            ("8", "1", 1204, 0.993),
+            ("9", "3", 377, 0.981),
+            ("3", "8", 92, 0.92),
+            ("5", "9", 1511, 0.87),
+            ("1", "8", 640, 0.71),
+        )
+    ]
     return {
-        "schema": 1, "classes": DIGITS, "split": "test", "confusion_matrix": matrix.tolist(), "per_class": per_class,
-        "data": data, "worst_mistakes": mistakes,
-        "settings": {"arch": "resnet18", "weights": "none", "epochs": 15, "batch_size": 42, "lr": 0.012, "seed": 7, "image_size": 32},
-        "environment": {"torch": "2.10.0+cu128", "device": "cpu", "precision": "bfloat16", "python": "3.11.2", "git_commit": "9fcd050"},
-    }  # fmt: skip
+        "schema": 1,
+        "classes": DIGITS,
+        "split": "test",
+        "confusion_matrix": matrix.tolist(),
+        "per_class": per_class,
+        "data": data,
+        "worst_mistakes": mistakes,
+        "settings": {
+            "arch": "resnet18",
+            "weights": "none",
+            "epochs": 15,
+            "batch_size": 42,
+            "lr": 0.012,
+            "seed": 7,
+            "image_size": 32,
+        },
+        "environment": {
+            "torch": "2.10.0+cu128",
+            "device": "cpu",
+            "precision": "bfloat16",
+            "python": "3.11.2",
+            "git_commit": "9fcd050",
+        },
+    }
 
 
 def log_lines(loss: np.ndarray, epochs: int, diverging: bool) -> list[str]:
@@ -244,8 +405,10 @@ def log_lines(loss: np.ndarray, epochs: int, diverging: bool) -> list[str]:
         accuracy = 0.1 + 0.02 * math.sin(epoch) if diverging else 0.99 - 0.75 * math.exp(-5 * progress)
         validation = mean * 1.02 if diverging else 0.06 + 2.2 * math.exp(-5.2 * progress)
         lines.append(
-            f"epoch={epoch} step={epoch * steps} train_loss={mean:.5g} train_accuracy={accuracy:.4f} validation_loss={validation:.5g} "
-            f"validation_accuracy={max(accuracy - 0.01, 0):.4f} learning_rate={rate:.5g} images_per_second=812.4 data_wait_share=0.05"
+            f"epoch={epoch} step={epoch * steps} train_loss={mean:.5g} train_accuracy={accuracy:.4f} "
+            f"validation_loss={validation:.5g} "
+            f"validation_accuracy={max(accuracy - 0.01, 0):.4f} learning_rate={rate:.5g} "
+            "images_per_second=812.4 data_wait_share=0.05"
         )
     lines.append(f"test_loss={'nan' if diverging else 0.071} test_accuracy={0.1 if diverging else 0.9778}")
     return lines
@@ -254,27 +417,68 @@ def log_lines(loss: np.ndarray, epochs: int, diverging: bool) -> list[str]:
 def describe(name: str, status: str = "Completed", **settings: str) -> dict[str, Any]:
     output = "s3://sagemaker-us-east-1-123456789012/byoc/digits/output"
     return {
-        "TrainingJobName": name, "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
-        "TrainingJobStatus": status, "SecondaryStatus": status,
-        "AlgorithmSpecification": {"TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/byoc-train:0.1.0",
-                                   "TrainingInputMode": "File", "MetricDefinitions": metric_definitions()},
-        "HyperParameters": settings, "RoleArn": "arn:aws:iam::123456789012:role/byoc-sagemaker",
-        "InputDataConfig": [{"ChannelName": channel, "DataSource": {"S3DataSource": {
-            "S3DataType": "S3Prefix", "S3Uri": f"s3://sagemaker-us-east-1-123456789012/byoc/digits/data/{channel}"}}}
-            for channel in ("train", "validation", "test")],
-        "OutputDataConfig": {"S3OutputPath": output}, "ModelArtifacts": {"S3ModelArtifacts": f"{output}/{name}/output/model.tar.gz"},
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+        "TrainingJobStatus": status,
+        "SecondaryStatus": status,
+        "AlgorithmSpecification": {
+            "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/byoc-train:0.1.0",
+            "TrainingInputMode": "File",
+            "MetricDefinitions": metric_definitions(),
+        },
+        "HyperParameters": settings,
+        "RoleArn": "arn:aws:iam::123456789012:role/byoc-sagemaker",
+        "InputDataConfig": [
+            {
+                "ChannelName": channel,
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": f"s3://sagemaker-us-east-1-123456789012/byoc/digits/data/{channel}",
+                    }
+                },
+            }
+            for channel in ("train", "validation", "test")
+        ],
+        "OutputDataConfig": {"S3OutputPath": output},
+        "ModelArtifacts": {"S3ModelArtifacts": f"{output}/{name}/output/model.tar.gz"},
         "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 30},
-        "StoppingCondition": {"MaxRuntimeInSeconds": 3600}, "CreationTime": START - timedelta(seconds=9),
-        "TrainingStartTime": START, "TrainingEndTime": START + timedelta(seconds=43), "LastModifiedTime": START,
-        "BillableTimeInSeconds": 43, "Environment": {"WANDB_API_KEY": "abc123", "LOG_LEVEL": "info"},
-        "DebugHookConfig": {"S3OutputPath": output, "CollectionConfigurations": [{"CollectionName": "losses"}]},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+        "CreationTime": START - timedelta(seconds=9),
+        "TrainingStartTime": START,
+        "TrainingEndTime": START + timedelta(seconds=43),
+        "LastModifiedTime": START,
+        "BillableTimeInSeconds": 43,
+        "Environment": {"WANDB_API_KEY": "abc123", "LOG_LEVEL": "info"},
+        "DebugHookConfig": {
+            "S3OutputPath": output,
+            "CollectionConfigurations": [{"CollectionName": "losses"}],
+        },
         "ProfilerConfig": {"S3OutputPath": output, "ProfilingIntervalInMilliseconds": 500},
-        "DebugRuleConfigurations": [{"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byoc-train"}],
+        "DebugRuleConfigurations": [
+            {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byoc-train"}
+        ],
         "SecondaryStatusTransitions": [
-            {"Status": "Starting", "StartTime": START - timedelta(seconds=9), "EndTime": START - timedelta(seconds=7), "StatusMessage": "Preparing the instances for training"},
-            {"Status": "Training", "StartTime": START - timedelta(seconds=7), "EndTime": START + timedelta(seconds=36), "StatusMessage": "Training image download completed. Training in progress."},
-            {"Status": "Completed", "StartTime": START + timedelta(seconds=43), "EndTime": START + timedelta(seconds=43), "StatusMessage": "Training job completed"}],
-    }  # fmt: skip
+            {
+                "Status": "Starting",
+                "StartTime": START - timedelta(seconds=9),
+                "EndTime": START - timedelta(seconds=7),
+                "StatusMessage": "Preparing the instances for training",
+            },
+            {
+                "Status": "Training",
+                "StartTime": START - timedelta(seconds=7),
+                "EndTime": START + timedelta(seconds=36),
+                "StatusMessage": "Training image download completed. Training in progress.",
+            },
+            {
+                "Status": "Completed",
+                "StartTime": START + timedelta(seconds=43),
+                "EndTime": START + timedelta(seconds=43),
+                "StatusMessage": "Training job completed",
+            },
+        ],
+    }
 
 
 def _inputs(
@@ -314,13 +518,17 @@ def healthy(name: str = "byoc-digits-20251103-091155", parameters: list[str] | N
 
 
 def diverging(name: str = "byoc-digits-lr097-20251103-093310", nan: bool = False) -> ReportInputs:
-    """The learning rate of 0.97: the loss explodes in the first steps, comes down to guessing and stays there."""
+    """The learning rate of 0.97: the loss explodes at once, comes down to guessing and stays there."""
     random = np.random.default_rng(5)
     steps = np.arange(450)
     loss = (
         2.4
         + random.gamma(1.2, 0.35, len(steps))
-        + 900 * (steps > 0) * np.exp(-((steps - 9) ** 2) / 30) * (1 - np.exp(-steps / 3)) * random.lognormal(0, 0.8, len(steps))
+        + 900
+        * (steps > 0)
+        * np.exp(-((steps - 9) ** 2) / 30)
+        * (1 - np.exp(-steps / 3))
+        * random.lognormal(0, 0.8, len(steps))
     )
     loss += (random.random(len(steps)) < 0.03) * random.lognormal(2, 1, len(steps))
     if nan:
@@ -338,10 +546,17 @@ def bare(name: str = "someones-job") -> ReportInputs:
         "AlgorithmError: batch_size='abc' is not a whole number from 1 to 4096, exit code: 1"
     )
     description["AlgorithmSpecification"]["MetricDefinitions"] = []
-    return ReportInputs(job=name, describe=description, missing={
-        "debugger": "No debugger output: the job had no DebugHookConfig.", "profiler": "No profiler output: the job had no ProfilerConfig.",
-        "metrics": "No metrics: the job was created without MetricDefinitions.", "rules": "No verdicts: the job was created without rules.",
-        "report": "No data report, confusion matrix or worst mistakes: the archive does not exist."})  # fmt: skip
+    return ReportInputs(
+        job=name,
+        describe=description,
+        missing={
+            "debugger": "No debugger output: the job had no DebugHookConfig.",
+            "profiler": "No profiler output: the job had no ProfilerConfig.",
+            "metrics": "No metrics: the job was created without MetricDefinitions.",
+            "rules": "No verdicts: the job was created without rules.",
+            "report": "No data report, confusion matrix or worst mistakes: the archive does not exist.",
+        },
+    )
 
 
 def tuning(count: int = 14, name: str = "byoc-digits-tune") -> TuningInputs:
@@ -352,27 +567,50 @@ def tuning(count: int = 14, name: str = "byoc-digits-tune") -> TuningInputs:
         accuracy = 0.97 - 0.12 * (math.log10(rate) + 1.8) ** 2 * random.uniform(0.5, 1.2)
         start = START + timedelta(seconds=21 * (index // 2) + 2 * (index % 2))
         summary: dict[str, Any] = {
-            "TrainingJobName": f"{name}-{index + 1:03d}-{random.integers(2**32):08x}", "TrainingJobStatus": "Completed",
-            "CreationTime": start, "TrainingStartTime": start, "TrainingEndTime": start + timedelta(seconds=float(random.uniform(14, 20))),
+            "TrainingJobName": f"{name}-{index + 1:03d}-{random.integers(2**32):08x}",
+            "TrainingJobStatus": "Completed",
+            "CreationTime": start,
+            "TrainingStartTime": start,
+            "TrainingEndTime": start + timedelta(seconds=float(random.uniform(14, 20))),
             "TunedHyperParameters": {"lr": f"{rate:.6g}", "batch_size": str(batch)},
-            "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:accuracy", "Value": max(accuracy, 0.1)}}
+            "FinalHyperParameterTuningJobObjectiveMetric": {
+                "MetricName": "validation:accuracy",
+                "Value": max(accuracy, 0.1),
+            },
+        }
         if index == 5:
-            summary |= {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: the loss is not finite at step 12"}
+            summary |= {
+                "TrainingJobStatus": "Failed",
+                "FailureReason": "AlgorithmError: the loss is not finite at step 12",
+            }
             del summary["FinalHyperParameterTuningJobObjectiveMetric"]
         if index == 8:
             summary["TrainingJobStatus"] = "Stopped"
         summaries.append(summary)
-    return TuningInputs(name, {
-        "HyperParameterTuningJobName": name, "HyperParameterTuningJobStatus": "Completed", "CreationTime": START,
-        "HyperParameterTuningEndTime": START + timedelta(seconds=152),
-        "HyperParameterTuningJobConfig": {
-            "Strategy": "Bayesian", "ResourceLimits": {"MaxNumberOfTrainingJobs": count, "MaxParallelTrainingJobs": 2},
-            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
-            "ParameterRanges": {
-                "ContinuousParameterRanges": [{"Name": "lr", "MinValue": "0.0001", "MaxValue": "1", "ScalingType": "Logarithmic"}],
-                "CategoricalParameterRanges": [{"Name": "batch_size", "Values": ["16", "32", "64", "128"]}]}},
-        "TrainingJobDefinition": {"StaticHyperParameters": {"arch": "resnet18", "epochs": "5"}}},
-        [trial(summary, place) for place, summary in enumerate(summaries, 1)])  # fmt: skip
+    return TuningInputs(
+        name,
+        {
+            "HyperParameterTuningJobName": name,
+            "HyperParameterTuningJobStatus": "Completed",
+            "CreationTime": START,
+            "HyperParameterTuningEndTime": START + timedelta(seconds=152),
+            "HyperParameterTuningJobConfig": {
+                "Strategy": "Bayesian",
+                "ResourceLimits": {"MaxNumberOfTrainingJobs": count, "MaxParallelTrainingJobs": 2},
+                "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
+                "ParameterRanges": {
+                    "ContinuousParameterRanges": [
+                        {"Name": "lr", "MinValue": "0.0001", "MaxValue": "1", "ScalingType": "Logarithmic"}
+                    ],
+                    "CategoricalParameterRanges": [
+                        {"Name": "batch_size", "Values": ["16", "32", "64", "128"]}
+                    ],
+                },
+            },
+            "TrainingJobDefinition": {"StaticHyperParameters": {"arch": "resnet18", "epochs": "5"}},
+        },
+        [trial(summary, place) for place, summary in enumerate(summaries, 1)],
+    )
 
 
 def main(folder: Path) -> None:

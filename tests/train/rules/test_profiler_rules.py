@@ -118,7 +118,9 @@ def test_the_report_runs_them_all_with_their_parameters() -> None:
     quiet = {"LowGPUUtilization_threshold_p95": "1", "LowGPUUtilization_threshold_p5": "1"}
     found = judged("ProfilerReport", profile, CPUBottleneck_threshold="50", **quiet)
     assert {finding.message.split(":")[0] for finding in found.findings} == {"CPUBottleneck"}
-    assert "OverallSystemUsage" in found.summary()
+    assert found.summary() == "CPUBottleneck found issues."
+    parts = {part.name: part.summary() for part in found.parts()}
+    assert "CPU median" in parts["OverallSystemUsage"]
     with pytest.raises(ParameterError, match="<Rule>_<parameter>"):
         judged("ProfilerReport", profile, threshold="3")
     with pytest.raises(ParameterError, match="no parameter 'speed'"):
