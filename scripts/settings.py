@@ -117,6 +117,8 @@ def _default_collections() -> dict[str, dict[str, Scalar]]:
     # are several times that, and are looked at seldom.
     return {
         "losses": {"save_interval": 10},
+        # Labels and scores, which the rule ClassImbalance looks at.
+        "loss_inputs": {"include_regex": ".*Loss_input", "save_interval": 10},
         "gradients": {"save_interval": 50},
         "weights": {"save_interval": 50},
         "relu_input": {"save_interval": 500},

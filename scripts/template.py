@@ -33,6 +33,7 @@ DIGITS: Mapping[str, Any] = {
     "debugger": {
         "collections": {
             "losses": {"save_interval": 10},
+            "loss_inputs": {"include_regex": ".*Loss_input", "save_interval": 10},
             "gradients": {"save_interval": 50},
             "weights": {"save_interval": 50},
             "relu_input": {"save_interval": 50},

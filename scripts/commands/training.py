@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 PANEL = "Train"
 _RULE_STYLE = {"NoIssuesFound": "green", "IssuesFound": "bold red", "Error": "red"}
+# What AWS begins each finding with; the table's other columns say it already.
+_CONDITION_MET = re.compile(
+    r"^RuleEvaluationConditionMet: .*? resulted in the condition being met( \(\d+ findings\))?\. "
+)
 _STATUS_STYLE = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "InProgress": "cyan"}
 
 
@@ -318,17 +323,23 @@ def _tell_trained(context: Context, job: dict[str, Any]) -> None:
 
 
 def _verdicts(out: Output, job: dict[str, Any]) -> None:
+    """What the rules found, with the evidence; those that found nothing in one line each verdict."""
     from scripts import jobs
 
-    rules = jobs.rules(job)
-    if not rules:
-        return
+    quiet: dict[str, list[str]] = {}
     table = out.table("rule", "verdict", "evidence")
-    for rule in rules:
-        status = rule["RuleEvaluationStatus"]
+    for rule in jobs.rules(job):
+        name, status = rule["RuleConfigurationName"], rule["RuleEvaluationStatus"]
+        if status in {"IssuesFound", "Error"}:
+            evidence = _CONDITION_MET.sub("", rule.get("StatusDetails", ""))
+            table.add_row(name, f"[{_RULE_STYLE.get(status, 'yellow')}]{status}[/]", evidence)
+        else:
+            quiet.setdefault(status, []).append(name)
+    if table.row_count:
+        out.show(table)
+    for status, names in quiet.items():
         style = _RULE_STYLE.get(status, "yellow")
-        table.add_row(rule["RuleConfigurationName"], f"[{style}]{status}[/]", rule.get("StatusDetails", ""))
-    out.show(table)
+        out.say("[" + style + "]{status}[/]: {names}", status=status, names=", ".join(names))
 
 
 def report(
