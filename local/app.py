@@ -128,7 +128,7 @@ class App:
 
 
 def service_of(headers: Mapping[str, str], path: str, method: str) -> str:
-    """The AWS service that a request is for: `sagemaker`, `runtime`, `logs`, `s3`, `sts`, `iam`, `ecr`, or another.
+    """The AWS service that a request is for: `sagemaker`, `runtime`, `s3`, `logs`, `sts`, or another's name.
 
     botocore signs SageMaker and SageMaker Runtime under one name; only the first names a target.
     """
@@ -149,8 +149,8 @@ def service_of(headers: Mapping[str, str], path: str, method: str) -> str:
 
 def _unknown(service: str) -> AwsError:
     return UnknownOperationException(
-        f"The local SageMaker does not have the service {service!r}; it has SageMaker, SageMaker Runtime, S3, "
-        "CloudWatch Logs, STS, IAM and ECR."
+        f"The local SageMaker does not have the service {service!r}; it has SageMaker, SageMaker Runtime, "
+        "S3, CloudWatch Logs, STS, IAM and ECR."
     )
 
 
@@ -161,7 +161,7 @@ def _forbidden(text: str) -> Answer:
 
 
 async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes | None:
-    """The whole body; None if it is larger than `limit`, which is known before it is read where it says so."""
+    """The whole body; None if it is larger than `limit`."""
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         return None
