@@ -14,7 +14,9 @@ import torch
 import torchvision
 from torch import nn
 
-ARCHITECTURES: Final = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2")
+# torchvision's classifiers; the names are also those of the hyperparameter `arch`.
+ARCHITECTURES: Final[tuple[str, ...]] = tuple(torchvision.models.list_models(module=torchvision.models))
+_WITH_SIDE_OUTPUTS: Final = ("googlenet", "inception_v3")
 WEIGHT_SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin", ".th")
 
 
@@ -53,13 +55,42 @@ def build(architecture: str, classes: int) -> nn.Module:
         raise ValueError(f"architecture {architecture!r} is unknown; allowed: {', '.join(ARCHITECTURES)}")
     if classes < 2:
         raise ValueError(f"{classes} classes; a classifier needs at least 2")
-    module = torchvision.models.get_model(architecture, weights=None, num_classes=classes)
+    # These two have side outputs for training from scratch, and say nothing when asked for how to start.
+    options = {"aux_logits": False, "init_weights": True} if architecture in _WITH_SIDE_OUTPUTS else {}
+    module = torchvision.models.get_model(architecture, weights=None, num_classes=classes, **options)
     return cast(nn.Module, module)
 
 
-def head_name(architecture: str) -> str:
-    """Name of the last, fully connected layer, whose shape depends on the classes."""
-    return "classifier.1" if architecture.startswith("mobilenet") else "fc"
+def skeleton(architecture: str, classes: int) -> nn.Module:
+    """The network of `build` without memory for its weights (on the meta device), where it allows that.
+
+    RegNets compute their widths with tensors and are built for real.
+    """
+    try:
+        with torch.device("meta"):
+            return build(architecture, classes)
+    except NotImplementedError:
+        return build(architecture, classes)
+
+
+def head_name(module: nn.Module) -> str:
+    """Name of the layer whose shape depends on the classes: the last one with weights, e.g. "fc"."""
+    layers = [name for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    return layers[-1]
+
+
+def check_size(architecture: str, size: int) -> None:
+    """See that the network takes pictures of size x size, without computing anything.
+
+    Raises:
+        WeightsError: with the reason; a vision transformer, for one, has a fixed size.
+    """
+    try:
+        skeleton(architecture, 2).to("meta").eval()(torch.empty(2, 3, size, size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise WeightsError(
+            f"arch={architecture} does not take pictures of image_size={size}: {_first_line(error)}"
+        ) from error
 
 
 def load_weights(module: nn.Module, architecture: str, weights: str) -> Loaded:
@@ -138,7 +169,7 @@ def _imagenet(architecture: str) -> tuple[dict[str, torch.Tensor], str]:
 
 def _fit(module: nn.Module, architecture: str, state: Mapping[str, torch.Tensor], source: str) -> Loaded:
     own = module.state_dict()
-    head = head_name(architecture) + "."
+    head = head_name(module) + "."
     wanted = {name for name in own if not name.startswith(head) and not name.endswith("num_batches_tracked")}
     missing = sorted(wanted - set(state))
     wrong = sorted(name for name in wanted & set(state) if state[name].shape != own[name].shape)

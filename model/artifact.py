@@ -109,8 +109,8 @@ def load(folder: Path | str, device: str | torch.device = "cpu") -> tuple[nn.Mod
         if len(data) != weights["bytes"] or hashlib.sha256(data).hexdigest() != weights["sha256"]:
             raise ArtifactError(f"{path} is not the file that {INFO_FILE} describes: damaged or replaced")
         tensors = safetensors.torch.load(data)
-        with torch.device("meta"):  # no time spent on random weights that are replaced at once
-            module = architecture.build(info.architecture, len(info.classes))
+        # No time is spent on random weights that are replaced at once.
+        module = architecture.skeleton(info.architecture, len(info.classes))
         module.load_state_dict(tensors, strict=True, assign=True)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error

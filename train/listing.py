@@ -71,8 +71,7 @@ def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Li
         TrainingError: nothing there, one class only, or classes that the training channel does not have.
     """
     root = _class_root(folder)
-    entries = sorted(os.scandir(root), key=lambda entry: entry.name)
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    entries = _entries(root)
     names = [entry.name for entry in entries if entry.is_dir()]
     found: dict[str, list[str]] = {name: [] for name in names}
     skipped = [
@@ -148,14 +147,19 @@ def _class_root(folder: Path) -> Path:
     # data/photos/<class>/...: what a zipped folder often unpacks to.
     root = folder
     while True:
-        entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
-        if len(entries) != 1 or not entries[0].is_dir() or not _has_folders(Path(entries[0])):
+        entries = _entries(root)
+        if len(entries) != 1 or not entries[0].is_dir():
+            return root
+        if not any(entry.is_dir() for entry in _entries(Path(entries[0]))):
             return root
         root = Path(entries[0])
 
 
-def _has_folders(folder: Path) -> bool:
-    return any(entry.is_dir() and not entry.name.startswith(".") for entry in os.scandir(folder))
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name; hidden files are passed over."""
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if not entry.name.startswith(".")]
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -59,7 +59,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
         module = architecture.build(settings.arch, len(classes))
         loaded = architecture.load_weights(module, settings.arch, chosen_weights(paths, settings))
         log.info("%s: %s", settings.arch, loaded)
-        head = architecture.head_name(settings.arch)
+        head = architecture.head_name(module)
         if settings.freeze == "backbone":
             freeze_backbone(module, head, bool(loaded.tensors))
         module.to(device).to(memory_format=number_format.memory_format)  # type: ignore[call-overload]

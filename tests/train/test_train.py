@@ -1,0 +1,209 @@
+"""Whole jobs, as SageMaker starts them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import architecture, artifact
+from train.interface import METRIC_DEFINITIONS
+
+Run = Callable[..., tuple[int, str]]
+
+
+def test_the_containers_command_trains_and_reports(job: Any) -> None:
+    process = job.pictures(16, 8).start(epochs=3, lr=0.05)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert (job.base / "output/success").exists()
+    assert not job.failure
+    assert "nothing pretrained was loaded" in output
+    for item in METRIC_DEFINITIONS:
+        if not item["Name"].startswith("test:"):
+            assert re.search(item["Regex"], output, re.MULTILINE), item
+
+    module, info = artifact.load(job.base / "model")
+    assert info.classes == ("blue", "green", "red")
+    assert info.preprocessing.input_size == 32
+    assert info.training["job"] == "colours"
+    assert info.training["settings"]["lr"] == 0.05
+    assert not module.training
+
+    report = job.report
+    assert report["schema"] == 1
+    assert report["split"] == "validation"
+    assert len(report["history"]) == 3
+    assert sum(map(sum, report["confusion_matrix"])) == 24
+    assert [row["support"] for row in report["per_class"]] == [8, 8, 8]
+    for mistake in report["worst_mistakes"]:
+        assert base64.b64decode(mistake["image_png_base64"]).startswith(b"\x89PNG")
+
+
+def test_an_unknown_hyperparameter_is_the_reason_of_the_failure(job: Any) -> None:
+    process = job.pictures(2, 2).start(learning_rate=0.1)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+    assert job.failure.startswith("unknown hyperparameter 'learning_rate' (did you mean lr?)")
+    assert "Traceback" not in output
+    assert not (job.base / "model/model.json").exists()
+
+
+def test_sigterm_writes_a_checkpoint_and_a_model_and_ends_well(job: Any) -> None:
+    process = job.pictures().start(epochs=10_000)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch=2 "):
+            break
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert "stopped by SIGTERM" in output
+    assert len(list((job.base / "checkpoints").glob("checkpoint-*.pt"))) == 1
+    assert artifact.load(job.base / "model")[1].training["epoch"] >= 1
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(
+    new_job: Callable[[str], Any], run: Run
+) -> None:
+    weights = []
+    for name, seed, workers in (("a", 1, 1), ("b", 1, 3), ("c", 2, 1)):
+        job = new_job(name).pictures()
+        assert run(job, seed=seed, workers=workers, augment="trivial")[0] == 0
+        weights.append(job.weights)
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_without_a_validation_channel_a_part_is_set_aside(job: Any, run: Run) -> None:
+    code, output = run(job.pictures(10, 0), epochs=1)
+    assert code == 0, output
+    assert "6 pictures of 'train' are set aside" in output
+    assert job.report["data"]["train"]["images"] == 24
+    assert job.report["data"]["validation"]["images"] == 6
+
+
+def test_a_test_channel_is_what_the_report_is_about(
+    job: Any, run: Run, make_pictures: Callable[..., Path]
+) -> None:
+    make_pictures(job.pictures().channel("test"), 5, first=2000)
+    code, output = run(job, epochs=1)
+    assert code == 0, output
+    assert job.report["split"] == "test"
+    assert sum(map(sum, job.report["confusion_matrix"])) == 15
+    assert "test_accuracy=" in output
+    assert set(artifact.read_info(job.base / "model").metrics) == {
+        "validation:loss", "validation:accuracy", "validation:top5", "validation:macro_f1",
+    }  # fmt: skip
+
+
+def test_a_damaged_picture_is_skipped_told_and_listed(job: Any, run: Run) -> None:
+    broken = job.pictures(20, 4).channel("train") / "red/0.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    code, output = run(job, epochs=1)
+    assert code == 0, output
+    assert "warning: skipped red/0.png: damaged picture" in output
+    data = job.report["data"]["train"]
+    assert data["images"] == 59
+    assert data["skipped"] == [{"file": "red/0.png", "reason": data["skipped"][0]["reason"]}]
+
+
+def test_too_many_damaged_pictures_fail_the_job(job: Any, run: Run) -> None:
+    job.pictures()
+    for number in range(3):
+        (job.channel("train") / f"red/{number}.png").write_bytes(b"no picture")
+    assert run(job)[0] == 1
+    assert "3 of 24 pictures" in job.failure
+    assert "max_skipped_share" in job.failure
+
+
+def test_the_same_picture_in_training_and_validation_is_told(job: Any, run: Run) -> None:
+    job.pictures()
+    shutil.copy(job.channel("train") / "red/3.png", job.channel("validation") / "red/other.png")
+    code, output = run(job, epochs=1)
+    assert code == 0
+    assert "the same picture is in training and validation: red/3.png and red/other.png" in output
+    assert job.report["in_train_and_validation"] == [["red/3.png", "red/other.png"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"weights": "channel"}, "no channel 'weights'"),
+        ({"freeze": "backbone"}, "freeze=backbone needs pretrained weights"),
+        ({"device": "cuda"}, "device=cuda was asked for"),
+        ({"precision": "fp16"}, "precision=fp16 needs a GPU"),
+        ({"arch": "vit_b_16"}, "arch=vit_b_16 does not take pictures of image_size=32"),
+        ({"weights": "/nowhere"}, "no such file or folder"),
+    ],
+)
+def test_what_cannot_work_is_one_readable_line(
+    job: Any, run: Run, settings: dict[str, str], reason: str
+) -> None:
+    code, output = run(job.pictures(2, 2), **settings)
+    assert code == 1
+    assert reason in job.failure
+    assert job.failure.count("\n") == 1
+    assert len(job.failure) < 1024
+    assert "Traceback" not in output
+
+
+def test_no_channel_at_all(job: Any, run: Run) -> None:
+    assert run(job)[0] == 1
+    assert "no channel 'train'" in job.failure
+
+
+def test_damaged_hyperparameters(job: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from train import train
+
+    for name, value in job.pictures(2, 2).configure().items():
+        monkeypatch.setenv(name, value)
+    (job.base / "input/config/hyperparameters.json").write_text("{")
+    assert train.main() == 1
+    assert "hyperparameters.json cannot be read" in job.failure
+
+
+def test_weights_from_the_channel_and_a_frozen_backbone(job: Any, run: Run) -> None:
+    torch.manual_seed(0)
+    module = architecture.build("shufflenet_v2_x0_5", 1000)
+    job.pictures().channel("weights").mkdir(parents=True)
+    torch.save(module.state_dict(), job.channel("weights") / "backbone.pth")
+    code, output = run(job, weights="auto", freeze="backbone")
+    assert code == 0, output
+    assert "new, random: fc.weight, fc.bias" in output
+    trained, _ = artifact.load(job.base / "model")
+    for name, tensor in trained.state_dict().items():
+        if not name.startswith("fc."):
+            assert torch.equal(tensor, module.state_dict()[name]), name
+
+
+def test_a_time_limit_ends_with_the_best_model(job: Any, run: Run) -> None:
+    code, output = run(job.pictures(), epochs=10_000, max_minutes=0.03)
+    assert code == 0, output
+    assert "stopped because max_minutes is over" in output
+    assert artifact.load(job.base / "model")[1].training["epoch"] > 0
+
+
+def test_early_stopping(job: Any, run: Run) -> None:
+    code, output = run(job.pictures(), epochs=500, patience=2, lr=1e-7)
+    assert code == 0, output
+    assert "no better validation accuracy for 2 epochs" in output
+
+
+def test_read_only_channels_as_in_fast_file_mode(job: Any, run: Run) -> None:
+    for path in job.pictures().base.glob("input/data/**/*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert run(job, epochs=1)[0] == 0
+
+
+def test_history_is_finite_json(job: Any, run: Run) -> None:
+    run(job.pictures(), epochs=1)
+    json.dumps(job.report, allow_nan=False)
