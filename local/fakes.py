@@ -141,7 +141,11 @@ class Fakes:
         if not self._journal.is_file():
             return []
         calls = []
-        for number, line in enumerate(self._journal.read_text(encoding="utf-8").splitlines(), 1):
+        text = self._journal.read_text(encoding="utf-8", errors="replace")
+        if text and not text.endswith("\n"):
+            with self._journal.open("a") as file:
+                file.write("\n")  # what comes next is not to be damaged, too
+        for number, line in enumerate(text.splitlines(), 1):
             try:
                 entry = json.loads(line)
                 entry["body"] = base64.b64decode(entry["body"])

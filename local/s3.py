@@ -72,6 +72,7 @@ class S3Server:
         """Starts the process and waits until it answers. S3Unavailable if it does not."""
         with self._lock:
             if not self.alive:
+                self._stop()  # what one that died left behind
                 self._start()
 
     def _start(self) -> None:

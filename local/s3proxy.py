@@ -37,7 +37,10 @@ _REQUEST_DROPPED = {
     b"transfer-encoding",
     b"upgrade",
 }
-_ANSWER_DROPPED = {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
+_ANSWER_DROPPED = {b"connection", b"date", b"keep-alive", b"server", b"transfer-encoding", b"upgrade"}
+# rclone lets every web page read everything, and no page has any business here. The others repeat what the
+# upload said, which is untrue of a part of the object, and once a job has written another file in its place.
+_ANSWER_DROPPED_PREFIXES = (b"access-control-", b"x-amz-checksum-", b"x-amz-content-", b"x-amz-sdk-")
 
 # What a request may ask for beside the bucket or object itself. rclone answers everything else as if it were
 # not there (a GET of ?tagging with a listing, say), which no client would understand.
@@ -45,7 +48,11 @@ _KNOWN = {
     "continuation-token", "delete", "delimiter", "encoding-type", "fetch-owner", "key-marker", "list-type",
     "location", "marker", "max-keys", "max-parts", "max-uploads", "part-number-marker", "partNumber",
     "prefix", "start-after", "uploadId", "upload-id-marker", "uploads", "x-id", "versioning",
+    "AWSAccessKeyId", "Expires", "Signature",
 }  # fmt: skip
+
+_ATTEMPTS = 5
+_SHORT = 1 << 20  # bytes of an answer that is read before it is passed on
 
 _SPARE = 16 << 20  # bytes that stay free on the disk for the service itself
 
@@ -102,16 +109,40 @@ class S3Proxy:
         )
         await self._connect()
         await self._prepare(method, target, request)
-        response = await self._ask(request)
-        if not _has_body(scope) and await asyncio.to_thread(self._stale, method, target, request, response):
-            await response.aclose()
-            await self._forget(target)
-            response = await self._ask(request)
+        try:
+            response, body = await self._fetch(method, target, request, once=_has_body(scope))
+        except httpx.RemoteProtocolError:
+            await _answer(xml_error(503, "SlowDown", "The object changes while it is read: try again."), send)
+            return
         if response.status_code >= 500 and method in ("PUT", "POST") and self._free() < _SPARE:
             await response.aclose()
             await _answer(full(), send)
             return
-        await _stream(response, send)
+        await _stream(response, body, send)
+
+    async def _fetch(
+        self, method: str, target: Target, request: httpx.Request, *, once: bool
+    ) -> tuple[httpx.Response, bytes | None]:
+        """The server's answer, asked for until it agrees with the disk, and its body where that is short."""
+        attempt = 0
+        while True:
+            attempt += 1
+            response = await self._ask(request)
+            again = not once and attempt < _ATTEMPTS
+            if again and await asyncio.to_thread(self._stale, method, target, request, response):
+                await response.aclose()
+            elif method != "GET" or not _is_short(response):
+                return response, None
+            else:
+                try:
+                    body = b"".join([block async for block in response.aiter_raw()])
+                except httpx.RemoteProtocolError:
+                    # A job has put another file in its place since it was opened.
+                    if not again:
+                        raise
+                else:
+                    return response, mended(body, target, response)
+            await self._forget(target)
 
     # --- what is refused before anything is read ---------------------------------------------------
 
@@ -127,6 +158,11 @@ class S3Proxy:
             length = dict(scope["headers"]).get(b"content-length", b"0")
             if int(length if length.isdigit() else 0) > self._free() - _SPARE:
                 return full()
+        if {".", ".."} & set(target.key.split("/")) or target.bucket in (".", ".."):
+            text = (
+                "A key cannot have '.' or '..' as a component in the local S3, where keys are paths of files."
+            )
+            return xml_error(400, "InvalidArgument", text)
         return None
 
     def _free(self) -> int:
@@ -167,13 +203,13 @@ class S3Proxy:
         if method not in ("GET", "HEAD") or "uploadId" in target.query:
             return False
         if found != is_file:
-            return response.status_code < 400 or not found
+            return response.status_code < 400 or response.status_code >= 500 or not found
         if not is_file or status is None or response.status_code not in (200, 206):
             return False
         return _size(response) != status.st_size or _modified(response) != int(status.st_mtime)
 
     def _path(self, target: Target) -> Path | None:
-        if ".." in target.key.split("/") or not target.bucket or target.bucket.startswith("."):
+        if not target.bucket or target.bucket.startswith("."):
             return None
         return self._root / target.bucket / target.key
 
@@ -193,6 +229,7 @@ class S3Proxy:
             return
         if not self._server.alive:
             await asyncio.to_thread(restart, self._server)
+        await self.close()
         limits = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=60)
         self._data = httpx.AsyncHTTPTransport(uds=self._server.data, limits=limits)
         self._control = httpx.AsyncHTTPTransport(uds=self._server.control)
@@ -228,20 +265,38 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def _stream(response: httpx.Response, send: Send) -> None:
+async def _stream(response: httpx.Response, body: bytes | None, send: Send) -> None:
+    """Passes an answer on; `body` if it has been read already."""
+    dropped = _ANSWER_DROPPED if body is None else {*_ANSWER_DROPPED, b"content-length"}
     headers = [
         (name, value)
-        for name, value in _kept(response.headers.raw, _ANSWER_DROPPED)
-        # rclone lets every web page read everything; no page has any business here.
-        if not name.lower().startswith(b"access-control-")
+        for name, value in _kept(response.headers.raw, dropped)
+        if not name.lower().startswith(_ANSWER_DROPPED_PREFIXES)
     ]
+    if body is not None:
+        headers.append((b"content-length", str(len(body)).encode()))
     try:
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        async for block in response.aiter_raw():
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        if body is None:
+            async for block in response.aiter_raw():
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body", "body": body or b""})
     finally:
         await response.aclose()
+
+
+def _is_short(response: httpx.Response) -> bool:
+    size = response.headers.get("content-length", "")
+    return size.isdigit() and int(size) <= _SHORT
+
+
+def mended(body: bytes, target: Target, response: httpx.Response) -> bytes:
+    """An XML answer of rclone's with what clients expect beside: an empty list's count, a message."""
+    if target.listing and target.query.get("list-type") == "2" and b"<KeyCount>" not in body:
+        return body.replace(b"</ListBucketResult>", b"<KeyCount>0</KeyCount></ListBucketResult>")
+    if response.status_code == 404 and b"<Message>" not in body:
+        return body.replace(b"</Error>", b"<Message>The specified key does not exist.</Message></Error>")
+    return body
 
 
 async def _answer(answer: Answer, send: Send) -> None:

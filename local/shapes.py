@@ -197,25 +197,25 @@ def _lower(name: str) -> str:
 
 # --- Java's regular expressions ----------------------------------------------------------------------
 
-# Python's `re` has no \p{…}. AWS uses it to admit letters, digits, … of any script beside ASCII's, so a
-# text is matched as if each character beyond ASCII were an ASCII one of its category.
+# Python's `re` has no \p{…}. AWS uses it to admit letters, digits, … of any script beside ASCII's, so each
+# character beyond ASCII is matched as one that stands for its category, and \p{…} is ASCII's share and that.
+_STANDS_FOR = {"L": "\ue000", "M": "\ue001", "N": "\ue002", "P": "\ue003", "S": "\ue004", "Z": "\ue005"}
 _CATEGORIES = {
     "Alnum": "a-zA-Z0-9",
-    "L": "a-zA-Z",
-    "M": "\u0300",
-    "N": "0-9",
-    "P": r"!-#%-*,-/:;?@\[-\]_{}",
-    "S": r"$+<=>\^`|~",
-    "Z": " ",
+    "L": "a-zA-Z\ue000",
+    "M": "\ue001",
+    "N": "0-9\ue002",
+    "P": r"!-#%-*,-/:;?@\[-\]_{}" + "\ue003",
+    "S": r"$+<=>\^`|~" + "\ue004",
+    "Z": " \ue005",
 }
-_TWINS = {"L": "a", "M": "\u0300", "N": "0", "P": "!", "S": "+", "Z": " "}
 
 
 def matches(pattern: str, text: str) -> bool:
     """Whether the whole of `text` matches `pattern`, which is written for Java."""
     compiled = _compiled(pattern)
     if r"\p{" in pattern and not text.isascii():
-        text = "".join(c if c.isascii() else _TWINS.get(unicodedata.category(c)[0], c) for c in text)
+        text = "".join(c if c.isascii() else _STANDS_FOR.get(unicodedata.category(c)[0], c) for c in text)
     return compiled.fullmatch(text) is not None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -150,6 +151,10 @@ class Service:
         self.server.finish(self.server.app)
         self.s3.stop()
         self.store.close()
+        if "moto.moto_api" in sys.modules:
+            from moto.moto_api._internal import moto_api_backend
+
+            moto_api_backend.reset()  # as if the process had ended
 
     def restart(self) -> None:
         self.stop()

@@ -18,7 +18,7 @@ BATCH = {"Name": "batch_size", "Values": ["16", "32"]}
 
 @pytest.fixture
 def tuning(training: Make, image: str) -> Make:
-    """A CreateHyperParameterTuningJob request; members replace those of the configuration or of the request."""
+    """A CreateHyperParameterTuningJob request; members replace the configuration's or its own."""
 
     def make(name: str = "tune", definition: dict[str, Any] | None = None, **members: Any) -> dict[str, Any]:
         trial = training()

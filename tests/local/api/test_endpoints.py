@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Service = Any  # conftest.Service
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def configured(service: Service) -> Service:
+    """A service with the endpoint configurations `c` and `d`."""
+    sagemaker = service.client("sagemaker")
+    role = "arn:aws:iam::123456789012:role/byoc-sagemaker"
+    sagemaker.create_model(ModelName="m", PrimaryContainer={"Image": "byoc-serve"}, ExecutionRoleArn=role)
+    for name in ("c", "d"):
+        variant = {
+            "VariantName": f"variant-{name}",
+            "ModelName": "m",
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 2,
+            "InitialVariantWeight": 0.5,
+        }
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    return service
+
+
+def test_an_endpoint_lives_and_dies(configured: Service, refused: Refused) -> None:
+    sagemaker, engine = configured.client("sagemaker"), configured.engine
+    arn = sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")["EndpointArn"]
+    assert arn == "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"
+    doc = sagemaker.describe_endpoint(EndpointName="e")
+    assert (doc["EndpointStatus"], doc["EndpointConfigName"]) == ("Creating", "c")
+    assert doc["ProductionVariants"] == [
+        {
+            "VariantName": "variant-c",
+            "CurrentWeight": 0.5,
+            "DesiredWeight": 0.5,
+            "CurrentInstanceCount": 2,
+            "DesiredInstanceCount": 2,
+        }
+    ]
+    engine.serve("e")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="e")
+    [listed] = sagemaker.list_endpoints(StatusEquals="InService")["Endpoints"]
+    assert listed["EndpointName"] == "e"
+    sagemaker.delete_endpoint(EndpointName="e")
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="e")
+    assert engine.calls == [("create_endpoint", "e"), ("delete_endpoint", "e")]
+    message = refused(sagemaker.describe_endpoint, "ValidationException", EndpointName="e")
+    assert message == f'Could not find endpoint "{arn}".'
+
+
+def test_an_endpoint_that_fails_ends_the_waiter(configured: Service) -> None:
+    from botocore.exceptions import WaiterError
+
+    sagemaker = configured.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    configured.store.update("endpoint", "e", EndpointStatus="Failed", FailureReason="no ping")
+    with pytest.raises(WaiterError, match="terminal failure state"):
+        sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="e")
+    assert sagemaker.describe_endpoint(EndpointName="e")["FailureReason"] == "no ping"
+    sagemaker.delete_endpoint(EndpointName="e")
+
+
+def test_an_update_names_the_new_configuration_to_the_engine(configured: Service, refused: Refused) -> None:
+    sagemaker = configured.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    request = {"EndpointName": "e", "EndpointConfigName": "d"}
+    message = refused(sagemaker.update_endpoint, "ValidationException", **request)
+    assert message.startswith("Cannot update in-progress endpoint")
+    configured.engine.serve("e")
+    sagemaker.update_endpoint(**request)
+    assert configured.engine.calls[-1] == ("update_endpoint", "e")
+    doc = sagemaker.describe_endpoint(EndpointName="e")
+    # The old one serves until the new one does.
+    assert (doc["EndpointStatus"], doc["EndpointConfigName"]) == ("Updating", "c")
+    assert configured.store.get("endpoint", "e")["_EndpointConfigName"] == "d"
+
+
+def test_what_is_not_there(configured: Service, refused: Refused) -> None:
+    sagemaker = configured.client("sagemaker")
+    request = {"EndpointName": "e", "EndpointConfigName": "none"}
+    for operation in (sagemaker.create_endpoint, sagemaker.update_endpoint):
+        assert "Could not find endpoint" in refused(operation, "ValidationException", **request)
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    configured.engine.serve("e")
+    message = refused(sagemaker.update_endpoint, "ValidationException", **request)
+    assert message.startswith("Could not find endpoint configuration")
+    assert sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService"
+    refused(sagemaker.delete_endpoint, "ValidationException", EndpointName="other")
+
+
+def test_a_name_is_taken(configured: Service, refused: Refused) -> None:
+    sagemaker = configured.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    for name in ("e", "E"):
+        request = {"EndpointName": name, "EndpointConfigName": "c"}
+        message = refused(sagemaker.create_endpoint, "ValidationException", **request)
+        assert message.startswith("Cannot create already existing endpoint")

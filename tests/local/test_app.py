@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from local.app import service_of
+
+Service = Any  # conftest.Service
+Refused = Callable[..., str]
+
+LIMIT = 4 << 20
+
+
+def ask(
+    service: Service, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", service.server.port, timeout=10)
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def signed(scope: str) -> dict[str, str]:
+    return {
+        "authorization": f"AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/{scope}/aws4_request, X=y"
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "method", "expected"),
+    [
+        ({"x-amz-target": "SageMaker.CreateModel"}, "/", "POST", "sagemaker"),
+        ({"x-amz-target": "Logs_20140328.GetLogEvents"}, "/", "POST", "logs"),
+        ({"x-amz-target": "AmazonEC2ContainerRegistry_V20150921.X"}, "/", "POST", "ecr"),
+        ({"x-amz-target": "DynamoDB_20120810.ListTables"}, "/", "POST", "DynamoDB_20120810"),
+        (signed("sagemaker"), "/endpoints/e/invocations", "POST", "runtime"),
+        (signed("s3"), "/endpoints/e/invocations", "PUT", "s3"),
+        (signed("sts"), "/", "POST", "sts"),
+        (signed("iam"), "/", "POST", "iam"),
+        ({}, "/endpoints/e/invocations", "POST", "runtime"),
+        ({}, "/endpoints/e/invocations", "GET", "s3"),
+        ({}, "/bucket/key", "GET", "s3"),
+        ({"content-type": "application/x-www-form-urlencoded"}, "/", "POST", "sts"),
+    ],
+)
+def test_whose_request_it_is(headers: dict[str, str], path: str, method: str, expected: str) -> None:
+    assert service_of(headers, path, method) == expected
+
+
+def test_health(service: Service) -> None:
+    status, body = ask(service, "GET", "/health")
+    told = json.loads(body)
+    assert status == 200
+    assert (told["service"], told["port"], told["runtime"]) == ("byoc-local", service.server.port, "process")
+    assert told["home"] == str(service.config.home)
+
+
+def test_a_service_that_is_not_here(service: Service, refused: Refused) -> None:
+    message = refused(service.client("dynamodb").list_tables, "UnknownOperationException")
+    assert "does not have the service 'DynamoDB_20120810'; it has SageMaker" in message
+    message = refused(service.client("lambda").list_functions, "UnknownOperationException")
+    assert "does not have the service 'lambda'" in message
+
+
+def test_an_operation_that_is_not_here(service: Service, refused: Refused) -> None:
+    sagemaker = service.client("sagemaker")
+    message = refused(sagemaker.list_notebook_instances, "UnknownOperationException")
+    assert message.startswith("The local SageMaker does not have ListNotebookInstances; it has AddTags, ")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://example.com"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"host": "evil.example"},
+        {"host": "127.0.0.1.evil.example"},
+        {"host": "localhost.evil.example:80"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/health", "/bucket", "/endpoints/e/invocations"])
+def test_web_pages_and_rebound_names_are_kept_out(
+    service: Service, headers: dict[str, str], path: str
+) -> None:
+    status, body = ask(service, "POST" if "endpoints" in path else "GET", path, headers=headers)
+    assert status == 403
+    assert json.loads(body)["__type"] == "AccessDeniedException"
+    assert service.engine.calls == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:80", "127.0.0.1", "127.1.2.3:99", "[::1]:5757"])
+def test_this_machines_names(service: Service, host: str) -> None:
+    assert ask(service, "GET", "/health", headers={"host": host})[0] == 200
+
+
+def test_a_huge_control_request_is_not_read(service: Service) -> None:
+    headers = {"x-amz-target": "SageMaker.ListModels", "content-length": str(LIMIT + 1)}
+    status, body = ask(service, "POST", "/", b"", headers)
+    assert status == 413
+    assert json.loads(body)["__type"] == "RequestEntityTooLargeException"
+
+
+def test_not_even_in_pieces(service: Service) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.server.port, timeout=10)
+    pieces = (b"x" * (1 << 20) for _ in range(5))
+    headers = {"x-amz-target": "SageMaker.ListModels", "transfer-encoding": "chunked"}
+    connection.request("POST", "/", pieces, headers, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()

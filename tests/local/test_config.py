@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local.config import Config, split_s3_uri
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(home=tmp_path, region="eu-central-1", account="111122223333", port=6000)
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("s3://bucket/some/key", ("bucket", "some/key")),
+        ("s3://bucket/", ("bucket", "")),
+        ("s3://bucket", ("bucket", "")),
+        ("s3://b/a b/é.png", ("b", "a b/é.png")),
+    ],
+)
+def test_s3_uris(uri: str, expected: tuple[str, str]) -> None:
+    assert split_s3_uri(uri) == expected
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "bucket/key", "s3:/bucket", "s3://", "s3:///key", "https://b/k", "S3://b/k"]
+)
+def test_what_is_no_s3_uri(uri: str) -> None:
+    with pytest.raises(ValueError, match="is not an S3 URI"):
+        split_s3_uri(uri)
+
+
+def test_a_bucket_is_a_folder(config: Config) -> None:
+    assert config.bucket_path("s3://bucket/a//b/") == config.home / "s3/bucket/a/b"
+    assert config.bucket_path("s3://bucket") == config.home / "s3/bucket"
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/../x", "s3://../x", "s3://b/a/../../x", "s3://b/.", "s3://b/a\0"]
+)
+def test_no_key_leaves_the_folder(config: Config, uri: str) -> None:
+    with pytest.raises(ValueError, match="component"):
+        config.bucket_path(uri)
+
+
+def test_no_link_leads_out(config: Config) -> None:
+    (config.s3_root / "bucket").mkdir(parents=True)
+    (config.s3_root / "bucket/out").symlink_to("/etc")
+    (config.s3_root / "bucket/in").symlink_to(config.s3_root / "bucket")
+    with pytest.raises(ValueError, match="leads out of"):
+        config.bucket_path("s3://bucket/out/passwd")
+    assert config.bucket_path("s3://bucket/in/x").name == "x"
+
+
+def test_log_files(config: Config) -> None:
+    file = config.log_file("/aws/sagemaker/TrainingJobs", "job/algo-1-17")
+    assert file == config.home / "logs/aws/sagemaker/TrainingJobs/job/algo-1-17.log"
+    for group, stream in (("/aws/../..", "x"), ("/aws", "../x"), ("/aws", ""), ("/aws", "a//b")):
+        with pytest.raises(ValueError, match="component"):
+            config.log_file(group, stream)
+
+
+def test_arns(config: Config) -> None:
+    assert (
+        config.arn("tuning-job", "Tune")
+        == "arn:aws:sagemaker:eu-central-1:111122223333:hyper-parameter-tuning-job/tune"
+    )
+    assert config.role_arn == "arn:aws:iam::111122223333:role/byoc-sagemaker"
+    assert config.endpoint_url == "http://127.0.0.1:6000"
