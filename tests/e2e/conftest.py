@@ -1,0 +1,68 @@
+"""A project folder as a user has it, and a local SageMaker that runs the real images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import digits, localservice
+
+BYOC = Path(sys.executable).with_name("byoc")
+ENVIRONMENT = {
+    **{key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
+    "COLUMNS": "200",
+}
+# As little training as makes a classifier that tells some digits apart.
+LITTLE = {"epochs": 2, "batch_size": 16, "lr": 0.003}
+
+
+@dataclass(frozen=True)
+class Project:
+    folder: Path
+
+    def byoc(self, *arguments: str, code: int = 0) -> str:
+        """Runs a command; what it wrote to stdout, or to stderr where it was to fail."""
+        result = subprocess.run(
+            [BYOC, *arguments], cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == code, result.stdout + result.stderr
+        return result.stderr if code else result.stdout
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.byoc(*arguments, "--json"))
+        return found
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Four classes of digits, uploaded."""
+    project = Project(tmp_path_factory.mktemp("it's mine"))
+    url = f"http://127.0.0.1:{localservice.free_port()}"
+    project.byoc("init", "--example", "digits", "--region", "us-east-1", "--endpoint-url", url)
+    digits.write(project.folder / "all")
+    for label in "0147":
+        kept = project.folder / "digits" / label
+        kept.mkdir(parents=True)
+        for picture in sorted((project.folder / "all" / label).iterdir())[:60]:
+            picture.rename(kept / picture.name)
+    project.byoc("local", "up")
+    try:
+        project.byoc("upload")
+        yield project
+    finally:
+        project.byoc("local", "down")
+
+
+@pytest.fixture(scope="session")
+def trained(project: Project) -> dict[str, Any]:
+    """What `byoc train` says of a short training."""
+    flags = [part for key, value in LITTLE.items() for part in ("--set", f"{key}={value}")]
+    return project.json("train", *flags)

@@ -1,0 +1,81 @@
+"""The whole way with the real images: train, report, tune, deploy, ask, clean up."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Project
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_training_has_metrics_verdicts_and_a_report(project: Project, trained: dict[str, Any]) -> None:
+    assert trained["status"] == "Completed"
+    assert trained["metrics"]["test:accuracy"] > 0.5
+    assert set(trained["rules"].values()) <= {"NoIssuesFound", "IssuesFound"}, trained["rules"]
+    page = Path(project.json("report")["report"]).read_text()
+    assert trained["training_job"] in page
+    assert "LossNotDecreasing" in page
+    assert not re.search(r"""(?:src|href)=["']https?://|@import|url\(https?:""", page), "it needs the network"
+
+
+def test_tuning_finds_the_better_of_two(project: Project) -> None:
+    found = project.json(
+        "tune", "--jobs", "2", "--epochs", "1", "--range", "lr=1e-6:0.01:log", "--range", "batch_size=16,32"
+    )
+    assert found["complete"]
+    trials = {item["name"]: item["objective"] for item in found["trials"]}
+    assert len(trials) == 2
+    assert trials[found["training_job"]] == max(trials.values())
+    assert set(found["hyperparameters"]) == {"lr", "batch_size"}
+
+
+def test_the_endpoint_answers_as_training_did(project: Project, trained: dict[str, Any]) -> None:
+    project.byoc("deploy", trained["training_job"])
+    try:
+        evaluated = project.json("evaluate")
+        assert evaluated["accuracy"] == pytest.approx(trained["metrics"]["test:accuracy"], abs=1e-9)
+        text = project.folder / "text.png"
+        text.write_text("this is no picture")
+        message = project.byoc("predict", str(text), code=1)
+        assert "picture" in message
+        assert "Traceback" not in message
+    finally:
+        project.byoc("cleanup")
+    assert "There is no endpoint" in project.byoc("predict", str(text), code=5)
+
+
+def test_a_wrong_hyperparameter_past_byoc_fails_the_job_in_words(
+    project: Project, trained: dict[str, Any]
+) -> None:
+    state = json.loads((project.folder / ".byoc" / "state.json").read_text())
+    url = re.search(r'^endpoint_url = "(.*)"', (project.folder / "byoc.toml").read_text(), re.M)
+    assert url
+    sagemaker = boto3.client(
+        "sagemaker",
+        endpoint_url=url[1],
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    job = sagemaker.describe_training_job(TrainingJobName=state["training_job"])
+    kept = ("AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig")
+    sagemaker.create_training_job(
+        TrainingJobName="wrong",
+        HyperParameters={**job["HyperParameters"], "learning-rat": "1"},
+        StoppingCondition={"MaxRuntimeInSeconds": 600},
+        **{key: job[key] for key in kept},
+    )
+    message = project.byoc("logs", "-f", "wrong", code=1)
+    assert "learning_rat" in message
+    assert "allowed" in message
+    reason = sagemaker.describe_training_job(TrainingJobName="wrong")["FailureReason"]
+    assert reason.startswith("AlgorithmError: ")
+    assert "Traceback" not in reason
