@@ -43,7 +43,7 @@ CUT = (
     # For compiling against torch and CUDA, not for running them.
     "torch/include",
     "torch/share",
-    "torch/bin",
+    "torch/bin/protoc*",  # its neighbour torch_shm_manager must stay: `import torch` looks for it
     "nvidia/*/include",
     "**/*.a",
 )
