@@ -57,9 +57,12 @@ def rank(
     ]
 
 
-def render(
-    rankings: Sequence[list[dict[str, Any]]], many: bool, model: Mapping[str, Any], media_type: str
-) -> bytes:
+def document(ranking: list[dict[str, Any]], model: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said about one picture."""
+    return {"predictions": ranking, "model": model}
+
+
+def render(documents: Sequence[Mapping[str, Any]], many: bool, media_type: str) -> bytes:
     """The body.
 
     JSON: {"predictions": [{"class", "index", "probability"}, ...], "model": {...}}, or a list of such objects
@@ -69,11 +72,10 @@ def render(
     if media_type == CSV:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        for number, ranking in enumerate(rankings):
-            for place, entry in enumerate(ranking, start=1):
+        for number, document in enumerate(documents):
+            for place, entry in enumerate(document["predictions"], start=1):
                 writer.writerow([number, place, entry["class"], entry["index"], entry["probability"]])
         return text.getvalue().encode()
-    documents = [{"predictions": ranking, "model": model} for ranking in rankings]
     if media_type == JSON_LINES:
         return b"".join(orjson.dumps(document) + b"\n" for document in documents)
     return orjson.dumps(documents if many else documents[0])

@@ -52,7 +52,15 @@ def properties(settings: Settings, private: Path) -> dict[str, str]:
         "byoc.drain_seconds": str(settings.drain_seconds),
         "byoc.lost_seconds": str(settings.lost_seconds),
         "byoc.execution_parameters": json.dumps(execution),
+        "byoc.models_root": str(settings.models_dir or ""),
+        "byoc.models_live": str(private / "live"),
+        "byoc.models_memory_mb": str(settings.models_memory_mb),
     }
+
+
+def wants_records(settings: Settings) -> bool:
+    """Whether the front end has to say something about each request."""
+    return settings.log_requests or settings.metrics_seconds > 0
 
 
 def uses_gpu(settings: Settings) -> bool:
@@ -88,6 +96,8 @@ def environment(settings: Settings, private: Path, inherited: Mapping[str, str])
         "BYOC_MODEL_DIR": str(settings.model_dir),
         events.VARIABLE: str(private / "events"),
     }
+    if settings.models_dir is not None:
+        result["BYOC_MODELS_LIVE"] = str(private / "live")
     return result
 
 
@@ -97,6 +107,7 @@ def command(settings: Settings, private: Path, runtime: Path, number: int) -> li
     return [
         str(runtime),
         *java.options(number, private, heap_mb),
+        f"-Dbyoc.records={'true' if wants_records(settings) else 'false'}",
         f"-Dlog4j.configurationFile={LOGGING.as_uri()}",
         "-cp",
         f"{FRONTEND}:{_home() / 'mms' / 'frontend' / 'model-server.jar'}",

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from serve import s3
 from serve.errors import RequestError
 from serve.settings import Limits
 
@@ -32,10 +33,14 @@ ATTRIBUTES: Final = "x-amzn-sagemaker-custom-attributes"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """`top_k`: how many classes to name, None for all. `threshold`: leave out those less probable."""
+    """`top_k`: how many classes to name, None for all. `threshold`: leave out those less probable.
+
+    `explain`: add a picture of where the network looked.
+    """
 
     top_k: int | None
     threshold: float = 0.0
+    explain: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,16 +103,16 @@ def _json(body: bytes, options: Options, limits: Limits) -> tuple[list[bytes | A
     given = [name for name in ("image", "images", "instances") if name in document]
     if len(given) != 1:
         raise RequestError(400, f"give exactly one of image, images and instances; {JSON_HELP}")
-    unknown = sorted(set(document) - {*given, "top_k", "threshold"})
+    unknown = sorted(set(document) - {*given, *OPTIONS})
     if unknown:
         shown = ", ".join(name[:40] for name in unknown[:3])
-        raise RequestError(400, f"unknown field {shown}; allowed beside {given[0]}: top_k, threshold")
-    for name in ("top_k", "threshold"):
+        raise RequestError(400, f"unknown field {shown}; allowed beside {given[0]}: {', '.join(OPTIONS)}")
+    for name in OPTIONS:
         if name in document:
             options = dataclasses.replace(options, **{name: OPTIONS[name](document[name])})
     field, value = given[0], document[given[0]]
     if field == "image":
-        return [_base64(value, "image")], False, options
+        return [_picture(value, "image", limits)], False, options
     if not isinstance(value, list) or not value:
         raise RequestError(400, f"{field} must be a list of at least one picture; {JSON_HELP}")
     _check_count(len(value), limits)
@@ -115,13 +120,19 @@ def _json(body: bytes, options: Options, limits: Limits) -> tuple[list[bytes | A
     for index, item in enumerate(value):
         if isinstance(item, dict):
             item = item.get("b64", item.get("image"))
-        pictures.append(_base64(item, f"{field}[{index}]"))
+        pictures.append(_picture(item, f"{field}[{index}]", limits))
     return pictures, True, options
 
 
 def _check_count(count: int, limits: Limits) -> None:
     if count > limits.images:
         raise RequestError(413, f"there are {count} pictures; the limit is {limits.images} in a request")
+
+
+def _picture(value: Any, where: str, limits: Limits) -> bytes:
+    if isinstance(value, str) and value.startswith("s3://"):
+        return s3.read(value, where, limits)
+    return _base64(value, where)
 
 
 def _base64(value: Any, where: str) -> bytes:
@@ -227,4 +238,16 @@ def _threshold(value: Any) -> float:
     return number
 
 
-OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {"top_k": _top_k, "threshold": _threshold}
+def _explain(value: Any) -> bool:
+    if value in (True, "true", "grad-cam"):
+        return True
+    if value in (False, "false", None):
+        return False
+    raise RequestError(400, 'explain must be "grad-cam" or false')
+
+
+OPTIONS: Final[dict[str, Callable[[Any], Any]]] = {
+    "top_k": _top_k,
+    "threshold": _threshold,
+    "explain": _explain,
+}

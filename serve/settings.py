@@ -4,10 +4,11 @@
 |---|---|---|
 | SAGEMAKER_BASE_DIR | /opt/ml | the folder that holds `model/` |
 | SAGEMAKER_BIND_TO_PORT | 8080 | port to listen on |
-| SAGEMAKER_MULTI_MODEL | false | not supported yet: true is an error |
+| SAGEMAKER_MULTI_MODEL | false | many models, loaded and unloaded by requests to /models |
 | SAGEMAKER_MAX_PAYLOAD_IN_MB | | batch transform's payload limit; raises BYOC_MAX_BYTES |
 | BYOC_BIND_ADDRESS | see below | address to listen on |
 | BYOC_DEVICE | auto | auto, cpu or cuda |
+| BYOC_PRECISION | auto | fp32, bf16 or fp16; auto: 16 bits on a GPU only; always behind a check at start |
 | BYOC_WORKERS | one a core, or one a GPU | worker processes |
 | BYOC_THREADS | 1 | threads of one worker's forward pass |
 | BYOC_BATCH_SIZE | 1; 16 on a GPU | requests that are put through the network together |
@@ -21,7 +22,10 @@
 | BYOC_MAX_ASPECT | 200 | longest picture, longer side to shorter side |
 | BYOC_MAX_IMAGES | 64 | most pictures in one request |
 | BYOC_TOP_K | 5 | classes in an answer, unless the request says otherwise |
+| BYOC_MODELS_MEMORY_MB | 70 % of the memory | multi-model: what the models may take in all workers |
+| BYOC_S3_PREFIXES | none | comma-separated, like s3://bucket/folder/: pictures that requests may name |
 | BYOC_LOG_REQUESTS | false | a JSON line on stdout for each request |
+| BYOC_METRICS_SECONDS | 0 | seconds between lines of metrics in CloudWatch's embedded format; 0: none |
 | BYOC_JAVA | found | path of a Java runtime, 11 or newer |
 
 Without BYOC_BIND_ADDRESS the server listens on every address of its container; started with another
@@ -33,10 +37,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
+from serve import memory
 from serve.errors import ServeError
 
 DEFAULT_BASE: Final = "/opt/ml"
@@ -45,20 +51,26 @@ PROGRAM: Final = Path(__file__).resolve().parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a caller may send. The fields are the BYOC_MAX_* variables and BYOC_TOP_K."""
+    """What a caller may send. The fields are the BYOC_MAX_* variables, BYOC_TOP_K and BYOC_S3_PREFIXES."""
 
     bytes: int = 6_291_456
     pixels: int = 80_000_000
     aspect: int = 200
     images: int = 64
     top_k: int = 5
+    s3: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The variables above, read and checked. `gpus` is how many the system shows (0: use the CPU)."""
+    """The variables above, read and checked. `gpus` is how many the system shows (0: use the CPU).
+
+    `models_dir` is set in multi-model mode only.
+    """
 
     model_dir: Path
+    models_dir: Path | None
+    models_memory_mb: int
     address: str
     port: int
     device: Literal["auto", "cpu", "cuda"]
@@ -72,24 +84,25 @@ class Settings:
     drain_seconds: int
     lost_seconds: int
     log_requests: bool
+    metrics_seconds: int
     java: str | None
     limits: Limits
 
 
 def read(environment: Mapping[str, str]) -> Settings:
     """Settings from the environment. Raises ServeError naming the variable, its value and what is allowed."""
-    if flag(environment, "SAGEMAKER_MULTI_MODEL"):
-        raise ServeError(
-            "multi-model endpoints are not supported yet; use one model, or one endpoint for each"
-        )
     base = environment.get("SAGEMAKER_BASE_DIR") or DEFAULT_BASE
     own_machine = Path(base) != Path(DEFAULT_BASE)
     device = _choice(environment, "BYOC_DEVICE", "auto", ("auto", "cpu", "cuda"))
     gpus = 0 if device == "cpu" else visible_gpus()
     on_gpu = bool(gpus) or device == "cuda"
     limits = read_limits(environment)
+    _choice(environment, "BYOC_PRECISION", "auto", ("auto", "fp32", "bf16", "fp16"))
+    memory_mb = int(0.7 * (memory.total() or 4 * 1024**3)) >> 20
     return Settings(
         model_dir=Path(base) / "model",
+        models_dir=Path(base).absolute() / "models" if flag(environment, "SAGEMAKER_MULTI_MODEL") else None,
+        models_memory_mb=_number(environment, "BYOC_MODELS_MEMORY_MB", memory_mb, 1, 10**7),
         address=environment.get("BYOC_BIND_ADDRESS") or ("127.0.0.1" if own_machine else "0.0.0.0"),
         port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
         device=device,  # type: ignore[arg-type]
@@ -103,6 +116,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         drain_seconds=_number(environment, "BYOC_DRAIN_SECONDS", 25, 0, 3600),
         lost_seconds=_number(environment, "BYOC_LOST_SECONDS", 30, 1, 3600),
         log_requests=flag(environment, "BYOC_LOG_REQUESTS"),
+        metrics_seconds=_number(environment, "BYOC_METRICS_SECONDS", 0, 0, 3600),
         java=environment.get("BYOC_JAVA") or None,
         limits=limits,
     )
@@ -118,7 +132,18 @@ def read_limits(environment: Mapping[str, str]) -> Limits:
         aspect=_number(environment, "BYOC_MAX_ASPECT", Limits.aspect, 1, 10**6),
         images=_number(environment, "BYOC_MAX_IMAGES", Limits.images, 1, 10**4),
         top_k=_number(environment, "BYOC_TOP_K", Limits.top_k, 1, 10**6),
+        s3=_prefixes(environment),
     )
+
+
+def _prefixes(environment: Mapping[str, str]) -> tuple[str, ...]:
+    text = environment.get("BYOC_S3_PREFIXES", "")
+    prefixes = tuple(part.strip() for part in text.split(",") if part.strip())
+    for prefix in prefixes:
+        # Without the slash, s3://mine would allow s3://mine-not as well.
+        if not re.fullmatch(r"s3://[a-z0-9.-]{3,63}/(.*/)?", prefix):
+            raise ServeError(f"BYOC_S3_PREFIXES holds {prefix!r}; each must be like s3://bucket/folder/")
+    return prefixes
 
 
 def visible_gpus() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import selectors
 import shutil
@@ -22,10 +21,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from serve import java, mms, process
+from serve import java, mms, process, s3
 from serve import settings as settings_
 from serve.errors import ServeError
 from serve.events import Inbox
+from serve.records import Records
 from serve.settings import Settings
 
 _POLL_SECONDS: Final = 0.25
@@ -39,6 +39,7 @@ def main() -> int:
     """Returns the exit status."""
     try:
         settings = settings_.read(os.environ)
+        s3.check(settings.limits)
         runtime, number = java.find(os.environ)
         with private_folder() as private:
             return Supervisor(settings, private).run(runtime, number)
@@ -63,6 +64,7 @@ class Supervisor:
         self.deadline: float | None = None  # set when stopping
         self.failure: str | None = None
         self.loaded = False
+        self.records: Records | None = None
 
     def run(self, runtime: Path, number: int) -> int:
         """Start, watch, stop. Returns the exit status."""
@@ -79,32 +81,44 @@ class Supervisor:
             with selectors.DefaultSelector() as selector:
                 selector.register(inbox, selectors.EVENT_READ)
                 selector.register(wake, selectors.EVENT_READ)
+                if self.records is not None:
+                    selector.register(self.records, selectors.EVENT_READ)
                 while self.java_status is None and self.failure is None:
                     selector.select(_POLL_SECONDS)
                     with contextlib.suppress(BlockingIOError):
                         os.read(wake, 4096)
                     for event in inbox.receive():
                         self._received(event)
+                    if self.records is not None and not self.records.receive():
+                        selector.unregister(self.records)
+                        self.records.close()
+                        self.records = None
                     self._look()
             return self._result()
         finally:
             self._kill_all()
+            if self.records is not None:
+                self.records.receive()
+                self.records.close()
             inbox.close()
 
     def _start(self, runtime: Path, number: int) -> None:
         (self.private / "store" / "model").mkdir(parents=True)
         mms.write_properties(self.private / "mms.properties", mms.properties(self.settings, self.private))
         supervisor = os.getpid()
-
+        told = subprocess.PIPE if mms.wants_records(self.settings) else None
         child = subprocess.Popen(
             mms.command(self.settings, self.private, runtime, number),
             env=mms.environment(self.settings, self.private, os.environ),
             cwd=self.private,
             stdin=subprocess.DEVNULL,
+            stdout=told,
             start_new_session=True,  # Ctrl-C in a terminal is for the supervisor alone
             preexec_fn=lambda: process.die_with_parent(supervisor),  # noqa: PLW1509 (there is one thread)
         )
         self.java = child.pid
+        if child.stdout is not None:
+            self.records = Records(child.stdout, self.settings.log_requests, self.settings.metrics_seconds)
         child.returncode = 0  # reaped by _look; without this, Popen warns that it still runs
 
     def _signalled(self, number: int, _frame: object) -> None:
@@ -122,16 +136,11 @@ class Supervisor:
             self.model_process = int(event["pid"])
         elif kind == "loaded" and not self.loaded:
             self.loaded = True
-            settings, what = self.settings, f"{event['architecture']} with {event['classes']} classes"
-            say(
-                f"{what}, version {event['version']}, loaded in "
-                f"{event['seconds']:.1f} s; {event['device']}; {settings.workers} workers; "
-                f"listening on {settings.address}:{settings.port}"
-            )
+            settings = self.settings
+            where = f"listening on {settings.address}:{settings.port}"
+            say(f"{event['message']}; {settings.workers} workers; {where}")
         elif kind == "failed":
             self.failure = f"the model cannot be served: {event['message']}"
-        elif kind == "request":
-            print(json.dumps(dict(event)), flush=True)
 
     def _look(self) -> None:
         """Reap what has ended, and notice what should not have."""

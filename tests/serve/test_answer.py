@@ -54,16 +54,20 @@ def test_ranking() -> None:
 
 def test_json_is_one_object_or_a_list_of_such() -> None:
     ranking = answer.rank(SCORES, CLASSES, Options(3))
-    one = json.loads(answer.render([ranking], False, MODEL, answer.JSON))
+    one = json.loads(answer.render([answer.document(r, MODEL) for r in [ranking]], False, answer.JSON))
     assert one == {"predictions": ranking, "model": MODEL}
-    assert json.loads(answer.render([ranking], True, MODEL, answer.JSON)) == [one]
-    lines = answer.render([ranking, ranking], True, MODEL, answer.JSON_LINES).splitlines()
+    assert json.loads(answer.render([answer.document(r, MODEL) for r in [ranking]], True, answer.JSON)) == [
+        one
+    ]
+    lines = answer.render(
+        [answer.document(r, MODEL) for r in [ranking, ranking]], True, answer.JSON_LINES
+    ).splitlines()
     assert [json.loads(line) for line in lines] == [one, one]
 
 
 def test_csv_survives_odd_class_names() -> None:
     ranking = answer.rank(SCORES, CLASSES, Options(3))
-    text = answer.render([ranking, ranking], True, MODEL, answer.CSV).decode()
+    text = answer.render([answer.document(r, MODEL) for r in [ranking, ranking]], True, answer.CSV).decode()
     rows = list(csv.reader(text.splitlines(keepends=True)))
     assert [row[2] for row in rows] == [CLASSES[1], CLASSES[2], CLASSES[0]] * 2
     assert [row[:2] for row in rows[2:4]] == [["0", "3"], ["1", "1"]]
@@ -72,7 +76,7 @@ def test_csv_survives_odd_class_names() -> None:
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.integers(1, 5), st.floats(0, 1))
 def test_every_answer_is_valid_json(scores: list[float], top_k: int, threshold: float) -> None:
     ranking = answer.rank(np.array(scores, dtype=np.float32), CLASSES, Options(top_k, threshold))
-    document = json.loads(answer.render([ranking], False, MODEL, answer.JSON))
+    document = json.loads(answer.render([answer.document(r, MODEL) for r in [ranking]], False, answer.JSON))
     found = [entry["probability"] for entry in document["predictions"]]
     assert found == sorted(found, reverse=True)
     assert len(found) <= top_k

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mms.context import Context, RequestProcessor
 
-from serve import handler
+from serve import handler, job, loading
 from serve.classifier import Classifier
 from serve.settings import Limits
 
@@ -18,8 +18,8 @@ from .conftest import encode, picture
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded(model_dir: Path) -> None:
-    handler._classifier = Classifier.load(model_dir, "cpu")
-    handler._limits = Limits(pixels=100_000, aspect=20)
+    classifier = Classifier.load(model_dir, "cpu")
+    handler._worker = loading.Worker(lambda _headers: classifier, Limits(pixels=100_000, aspect=20))
 
 
 def ask(*requests: tuple[bytes | None, dict[str, str]]) -> list[tuple[int, Any]]:
@@ -73,7 +73,7 @@ def test_a_fault_of_ours_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(handler, "check_size", broken)
+    monkeypatch.setattr(job, "check_size", broken)
     [(status, body)] = ask((encode(picture()), {}))
     assert status == 500
     assert "secret" not in json.dumps(body)

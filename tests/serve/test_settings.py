@@ -46,9 +46,17 @@ def test_a_wrong_value_is_named(name: str, value: str) -> None:
     assert value in str(caught.value)
 
 
-def test_multi_model_mode_is_refused_and_not_half_done() -> None:
-    with pytest.raises(ServeError, match="multi-model"):
-        settings.read({"SAGEMAKER_MULTI_MODEL": "true"})
+def test_multi_model_mode_has_a_folder_and_a_budget(tmp_path: Path) -> None:
+    found = settings.read({"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_BASE_DIR": str(tmp_path)})
+    assert found.models_dir == tmp_path / "models"
+    assert found.models_memory_mb > 100
+    assert settings.read({}).models_dir is None
+
+
+@pytest.mark.parametrize("prefix", ["s3://bucket", "https://x/", "s3://bucket/folder", "s3:///x/"])
+def test_a_prefix_of_s3_ends_with_a_slash(prefix: str) -> None:
+    with pytest.raises(ServeError, match="BYOC_S3_PREFIXES"):
+        settings.read({"BYOC_S3_PREFIXES": f"s3://good/, {prefix}"})
 
 
 def test_every_variable_is_documented() -> None:

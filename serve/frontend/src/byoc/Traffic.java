@@ -5,6 +5,7 @@ import com.amazonaws.ml.mms.wlm.ModelManager;
 import com.amazonaws.ml.mms.wlm.WorkerState;
 import com.amazonaws.ml.mms.wlm.WorkerThread;
 import io.netty.channel.Channel;
+import java.lang.ref.Cleaner;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -15,15 +16,20 @@ final class Traffic {
 
     final int maxBytes;
     final String batchParameters;
+    final Models models;
     volatile boolean draining;
 
     private final long memory;
     private final AtomicInteger requests = new AtomicInteger();
     private final AtomicLong bytes = new AtomicLong();
+    private final AtomicLong abandoned = new AtomicLong();
+    private final Cleaner cleaner = Cleaner.create();
+    private volatile long lastCollection = System.nanoTime();
 
     Traffic(ConfigManager config) {
         maxBytes = config.getMaxRequestSize();
         batchParameters = config.getProperty("byoc.execution_parameters", "{}");
+        models = new Models(config);
         // A body lies in this memory up to three times: as received, as one array, as sent to the worker.
         memory = Math.max(Runtime.getRuntime().maxMemory() / 4, maxBytes);
     }
@@ -49,9 +55,27 @@ final class Traffic {
     boolean reserve(long size) {
         if (bytes.addAndGet(size) > memory) {
             bytes.addAndGet(-size);
+            long now = System.nanoTime();
+            if (abandoned.get() > 0 && now - lastCollection > 100_000_000L) {
+                lastCollection = now;
+                System.gc();
+            }
             return false;
         }
         return true;
+    }
+
+    /**
+     * The client has gone, and its request still waits for a worker or is in one's hands. Nobody tells when that
+     * ends: netty no longer calls the connection's handlers. But until then the job holds on to `holder`, so
+     * that its memory is free when the holder is garbage.
+     */
+    void abandon(Object holder, long size) {
+        abandoned.addAndGet(size);
+        cleaner.register(holder, () -> {
+            abandoned.addAndGet(-size);
+            release(size);
+        });
     }
 
     void release(long size) {

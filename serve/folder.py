@@ -1,0 +1,32 @@
+"""What may lie in a model folder: files that are data. Nothing in it is ever run or imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from model.artifact import ArtifactError
+
+_PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib")
+_MOST: Final = 10_000
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that was packed by somebody else than the trainer.
+
+    Raises:
+        model.artifact.ArtifactError: a link, which could lead anywhere; a pickle, which could run code; or
+            more files than any model has.
+    """
+    count = 0
+    for place, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(place) / name
+            count += 1
+            if path.is_symlink():
+                raise ArtifactError(f"{path} is a link; a model holds plain files only")
+            if path.suffix.lower() in _PICKLES and name in files:
+                raise ArtifactError(f"{path} may be a pickle, which could run code; a model is safetensors")
+            if count > _MOST:
+                raise ArtifactError(f"{folder} holds more than {_MOST} files; that is no model")

@@ -1,0 +1,124 @@
+"""One request on its way: what was asked, its pictures, and in the end status, type and body."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from model import images
+from model.artifact import ArtifactError
+from serve import answer, models, request
+from serve.classifier import Classifier, Pixels
+from serve.errors import RequestError, ServeError
+from serve.explain import CannotExplain
+from serve.settings import Limits
+
+log = logging.getLogger(__name__)
+_OURS = "this is a fault of the server, and is in its log"
+
+
+class Job:
+    """`pixels` wait for their probabilities from `classifier`; the last four attributes are the answer."""
+
+    def __init__(self) -> None:
+        self.classifier: Classifier | None = None
+        self.pixels: list[Pixels] = []
+        self.asked: request.Request | None = None
+        self.status, self.media_type, self.body, self.pictures = 200, answer.JSON, b"", 0
+
+    @classmethod
+    def prepare(
+        cls,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        choose: Callable[[Mapping[str, str]], Classifier],
+        limits: Limits,
+    ) -> Job:
+        """Find the model, take the request apart, decode. Whatever goes wrong is the job's answer."""
+        job = cls()
+        try:
+            job.classifier = choose(headers)
+            if models.LOAD not in headers:
+                job._read(bytes(body or b""), headers, limits)
+        except RequestError as error:
+            job.fail(error.code, str(error))
+        except MemoryError as error:
+            job.fail(507, str(error) or "there is not enough memory for this request")
+        except (ArtifactError, ServeError, OSError) as error:
+            log.error("%s", error)
+            loading = models.LOAD in headers
+            job.fail(422 if loading else 500, f"the model cannot be loaded: {error}")
+        except Exception:
+            log.exception("a request could not be read")
+            job.fail(500, f"the request could not be read; {_OURS}")
+        return job
+
+    def _read(self, body: bytes, headers: Mapping[str, str], limits: Limits) -> None:
+        assert self.classifier is not None
+        asked = request.parse(body, headers, limits)
+        self.media_type = answer.choose(headers.get("accept", ""))
+        if asked.options.explain and self.media_type == answer.CSV:
+            raise RequestError(406, f"explain puts a picture into the answer; accept {answer.JSON} for it")
+        decoding = self.classifier.preprocessing
+        for number, picture in enumerate(asked.pictures):
+            try:
+                self.pixels.append(decode(picture, decoding, limits))
+            except RequestError as error:
+                where = f"picture {number}: " if asked.many else ""
+                raise RequestError(error.code, f"{where}{error}") from error
+        self.asked, self.pictures = asked, len(self.pixels)
+
+    def finish(self, scores: Sequence[np.ndarray[Any, Any]]) -> None:
+        """`scores`: probabilities [classes] for each of `pixels`."""
+        if self.asked is None or self.classifier is None:
+            return
+        if not all(np.isfinite(row).all() for row in scores):
+            self.fail(500, "the model gave no finite probabilities for this picture")
+            return
+        classifier, options = self.classifier, self.asked.options
+        ranked = [answer.rank(row, classifier.classes, options) for row in scores]
+        documents = [answer.document(ranking, classifier.model) for ranking in ranked]
+        if options.explain:
+            try:
+                for document, pixels, row in zip(documents, self.pixels, scores, strict=True):
+                    document["explanation"] = classifier.explain(pixels, int(row.argmax()))
+            except CannotExplain as error:
+                self.fail(400, f"explain: {error}")
+                return
+            except Exception:
+                log.exception("an answer could not be explained")
+                self.fail(500, f"the answer could not be explained; {_OURS}")
+                return
+        self.body = answer.render(documents, self.asked.many, self.media_type)
+
+    def fail(self, code: int, message: str) -> None:
+        self.pixels, self.asked, self.pictures = [], None, 0
+        self.status, self.media_type, self.body = code, answer.JSON, answer.error(code, message)
+
+
+def decode(picture: bytes | request.Array, preprocessing: Any, limits: Limits) -> Pixels:
+    """One picture as the trainer's evaluation sees it. Raises RequestError 413 or 422."""
+    try:
+        if isinstance(picture, np.ndarray):
+            pixels: Pixels = preprocessing.to_uint8(Image.fromarray(picture))
+            return pixels
+        check_size(picture, limits)
+        pixels = preprocessing.to_uint8(images.decode(picture, preprocessing.min_side, limits.pixels))
+    except images.BadImage as error:
+        raise RequestError(422, str(error)) from error
+    return pixels
+
+
+def check_size(data: bytes, limits: Limits) -> None:
+    """Look at the header only. Raises RequestError 413; the decoder refuses what is no picture."""
+    try:
+        with Image.open(io.BytesIO(data), formats=images.FORMATS) as header:
+            width, height = header.size
+    except Exception:
+        return
+    request.check_size(width, height, limits)

@@ -1,0 +1,80 @@
+"""The start of a worker: load the model, or tell the supervisor why that cannot be, and end."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import artifact, device
+from serve import events, models, process, settings
+from serve.classifier import Classifier
+from serve.errors import RequestError, ServeError
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """`choose`: from a request's headers to its model; raises RequestError, and what `Models.get` does."""
+
+    choose: Callable[[Mapping[str, str]], Classifier]
+    limits: settings.Limits
+
+
+def start(properties: Mapping[str, Any]) -> Worker:
+    """What multi-model-server's call without data does. Ends the process when serving is impossible."""
+    logging.getLogger("mms.service").setLevel(logging.WARNING)  # else it logs a metric for each request
+    ours = logging.getLogger("serve")
+    ours.addHandler(logging.StreamHandler())  # stdout is multi-model-server's own
+    ours.propagate = False
+    process.die_with_parent(os.getppid())
+    events.send("started")
+    begin = time.perf_counter()
+    try:
+        worker, about = _load(properties)
+    except (artifact.ArtifactError, device.DeviceError, ServeError, OSError, MemoryError) as error:
+        events.send("failed", message=str(error) or type(error).__name__)
+        raise SystemExit(1) from error
+    except Exception as error:
+        log.exception("the model could not be loaded")
+        events.send("failed", message=f"{type(error).__name__}: {error}")
+        raise SystemExit(1) from error
+    events.send("loaded", message=f"{about}, loaded in {time.perf_counter() - begin:.1f} s")
+    return worker
+
+
+def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
+    limits = settings.read_limits(os.environ)
+    wanted: Any = os.environ.get("BYOC_DEVICE") or "auto"
+    threads = int(os.environ.get("BYOC_THREADS") or 1)
+    precision = os.environ.get("BYOC_PRECISION") or "auto"
+    gpu = properties.get("gpu_id")
+
+    def load(folder: Path) -> Classifier:
+        return Classifier.load(folder, wanted, gpu, threads, precision)
+
+    kind = device.choose(device.probe(), wanted) if wanted != "cpu" else "cpu"
+    where = device.describe(device.probe(), kind)
+    if live := os.environ.get(models.VARIABLE):
+        torch.set_num_threads(threads)
+        held = models.Models(load, Path(live))
+
+        def choose(headers: Mapping[str, str]) -> Classifier:
+            if models.HEADER not in headers:
+                raise RequestError(404, "name a model: POST to /models/NAME/invoke")
+            return held.get(headers[models.HEADER])
+
+        return Worker(choose, limits), f"ready for many models; {where}"
+    only = load(Path(os.environ.get("BYOC_MODEL_DIR") or properties["model_dir"]))
+    about = (
+        f"{only.model['architecture']} with {only.model['classes']} classes, "
+        f"version {only.model['version']}; {only.precision}; {where}"
+    )
+    return Worker(lambda _headers: only, limits), about

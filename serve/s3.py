@@ -1,0 +1,60 @@
+"""Pictures that a request names by an S3 URI: only under the prefixes that BYOC_S3_PREFIXES allows."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from serve.errors import RequestError, ServeError
+from serve.settings import Limits
+
+
+def read(uri: str, where: str, limits: Limits) -> bytes:
+    """The object's bytes. `where`: the picture's place in the request, for messages.
+
+    Raises:
+        RequestError: 400 if this is not allowed, 413 if it is too large, 422 if it cannot be read.
+    """
+    if not any(uri.startswith(prefix) for prefix in limits.s3):
+        known = (
+            "this endpoint reads some prefixes only" if limits.s3 else "this endpoint reads nothing from S3"
+        )
+        raise RequestError(400, f"{where} is an S3 URI that is not allowed: {known} (BYOC_S3_PREFIXES)")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        found = client().get_object(Bucket=bucket, Key=key)
+        if found["ContentLength"] > limits.bytes:
+            raise RequestError(
+                413, f"{where} has {found['ContentLength']} bytes; the limit is {limits.bytes}"
+            )
+        data: bytes = found["Body"].read(limits.bytes)
+    except RequestError:
+        raise
+    except Exception as error:  # botocore's errors have two bases, and the transport's more
+        raise RequestError(422, f"{where} cannot be read from S3 ({type(error).__name__})") from error
+    if not data:
+        raise RequestError(400, f"{where} is empty")
+    return data
+
+
+def check(limits: Limits) -> None:
+    """At start. Raises ServeError if S3 is wanted and cannot be had."""
+    if limits.s3:
+        try:
+            client()
+        except ImportError as error:
+            raise ServeError(
+                "BYOC_S3_PREFIXES is set, and the package boto3 is not installed here"
+            ) from error
+        except Exception as error:
+            raise ServeError(f"BYOC_S3_PREFIXES is set, and S3 cannot be used: {error}") from error
+
+
+@functools.cache
+def client() -> Any:
+    """One for all requests; late, because few endpoints need it."""
+    import boto3
+    from botocore.config import Config
+
+    patience = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
+    return boto3.client("s3", config=patience)
