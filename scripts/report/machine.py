@@ -55,7 +55,8 @@ def usage(series: Series) -> list[Usage]:
             label, unit, factor = _UNITS[name]
             median, p95, p99 = np.percentile(known, [50, 95, 99]) * factor
             least, most = float(known.min()) * factor, float(known.max()) * factor
-            rows.append(Usage(label, unit, float(median), float(p95), float(p99), least, most))
+            figures = (round(float(value), 3) for value in (median, p95, p99, least, most))
+            rows.append(Usage(label, unit, *figures))
     return rows
 
 

@@ -206,7 +206,12 @@ def histogram_figure(series: Series) -> Figure | None:
         alt.Chart(named("histogram"))
         .mark_rect(color=BLUE)
         .encode(
-            x=alt.X("from:Q", title="Time of a step (ms)", scale=alt.Scale(zero=False, nice=False)),
+            x=alt.X(
+                "from:Q",
+                title="Time of a step (ms)",
+                scale=alt.Scale(zero=False, nice=False),
+                axis=alt.Axis(grid=False, tickCount=8),
+            ),
             x2="to:Q",
             y=alt.Y("count:Q", title="Steps", axis=alt.Axis(tickMinStep=1, tickCount=5)),
             y2=alt.datum(0),
@@ -222,5 +227,5 @@ def histogram_figure(series: Series) -> Figure | None:
     low, high = np.percentile(total, [25, 75])
     caption += f"{words.milliseconds(float(low))} and {words.milliseconds(float(high))}."
     if longer:
-        caption += f" {words.plural(longer, 'longer one')} stand in the last bar."
+        caption += f" The last bar also holds the longer ones: {longer:,}."
     return figure("histogram", "How long steps take", caption, chart, {"histogram": table}, 180)
