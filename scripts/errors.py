@@ -13,7 +13,9 @@ Exit codes are part of the interface:
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 from typing import Final
 
 FAILED: Final = 1
@@ -133,6 +135,8 @@ def _from_answer(error: Exception) -> ByocError:
     if code == "ModelError":
         status = str(getattr(error, "response", {}).get("OriginalStatusCode", ""))
         original = str(getattr(error, "response", {}).get("OriginalMessage", "")) or text
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # our own image's errors are JSON
+            original = str(json.loads(original)["message"])
         return ByocError(
             f"The model refused the request{f' with {status}' if status else ''}: {_sentence(original)}",
             "" if status.startswith("4") else "`byoc logs ENDPOINT` shows what the container says.",

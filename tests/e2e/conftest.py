@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "COLUMNS": "200",
 }
 # As little training as makes a classifier that tells some digits apart.
-LITTLE = {"epochs": 2, "batch_size": 16, "lr": 0.003}
+LITTLE = {"epochs": 3, "batch_size": 8, "lr": 0.002}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 def test_a_training_has_metrics_verdicts_and_a_report(project: Project, trained: dict[str, Any]) -> None:
     assert trained["status"] == "Completed"
     assert trained["metrics"]["test:accuracy"] > 0.5
-    assert set(trained["rules"].values()) <= {"NoIssuesFound", "IssuesFound"}, trained["rules"]
+    verdicts = [f"{rule}: {verdict}" for rule, verdict in trained["rules"].items()]
+    assert not [each for each in verdicts if not each.endswith("IssuesFound")]
     page = Path(project.json("report")["report"]).read_text()
     assert trained["training_job"] in page
     assert "LossNotDecreasing" in page
@@ -41,11 +42,11 @@ def test_the_endpoint_answers_as_training_did(project: Project, trained: dict[st
     project.byoc("deploy", trained["training_job"])
     try:
         evaluated = project.json("evaluate")
-        assert evaluated["accuracy"] == pytest.approx(trained["metrics"]["test:accuracy"], abs=1e-9)
+        assert evaluated["accuracy"] == pytest.approx(trained["metrics"]["test:accuracy"], abs=1e-5)
         text = project.folder / "text.png"
         text.write_text("this is no picture")
-        message = project.byoc("predict", str(text), code=1)
-        assert "picture" in message
+        message = project.byoc("predict", str(text), code=2)
+        assert "1 of 1 pictures were refused" in message
         assert "Traceback" not in message
     finally:
         project.byoc("cleanup")
@@ -74,7 +75,7 @@ def test_a_wrong_hyperparameter_past_byoc_fails_the_job_in_words(
         **{key: job[key] for key in kept},
     )
     message = project.byoc("logs", "-f", "wrong", code=1)
-    assert "learning_rat" in message
+    assert "unknown hyperparameter 'learning-rat'" in message
     assert "allowed" in message
     reason = sagemaker.describe_training_job(TrainingJobName="wrong")["FailureReason"]
     assert reason.startswith("AlgorithmError: ")
