@@ -69,10 +69,10 @@ class LogTail:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job: a secondary status, a log line, a rule's verdict."""
+    """Something that happened to a job: a secondary status, a log line, a rule's verdict; or a look at it."""
 
-    kind: Literal["status", "line", "rule"]
-    text: str
+    kind: Literal["status", "line", "rule", "look"]
+    text: str = ""
     detail: str = ""
 
 
@@ -93,8 +93,12 @@ def describe(clients: Clients, name: str) -> dict[str, Any]:
         ) from None
 
 
-def follow(clients: Clients, name: str) -> Iterator[Event]:
-    """What happens to a training job, as it happens, until it has ended and its rules have their verdicts."""
+def follow(clients: Clients, name: str, *, looks: bool = False) -> Iterator[Event]:
+    """What happens to a training job, as it happens, until it has ended and its rules have their verdicts.
+
+    Args:
+        looks: tell each look at the job too, also where nothing has happened.
+    """
     tail = LogTail(clients, TRAINING_LOGS, f"{name}/")
     shown = 0
     verdicts: dict[str, str] = {}
@@ -122,6 +126,8 @@ def follow(clients: Clients, name: str) -> Iterator[Event]:
                 for line in tail.read():
                     yield Event("line", line)
                 return
+        if looks:
+            yield Event("look")
         pace.wait(news=news)
 
 

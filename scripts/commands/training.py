@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from scripts.output import Output, duration, percent, short
 from scripts.settings import Range, Settings, parse_range
 
 if TYPE_CHECKING:
+    from scripts.live import Found
     from scripts.tuning import Snapshot
 
 PANEL = "Train"
@@ -262,8 +264,9 @@ def train(
             raise typer.Exit(INTERRUPTED) from None
         _goes_on(context.out, name, f"byoc logs -f {name}")
     job = jobs.describe(context.clients, name)
+    path = _report_after(context, name)
     jobs.require_completed(job)
-    _tell_trained(context, job)
+    _tell_trained(context, job, path)
 
 
 def _best_hyperparameters(context: Context, tuning_job: str) -> dict[str, str]:
@@ -277,25 +280,68 @@ def _best_hyperparameters(context: Context, tuning_job: str) -> dict[str, str]:
 
 
 def _show(context: Context, name: str, *, full_log: bool) -> None:
-    """Print what happens to the job: statuses, metrics, warnings of the trainer, verdicts."""
-    from scripts import jobs
+    """Print what happens to the job: statuses, metrics, warnings of the trainer, findings, verdicts.
+
+    In a terminal its curves grow below the lines.
+    """
+    from rich.live import Live
+
+    from scripts import jobs, live
     from scripts.metrics import Parser, describe
     from train.interface import METRIC_DEFINITIONS
 
     out, parser = context.out, Parser(METRIC_DEFINITIONS)
-    for event in jobs.follow(context.clients, name):
-        if event.kind == "status":
-            out.say("[cyan]{status}[/] [dim]{detail}[/]", status=event.text, detail=event.detail)
-        elif event.kind == "rule":
-            style = _RULE_STYLE.get(event.detail, "yellow")
-            out.say("rule {rule}: [" + style + "]{verdict}[/]", rule=event.text, verdict=event.detail)
-        elif values := parser.parse(event.text):
-            out.raw("  " + describe(values))
-        elif full_log:
-            out.raw("  " + event.text, style="dim")
+    watch = live.Watch(context.clients, live.rules_folder(jobs.describe(context.clients, name)))
+    curves = live.Curves(watch)
+    with ExitStack() as stack:
+        if out.live:
+            stack.enter_context(Live(curves, console=out.console, refresh_per_second=2))
+        for event in jobs.follow(context.clients, name, looks=True):
+            if event.kind == "status":
+                out.say("[cyan]{status}[/] [dim]{detail}[/]", status=event.text, detail=event.detail)
+            elif event.kind == "rule":
+                _tell_findings(out, watch.look(now=True))
+                style = _RULE_STYLE.get(event.detail, "yellow")
+                out.say("rule {rule}: [" + style + "]{verdict}[/]", rule=event.text, verdict=event.detail)
+            elif event.kind == "look":
+                _tell_findings(out, watch.look())
+            elif values := parser.parse(event.text):
+                out.raw("  " + describe(values))
+                step = re.search(r"\bstep=(\d+)", event.text)
+                curves.add(values, float(step[1]) if step else None)
+            elif full_log or event.text.startswith(("warning: ", "error: ")):
+                out.raw("  " + event.text, style="dim")
+        _tell_findings(out, watch.look(now=True))
 
 
-def _tell_trained(context: Context, job: dict[str, Any]) -> None:
+def _tell_findings(out: Output, findings: list[Found]) -> None:
+    for found in findings:
+        style = "bold red" if found.severity == "high" else "yellow"
+        out.say(
+            "[" + style + "]! {rule}[/] [dim]{where}[/] {message}",
+            rule=found.rule,
+            where=found.where,
+            message=found.message,
+        )
+        if found.remedy:
+            out.say("  [green]→[/] {remedy}", remedy=found.remedy)
+
+
+def _report_after(context: Context, name: str) -> Path | None:
+    """The report of a job that has ended, whatever its end; a report that cannot be made is no failure."""
+    from scripts.report import report_for_job
+
+    path = _report_path(context, [name])
+    try:
+        report_for_job(context.clients, [name], path)
+    except (ByocError, OSError) as error:
+        context.out.warn(f"No report was made: {error}")
+        return None
+    _tell_file(context.out, "Report", path)
+    return path
+
+
+def _tell_trained(context: Context, job: dict[str, Any], report_: Path | None) -> None:
     from scripts import jobs
 
     out, values = context.out, jobs.metrics(job)
@@ -307,10 +353,11 @@ def _tell_trained(context: Context, job: dict[str, Any]) -> None:
     out.say("Model: {uri}", uri=artifact)
     if "TrainingTimeInSeconds" in job:
         out.say("Training took {time}.", time=duration(job["TrainingTimeInSeconds"]))
-    out.say("Next: [bold]byoc report[/] and [bold]byoc deploy[/]")
+    out.say("Next: [bold]byoc deploy[/]")
     out.result(
         {
             "training_job": job["TrainingJobName"],
+            "report": str(report_.resolve()) if report_ else None,
             "status": job["TrainingJobStatus"],
             "model": artifact,
             "hyperparameters": job.get("HyperParameters", {}),
@@ -344,8 +391,16 @@ def _verdicts(out: Output, job: dict[str, Any]) -> None:
 
 def report(
     context: Context,
-    job: Annotated[list[str] | None, typer.Argument(help="One job, or several side by side.")] = None,
+    job: Annotated[
+        list[str] | None, typer.Argument(help="A training job, several side by side, or a tuning job.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The HTML file.")] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="A PDF beside it too; needs Chrome or Chromium.")
+    ] = False,
+    price: Annotated[
+        float | None, typer.Option(help="Dollars for an hour of one machine: the report says what it cost.")
+    ] = None,
 ) -> None:
     """The rules' verdicts, and one HTML file with curves, gradients, step times and utilisation.
 
@@ -355,29 +410,70 @@ def report(
 
         byoc report
         byoc report JOB1 JOB2 -o compare.html
+        byoc report digits-tune-0412-093007-51 --pdf
     """
     from scripts import jobs
-    from scripts.report import report_for_job
+    from scripts.report import report_for_job, report_for_tuning_job
 
     names = job or [last(context, None, "training_job", "training job", "train")]
-    described = [jobs.describe(context.clients, name) for name in names]
-    for item in described:
-        if len(described) > 1:
-            context.out.say("[bold]{name}[/]", name=item["TrainingJobName"])
-        _verdicts(context.out, item)
-    path = output or context.settings.folder / "reports" / f"{'-and-'.join(names)}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path = report_for_job(context.clients, names, path)
-    verdicts = {
-        item["TrainingJobName"]: {
-            rule["RuleConfigurationName"]: rule["RuleEvaluationStatus"] for rule in jobs.rules(item)
+    path = output or _report_path(context, names)
+    verdicts: dict[str, dict[str, str]] = {}
+    if len(names) == 1 and _is_tuning_job(context, names[0]):
+        report_for_tuning_job(context.clients, names[0], path)
+    else:
+        described = [jobs.describe(context.clients, name) for name in names]
+        for item in described:
+            if len(described) > 1:
+                context.out.say("[bold]{name}[/]", name=item["TrainingJobName"])
+            _verdicts(context.out, item)
+        report_for_job(context.clients, names, path, price=price)
+        verdicts = {
+            item["TrainingJobName"]: {
+                rule["RuleConfigurationName"]: rule["RuleEvaluationStatus"] for rule in jobs.rules(item)
+            }
+            for item in described
         }
-        for item in described
-    }
     state.update(context.settings, report=str(path.resolve()), verdicts=verdicts)
-    size = path.stat().st_size / 1e6
-    context.out.say("Report: [bold]{path}[/] ({size} MB)", path=path, size=f"{size:.1f}")
-    context.out.result({"report": str(path.resolve()), "jobs": names, "rules": verdicts})
+    _tell_file(context.out, "Report", path)
+    result: dict[str, Any] = {"report": str(path.resolve()), "jobs": names, "rules": verdicts}
+    if pdf:
+        from scripts.report.pdf import print_pdf
+
+        printed = path.with_suffix(".pdf")
+        print_pdf(path, printed)
+        _tell_file(context.out, "Printed", printed)
+        result["pdf"] = str(printed.resolve())
+    context.out.result(result)
+
+
+def _report_path(context: Context, names: list[str]) -> Path:
+    stem = "-and-".join(names)
+    return context.settings.folder / "reports" / f"{stem[:200]}.html"
+
+
+def _tell_file(out: Output, what: str, path: Path) -> None:
+    size = f"{path.stat().st_size / 1e6:.1f}"
+    out.say("{what}: [bold]{path}[/] ({size} MB)", what=what, path=path, size=size)
+
+
+def _is_tuning_job(context: Context, name: str) -> bool:
+    """Whether no training job has this name, but a tuning job does."""
+    from scripts import jobs, tuning
+
+    try:
+        jobs.describe(context.clients, name)
+    except ByocError as missing:
+        if missing.code != NOT_FOUND:
+            raise
+    else:
+        return False
+    try:
+        tuning.look(context.clients, name)
+    except ByocError as missing:
+        if missing.code != NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def jobs(

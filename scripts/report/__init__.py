@@ -9,8 +9,13 @@ if TYPE_CHECKING:
     from scripts.report.inputs import Clients
 
 
-def report_for_job(clients: Clients, job_names: list[str], output: Path) -> Path:
+def report_for_job(
+    clients: Clients, job_names: list[str], output: Path, *, price: float | None = None
+) -> Path:
     """Write the report on one training job, or on several side by side, to `output`; returns its path.
+
+    Args:
+        price: dollars for an hour of one machine, if what the job cost is to be said.
 
     Everything is read through AWS APIs. What a job did not record is said in the report and is no error.
 
@@ -26,11 +31,11 @@ def report_for_job(clients: Clients, job_names: list[str], output: Path) -> Path
     if len(names) == 1:
         from scripts.report.job import job_page
 
-        write(output, job_page(collect(clients, names[0])))
+        write(output, job_page(collect(clients, names[0], price)))
     else:
         from scripts.report.compare import compare_page
 
-        write(output, compare_page([collect(clients, name) for name in names]))
+        write(output, compare_page([collect(clients, name, price) for name in names]))
     return output
 
 

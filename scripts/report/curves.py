@@ -209,8 +209,8 @@ def _reference(y: alt.Y, value: float, text: str, tables: dict[str, Table]) -> l
     base = alt.Chart(named("reference"))
     return [
         base.mark_rule(color=INK, opacity=0.55, strokeDash=[1, 3], size=1.5).encode(y=y),
-        base.mark_text(color=INK, opacity=0.75, align="left", dx=4, dy=-11, fontSize=11).encode(
-            x=alt.value(0), y=y, text="text:N"
+        base.mark_text(color=INK, opacity=0.75, align="right", dx=-4, dy=-9, fontSize=11).encode(
+            x=alt.value("width"), y=y, text="text:N"
         ),
     ]
 
@@ -272,7 +272,7 @@ def rate_figure(log: Log) -> Figure | None:
     values = metric_curve(log.metrics.get("learning_rate"), axis)
     if not len(values):
         return None
-    y = value_axis("Learning rate", values.value)
+    y = alt.Y("value:Q", title="Learning rate", axis=alt.Axis(format="~g", tickCount=5))
     chart = (
         alt.Chart(named("rate"))
         .mark_line(

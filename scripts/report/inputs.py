@@ -44,10 +44,12 @@ class ReportInputs:
     report: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    price: float | None = None
+    """Dollars for an hour of one machine."""
     collected: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def collect(clients: Clients, job: str) -> ReportInputs:
+def collect(clients: Clients, job: str, price: float | None = None) -> ReportInputs:
     """Read all there is about one training job.
 
     Raises:
@@ -72,7 +74,7 @@ def collect(clients: Clients, job: str) -> ReportInputs:
             ) from error
         raise
     describe = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
-    inputs = ReportInputs(job=job, describe=describe)
+    inputs = ReportInputs(job=job, describe=describe, price=price)
     _read_log(clients, inputs)
     _read_rules(clients, inputs)
     _read_output(clients, inputs)

@@ -101,6 +101,17 @@ class Job:
         return f"{resources.get('InstanceCount', 1)} × {resources.get('InstanceType', 'unknown')}"
 
     @property
+    def cost(self) -> float | None:
+        """Dollars, if the price is known."""
+        seconds = self.inputs.describe.get("BillableTimeInSeconds")
+        if self.inputs.price is None or seconds is None:
+            return None
+        resources = mapping(self.inputs.describe.get("ResourceConfig"))
+        groups = [mapping(group) for group in sequence(resources.get("InstanceGroups"))] or [resources]
+        machines = sum(int(group.get("InstanceCount") or 1) for group in groups)
+        return self.inputs.price * machines * float(seconds) / 3600
+
+    @property
     def image(self) -> str:
         specification = mapping(self.inputs.describe.get("AlgorithmSpecification"))
         return str(
@@ -139,6 +150,8 @@ def tiles(job: Job) -> list[Tile]:
     billable = job.inputs.describe.get("BillableTimeInSeconds")
     note = f"{words.duration(float(billable))} billable on {job.machine}" if billable else f"on {job.machine}"
     found.append(Tile("Duration", words.duration(job.duration), note))
+    if job.cost is not None:
+        found.append(Tile("Cost", f"${job.cost:,.3f}", f"at ${job.inputs.price:g} an hour and machine"))
     speed = job.metric("images_per_second")
     if not math.isnan(speed):
         found.append(Tile("Throughput", f"{words.number(speed)}/s", "pictures, last epoch"))
@@ -168,6 +181,14 @@ def channels(describe: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _cost(job: Job) -> str:
+    seconds = job.inputs.describe.get("BillableTimeInSeconds")
+    billable = f"{float(seconds):,.0f} billable seconds on {job.machine}" if seconds else words.NOT_KNOWN
+    if job.cost is None:
+        return f"{billable}; byoc report --price DOLLARS_PER_HOUR says what that is"
+    return f"${job.cost:,.4f}: {billable} at ${job.inputs.price:g} an hour"
+
+
 def origin(job: Job) -> list[tuple[str, str]]:
     describe = job.inputs.describe
     rows = [
@@ -176,6 +197,7 @@ def origin(job: Job) -> list[tuple[str, str]]:
         ("Ended", words.moment(describe.get("TrainingEndTime"))),
         ("Training image", job.image),
         ("Machine", job.machine),
+        ("Cost", _cost(job)),
         ("Role", str(describe.get("RoleArn") or words.NOT_KNOWN)),
         ("Tuning job", str(describe.get("TuningJobArn") or "none")),
         ("Model", str(mapping(describe.get("ModelArtifacts")).get("S3ModelArtifacts") or "none")),
@@ -207,7 +229,8 @@ def request(describe: Mapping[str, Any]) -> str:
 def job_page(inputs: ReportInputs) -> str:
     """The report on one training job as HTML."""
     job = read_job(inputs)
-    findings = [finding for verdict in job.verdicts for finding in verdict.findings]
+    # What the profiler's rules find is slow steps, which the charts of time show; some are of evaluations.
+    findings = [item for verdict in job.verdicts if verdict.kind == "debug" for item in verdict.findings]
     classes = len(job.quality.classes)
     groups: dict[str, list[Figure | None]] = {
         "learning": [

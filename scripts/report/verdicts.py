@@ -152,6 +152,14 @@ def verdicts(inputs: ReportInputs) -> list[Verdict]:
             known = found.get(name) or Verdict(name, name, "InProgress", "debug")
             found[name] = known
             _complete(known, entry, has_status=bool(known.summary))
+    said = {verdict.rule for verdict in found.values() if verdict.findings and not verdict.parts}
+    for verdict in found.values():
+        if verdict.parts:  # it repeats the findings of its parts, which may be rules of the job themselves
+            verdict.advice = [
+                advice
+                for advice in verdict.advice
+                if not all(finding.message.partition(":")[0] in said for finding in advice.findings)
+            ]
     return sorted(found.values(), key=_rank)
 
 
@@ -205,10 +213,10 @@ def _count(value: object) -> int:
     return int(found) if math.isfinite(found) else 0
 
 
-def _rank(verdict: Verdict) -> tuple[int, int, str]:
+def _rank(verdict: Verdict) -> tuple[int, bool, int, str]:
     place = ORDER.index(verdict.status) if verdict.status in ORDER else 1
     severity = SEVERITIES.index(verdict.severity) if verdict.status == "IssuesFound" else 0
-    return place, severity, verdict.name
+    return place, bool(verdict.parts), severity, verdict.name
 
 
 def sentence(found: list[Verdict]) -> str:
