@@ -71,6 +71,9 @@ class Classifier:
         place = torch.device(kind, gpu or 0) if kind == "cuda" else torch.device("cpu")
         with quick.skip_initialisation():
             module, info = artifact.load(path, place)
+        # The frozen network would not show it: oneDNN's activation makes 0 of what is no number.
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values()):
+            raise ServeError(f"the model in {path} holds NaN: its training diverged; train it again")
         version = hashlib.sha256((path / artifact.INFO_FILE).read_bytes()).hexdigest()[:12]
         described = {"architecture": info.architecture, "classes": len(info.classes), "version": version}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
 import time
@@ -12,9 +13,9 @@ from typing import Any
 
 import torch
 
-from model import artifact, device
-from serve import events, models, process, settings
-from serve.classifier import Classifier
+from model import architecture, artifact, device
+from serve import events, memory, models, process, settings
+from serve.classifier import Classifier, prepare
 from serve.errors import RequestError, ServeError
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,17 @@ def start(properties: Mapping[str, Any]) -> Worker:
         log.exception("the model could not be loaded")
         events.send("failed", message=f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
+    memory.give_back()
+    gc.freeze()  # a later collection would touch every object, and with it every page that workers share
     events.send("loaded", message=f"{about}, loaded in {time.perf_counter() - begin:.1f} s")
     return worker
+
+
+def rehearse() -> None:
+    """Everything that loading a model does, once: the workers are forked from here and share what it needs."""
+    network = architecture.build("resnet18", 2).eval().requires_grad_(False)
+    with torch.inference_mode():
+        prepare(network, torch.device("cpu"), torch.float32, 64)(torch.zeros(1, 3, 64, 64))
 
 
 def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
@@ -64,6 +74,7 @@ def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
     where = device.describe(device.probe(), kind)
     if live := os.environ.get(models.VARIABLE):
         torch.set_num_threads(threads)
+        rehearse()
         held = models.Models(load, Path(live))
 
         def choose(headers: Mapping[str, str]) -> Classifier:

@@ -24,6 +24,7 @@ from model import architecture, artifact
 from model.preprocess import Preprocessing
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "docker" / "bin" / "serve"
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 
@@ -63,7 +64,7 @@ class Answer:
 class Server:
     """`serve` as a user starts it."""
 
-    def __init__(self, base: Path, log: Path, **environment: str) -> None:
+    def __init__(self, base: Path, log: Path, program: Path = PROGRAM, **environment: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -75,7 +76,7 @@ class Server:
         }
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [ROOT / "docker" / "bin" / "serve"],
+                [program],
                 env=os.environ | settings | environment,
                 stdout=output,
                 stderr=output,
@@ -137,8 +138,9 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(model_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def begin(base: Path | None = None, **environment: str) -> Server:
-        servers.append(Server(base or model_dir.parent, tmp_path / f"log{len(servers)}", **environment))
+    def begin(base: Path | None = None, program: Path = PROGRAM, **environment: str) -> Server:
+        log = tmp_path / f"log{len(servers)}"
+        servers.append(Server(base or model_dir.parent, log, program, **environment))
         return servers[-1]
 
     yield begin

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -14,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model import artifact
+from model.images import BadImage
 
-from .conftest import CLASSES, Server, encode, make_model, picture
+from .conftest import CLASSES, ROOT, Answer, Server, encode, make_model, picture
 
 pytestmark = pytest.mark.slow
 
@@ -92,15 +96,27 @@ def test_mistakes_get_a_4xx_that_says_what_to_do(
     assert "Traceback" not in answer.body.decode()
 
 
-def test_no_odd_picture_gets_a_5xx(server: Server) -> None:
+def test_odd_pictures_get_what_training_says_or_a_4xx(server: Server, model_dir: Path) -> None:
     files = sorted(path for path in ODD_IMAGES.glob("*/*") if path.is_file())
     if not files:
         pytest.skip("the odd pictures are not on this machine")
-    outcomes = {
-        path.name: server.invoke(path.read_bytes(), "application/octet-stream").status for path in files
-    }
-    assert {name: status for name, status in outcomes.items() if status not in (200, 413, 422)} == {}
-    assert 200 in outcomes.values()
+    module, info = artifact.load(model_dir)
+    served = 0
+    for path in files:
+        data = path.read_bytes()
+        answer = server.invoke(data, "application/octet-stream")
+        try:
+            pixels = info.preprocessing.load(data)
+        except BadImage:
+            assert answer.status in (413, 422), (path.name, answer.body)
+            continue
+        if answer.status == 413:
+            continue
+        assert answer.status == 200, (path.name, answer.body)
+        expected = dict(zip(CLASSES, module(pixels[None]).softmax(1)[0].tolist(), strict=True))
+        assert probabilities(answer.body) == pytest.approx(expected, abs=1e-4), path.name
+        served += 1
+    assert served > 10
     assert server.ping() == 200
 
 
@@ -290,14 +306,71 @@ def test_it_leaves_no_files_and_runs_twice_at_once(start: Callable[..., Server],
     assert list(temporary.iterdir()) == []
 
 
-def test_requests_are_logged_on_demand(start: Callable[..., Server]) -> None:
-    server = start(BYOC_LOG_REQUESTS="true")
+def test_requests_are_logged_and_measured_on_demand(start: Callable[..., Server]) -> None:
+    server = start(BYOC_LOG_REQUESTS="true", BYOC_METRICS_SECONDS="3600")
     server.wait_until_healthy()
-    server.invoke(b"no picture")
+    answers = [
+        server.invoke(encode(picture())),
+        server.invoke(b"no picture"),
+        server.invoke(bytes(7_000_000)),
+    ]
     server.stop()
-    lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
-    assert [line["status"] for line in lines] == [422]
-    assert lines[0]["bytes"] == 10
+    *lines, metrics = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    assert [line["status"] for line in lines] == [200, 422, 413]
+    assert [line["id"] for line in lines] == [answer.headers["x-request-id"] for answer in answers]
+    assert lines[1]["bytes"] == 10
+    for name in ("total_ms", "queue_ms", "decode_ms", "forward_ms"):
+        assert lines[0][name] >= 0
+    assert lines[0]["total_ms"] > lines[0]["forward_ms"] > 0
+    assert metrics["Requests"] == 3
+    assert metrics["Errors4xx"] == 2
+    assert metrics["Codes"] == {"200": 1, "413": 1, "422": 1}
+    assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "byoc/serve"
+
+
+def test_a_full_queue_is_503_with_retry_after(start: Callable[..., Server]) -> None:
+    server = start(BYOC_WORKERS="1", BYOC_QUEUE="2")
+    server.wait_until_healthy()
+    data = encode(picture(0, 3000, 3000))
+    answers: list[Answer] = []
+    threads = [threading.Thread(target=lambda: answers.append(server.invoke(data))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status for answer in answers} == {200, 503}
+    for answer in answers:
+        if answer.status == 503:
+            assert json.loads(answer.body) == {"code": 503, "message": "the server is busy; try again"}
+            assert answer.headers["retry-after"] == "1"
+
+
+def test_clients_who_leave_do_not_fill_the_memory(start: Callable[..., Server]) -> None:
+    server = start(BYOC_WORKERS="1")
+    server.wait_until_healthy()
+    body = encode(picture()) + bytes(6_000_000)
+    head = b"POST /invocations HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for number in range(60):  # more than would fit at once
+        with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+            connection.sendall(head + body[: len(body) if number % 2 else 100_000])
+    end = time.monotonic() + 30
+    while (status := server.invoke(body).status) != 200:
+        assert status == 503
+        assert time.monotonic() < end
+    assert server.process.poll() is None
+
+
+def test_a_picture_shows_where_the_network_looked(server: Server) -> None:
+    answer = server.invoke(encode(picture()), X_Amzn_SageMaker_Custom_Attributes="explain=grad-cam")
+    assert answer.status == 200, answer.body
+    document = json.loads(answer.body)
+    assert document["explanation"]["class"] == document["predictions"][0]["class"]
+    with Image.open(io.BytesIO(base64.b64decode(document["explanation"]["png"]))) as map_:
+        assert (map_.format, map_.size) == ("PNG", (64, 64))
+    refused = server.invoke(
+        encode(picture()), Accept="text/csv", X_Amzn_SageMaker_Custom_Attributes="explain=true"
+    )
+    assert refused.status == 406
 
 
 def test_it_runs_on_the_java_of_the_package_index(start: Callable[..., Server]) -> None:
@@ -307,3 +380,26 @@ def test_it_runs_on_the_java_of_the_package_index(start: Callable[..., Server]) 
     assert server.invoke(encode(picture())).status == 200
     assert server.stop() == 0
     assert [line for line in server.log.splitlines() if not line.startswith("serve: resnet18")] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs namespaces")
+def test_it_runs_unprivileged_on_a_read_only_system_without_shared_memory(
+    start: Callable[..., Server], model_dir: Path, tmp_path: Path
+) -> None:
+    # Everything read-only, and a small new /tmp: the only place that serverless inference lets one write to.
+    script = tmp_path / "serve"
+    script.write_text(f"""#!/bin/sh
+        exec unshare --mount sh -e -c '
+            mount -t tmpfs tmpfs /mnt
+            cp -r "{model_dir}" /mnt/model
+            mount -t tmpfs -o size=200m tmpfs /tmp
+            cp -r /mnt /tmp/base
+            umount /dev/shm 2>/dev/null || true
+            mount -o remount,bind,ro /
+            exec setpriv --bounding-set=-all --inh-caps=-all "{ROOT}/docker/bin/serve"'
+    """)
+    script.chmod(0o755)
+    server = start(program=script, base=Path("/tmp/base"), PYTHONDONTWRITEBYTECODE="1")
+    server.wait_until_healthy()
+    assert server.invoke(encode(picture())).status == 200
+    assert server.stop() == 0, server.log
