@@ -28,6 +28,13 @@ TAG := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 endif
 export DOCKER TAG PLATFORM BASE_IMAGE PYTORCH_INDEX CA_BUNDLE BUILD_FLAGS
 
+# The words after `make bench` say what to measure; they are no targets of their own.
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+BENCHES := $(wordlist 2,9,$(MAKECMDGOALS))
+.PHONY: $(BENCHES)
+$(BENCHES): ; @:
+endif
+
 .PHONY: help setup demo demo-diverging test test-all lint lock build build-train build-serve push smoke bench audit clean
 
 help:
@@ -82,8 +89,9 @@ push: $(READY) ## push both images to ECR, or to REGISTRY=host:port
 smoke: ## run both images by hand, as SageMaker does: train, serve, predict, stop
 	@docker/smoke
 
-bench: $(READY) ## measure the images: sizes, start-up, rebuild after a one-line change
-	@$(PY) docker/bench.py
+bench: $(READY) ## measure: `make bench train`, serve, debugger, docker; all of them without a name
+	@for what in $(or $(BENCHES),train serve debugger docker); do \
+	  echo "=== $$what"; if [ $$what = docker ]; then $(PY) docker/bench.py; else $(PY) -m bench.$$what; fi; done
 
 audit: ## known vulnerabilities of each lock file, and an SBOM per image in out/
 	@docker/audit
