@@ -45,16 +45,16 @@ def bucket(settings: Settings, clients: Clients) -> str:
 
 
 def image(settings: Settings, clients: Clients, which: str) -> str:
-    """URI of the `train` or `serve` image: what `byoc push` stored for this registry, else :latest.
+    """URI of the `train` or `serve` image: what `byoc push` stored, else :latest in this account's ECR.
 
-    A full URI in the settings is taken as it is.
+    A full URI in the settings is taken as it is. What was pushed to another account's ECR does not count.
     """
     name: str = getattr(settings.images, which)
     if "/" in name:
         return name
     pushed = str(state.read(settings).get("images", {}).get(which, ""))
-    repository = f"{clients.registry}/{name.split(':')[0].split('@')[0]}"
-    if pushed.startswith((f"{repository}@", f"{repository}:")) and ":" not in name:
+    ours = pushed.startswith(f"{clients.registry}/{name}@") or ".dkr.ecr." not in pushed
+    if pushed and ours and ":" not in name:
         return pushed
     return f"{clients.registry}/{name if ':' in name else name + ':latest'}"
 

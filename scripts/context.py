@@ -30,6 +30,7 @@ class Context:
     config: Path | None = None
     overrides: list[str] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
+    required: bool = True  # whether byoc.toml must be there
 
     def override(self, key: str, value: object) -> None:
         """A command's own flag for a setting; None means that it was not given. Call before `settings`."""
@@ -41,7 +42,7 @@ class Context:
     @cached_property
     def settings(self) -> Settings:
         flags = [f"aws.{key}={value}" for key, value in self.flags.items() if value]
-        return load(self.config, [*self.overrides, *flags])
+        return load(self.config, [*self.overrides, *flags], required=self.required)
 
     @cached_property
     def clients(self) -> Clients:

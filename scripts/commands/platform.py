@@ -16,6 +16,7 @@ PANEL = "Look after"
 
 def register(app: typer.Typer) -> None:
     command(app, "doctor", rich_help_panel=PANEL)(doctor)
+    command(app, "push", rich_help_panel=PANEL)(push)
     local = typer.Typer(
         no_args_is_help=True, help="SageMaker on this machine: start it, stop it, see whether it runs."
     )
@@ -137,6 +138,65 @@ def doctor(
     context.out.result({"checks": [vars(finding) for finding in findings]})
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(FAILED)
+
+
+def push(
+    context: Context,
+    tag: Annotated[
+        str | None, typer.Option(help="Which images of this machine. Default: latest, under their version.")
+    ] = None,
+    registry: Annotated[
+        str, typer.Option(metavar="HOST[:PORT][/PATH]", help="Another registry than this account's ECR.")
+    ] = "",
+) -> None:
+    """Push both images to ECR, or to another registry; later commands use them by their digest.
+
+    Examples:
+
+        make build && byoc push
+        byoc push --registry 127.0.0.1:5000
+    """
+    from scripts import push as pushing
+    from scripts import state
+    from scripts.aws import is_loopback
+    from scripts.registry import AnyRegistry, Ecr
+
+    context.required = False
+    settings = context.settings
+    if not registry and is_loopback(settings.aws.endpoint_url):
+        raise ByocError(
+            "There is nothing to push: the local SageMaker takes images from this machine's Docker engine.",
+            "For AWS, leave aws.endpoint_url empty; for another registry, name it with --registry.",
+        )
+    engine = pushing.connect()
+    images = {which: pushing.find(engine, name, tag) for which, name in pushing.IMAGES.items()}
+    target = (
+        AnyRegistry(registry.strip("/"))
+        if registry
+        else Ecr(context.clients.registry, context.clients.ecr, settings)
+    )
+    out, stored = context.out, {}
+    for which, (image, version) in images.items():
+        name = pushing.repository_name(getattr(settings.images, which), pushing.IMAGES[which])
+        if target.prepare(name):
+            out.say("Created the repository [bold]{name}[/].", name=name)
+        with pushing.shown(out, f"{name}:{version}") as report:
+
+            def retrying(reason: str, seconds: float) -> None:
+                out.warn(f"{reason.strip(' .')}; trying again in {seconds:.0f} s.")
+
+            done = pushing.push(engine, image, target, name, version, report, retrying)
+            pushing.push(engine, image, target, name, "latest", report, retrying)
+        out.say(
+            "{name}:{tag} {what}",
+            name=name,
+            tag=version,
+            what=f"pushed: {done.sent} of {done.layers} layers were new" if done.sent else "is there already",
+        )
+        out.raw(f"  {done.uri}")
+        stored[which] = done.uri
+    state.update(settings, images=stored)
+    out.result({"images": stored})
 
 
 def _home(context: Context) -> Path:
