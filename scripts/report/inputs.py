@@ -44,6 +44,8 @@ class ReportInputs:
     report: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    """What makes the debugger's part incomplete."""
     price: float | None = None
     """Dollars for an hour of one machine."""
     collected: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -127,6 +129,8 @@ def _read_rules(clients: Clients, inputs: ReportInputs) -> None:
         inputs.missing["rules"] = "No verdicts: the job was created without debugger or profiler rules."
     if not root:
         return
+    if hook.get("S3OutputPath"):
+        _read_hook_status(clients, inputs, str(hook["S3OutputPath"]))
     folder = join_s3(str(root), inputs.job, "rule-output")
     for part in ("status", "findings", "series"):
         uri = f"{folder}/{part}.json"
@@ -137,6 +141,27 @@ def _read_rules(clients: Clients, inputs: ReportInputs) -> None:
             inputs.missing[part] = _absent_rules(part, asked, uri)
         except Unreadable as error:
             inputs.missing[part] = f"{error}."
+    problems = inputs.findings.get("problems")
+    for problem in problems if isinstance(problems, list) else ():
+        # The rules tell of the same file.
+        if not (inputs.problems and "switched itself off" in str(problem)):
+            inputs.problems.append(str(problem))
+
+
+def _read_hook_status(clients: Clients, inputs: ReportInputs, root: str) -> None:
+    """The hook leaves this file if it had to switch itself off: no rule needs to have run to know it."""
+    uri = join_s3(root, inputs.job, "debug-output", "hook-status.json")
+    try:
+        status = read_json(clients.s3, uri, limit=100_000)
+    except Unreadable:
+        return  # as it should be: it is not there
+    inputs.sources["hook"] = uri
+    step = status.get("step")
+    where = f" at step {step}" if isinstance(step, int) else ""
+    inputs.problems.append(
+        f"The hook switched itself off{where}, and no tensors were saved from there on: "
+        f"{status.get('reason')}"
+    )
 
 
 def _absent_rules(part: str, asked: bool, uri: str) -> str:

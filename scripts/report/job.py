@@ -253,6 +253,7 @@ def job_page(inputs: ReportInputs) -> str:
         inputs=inputs,
         quality=job.quality,
         verdict_sentence=sentence(job.verdicts),
+        problems=inputs.problems[:20],
         issues=[item for item in job.verdicts if item.status == "IssuesFound"],
         undecided=[item for item in job.verdicts if item.status not in ("IssuesFound", "NoIssuesFound")],
         passed=[item for item in job.verdicts if item.status == "NoIssuesFound"],

@@ -50,6 +50,7 @@ def print_pdf(html: Path, pdf: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="byoc-print-") as scratch:
         aside = Path(scratch) / "report.pdf"
         command = [browser, "--headless", "--disable-gpu", "--no-pdf-header-footer", "--no-first-run"]
+        command.append("--window-size=820,1100")  # about a page: letters in the charts stay readable
         # All charts are drawn before it prints; nothing is loaded but this file.
         command += [f"--user-data-dir={scratch}/profile", "--virtual-time-budget=20000"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:

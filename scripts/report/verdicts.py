@@ -34,6 +34,7 @@ QUESTIONS = {
     "OverallFrameworkMetrics": "Where does the time go?",
     "ProfilerReport": "Everything about performance",
 }
+PROFILER = tuple(QUESTIONS)[tuple(QUESTIONS).index("CPUBottleneck") :]
 SEVERITIES = ("high", "medium", "low")
 ORDER = ("IssuesFound", "Error", "InProgress", "Stopping", "Stopped", "NoIssuesFound")
 LABELS = {
@@ -165,6 +166,7 @@ def verdicts(inputs: ReportInputs) -> list[Verdict]:
 
 def _complete(verdict: Verdict, entry: Mapping[str, Any], has_status: bool) -> None:
     verdict.rule = str(entry.get("Rule") or verdict.name)
+    verdict.kind = "profiler" if verdict.rule in PROFILER else verdict.kind
     verdict.status = str(entry.get("RuleEvaluationStatus") or verdict.status)
     verdict.summary = str(entry.get("Summary") or verdict.summary)
     verdict.description = str(entry.get("Description") or "")

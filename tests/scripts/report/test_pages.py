@@ -1,0 +1,191 @@
+"""The pages as files: whole, self-contained, safe to open, honest about what is missing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from typing import Any
+
+import altair as alt
+import pytest
+
+from scripts.report.compare import compare_page
+from scripts.report.inputs import ReportInputs
+from scripts.report.job import job_page, read_job
+from scripts.report.tuning import tuning_page
+from tests.scripts.report import samples
+
+LIMIT = 3_000_000
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return {
+        "healthy": job_page(samples.healthy()),
+        "diverging": job_page(samples.diverging()),
+        "nan": job_page(samples.diverging("nan", nan=True)),
+        "resnet50": job_page(samples.healthy("deep", samples.RESNET50)),
+        "bare": job_page(samples.bare()),
+        "tuning": tuning_page(samples.tuning()),
+        "compare": compare_page([samples.diverging(), samples.healthy()]),
+    }
+
+
+def scripts_of(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"<script([^>]*)>(.*?)</script>", page, re.DOTALL)
+
+
+def charts(page: str) -> list[dict[str, Any]]:
+    data = next(content for attributes, content in scripts_of(page) if "application/json" in attributes)
+    figures: list[dict[str, Any]] = json.loads(data)["figures"]
+    return figures
+
+
+def text(page: str) -> str:
+    """What a reader sees without any script."""
+    body = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+NAMES = ("healthy", "diverging", "nan", "resnet50", "bare", "tuning", "compare")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_small_and_refers_to_nothing_outside(pages: dict[str, str], name: str) -> None:
+    page = pages[name]
+    assert len(page.encode()) < LIMIT
+    without = page
+    for _, content in scripts_of(page):
+        without = without.replace(content, "")
+    assert not re.search(r"(src|href|action)\s*=\s*[\"']?(https?:)?//", without)
+    assert "@import" not in without
+    assert not re.search(r"url\((?!data:)", without)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_policy_allows_the_pages_own_two_scripts_and_nothing_else(
+    pages: dict[str, str], name: str
+) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', pages[name])
+    assert policy is not None
+    rule = policy[1].replace("&#39;", "'")
+    assert rule.startswith("default-src 'none'; script-src ")
+    assert "unsafe-eval" not in rule
+    assert "script-src 'unsafe-inline'" not in rule
+    for attributes, content in scripts_of(pages[name]):
+        if "application/json" not in attributes:
+            digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in rule
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_chart_is_valid_and_has_a_place(pages: dict[str, str], name: str) -> None:
+    for item in charts(pages[name]):
+        alt.Chart.from_dict({**item["spec"], "data": {"name": "x"}}, validate=True)
+        assert f'id="chart-{item["id"]}"' in pages[name]
+        for table in item["tables"].values():
+            assert len({len(column) for column in table.values()}) == 1
+
+
+def test_the_verdicts_come_first_with_cause_and_remedy(pages: dict[str, str]) -> None:
+    seen = text(pages["diverging"])
+    assert seen.index("1 of 10 rules found something to change: LossNotDecreasing") < seen.index("Learning")
+    assert "What to change Lower lr" in seen
+    assert "The smallest mean absolute gradient was 3.1e-05" in seen  # evidence of a rule that passed
+    figures = {item["id"] for item in charts(pages["diverging"])}
+    assert figures >= {"loss", "accuracy", "rate", "steps", "histogram", "utilisation", "cores", "traffic"}
+    assert figures >= {"confusion", "classes", "gradients"}
+
+
+def test_findings_are_marked_at_their_steps_in_the_curves(pages: dict[str, str]) -> None:
+    loss = next(item for item in charts(pages["diverging"]) if item["id"] == "loss")
+    assert loss["tables"]["finding_0"]["step"] == [20]
+    # A slow step is no finding about the loss.
+    healthy = next(item for item in charts(pages["healthy"]) if item["id"] == "loss")
+    assert not [name for name in healthy["tables"] if name.startswith("finding")]
+
+
+def test_a_rule_made_of_rules_shows_their_evidence_once(pages: dict[str, str]) -> None:
+    seen = text(pages["healthy"])
+    assert "61 samples; CPU median 87 % and p95 96 %." in seen
+    assert seen.count("Step 97 took 139 ms") == 1
+
+
+def test_operators_and_the_machine_are_tabled(pages: dict[str, str]) -> None:
+    seen = text(pages["healthy"])
+    assert "aten::mkldnn_convolution 60 61.2 ms" in seen
+    assert "Written to disk" in seen
+    assert "The machine has no GPU" in seen
+
+
+def test_a_bare_job_is_a_page_of_reasons(pages: dict[str, str]) -> None:
+    seen = text(pages["bare"])
+    assert "the job had no DebugHookConfig" in seen
+    assert "the job had no ProfilerConfig" in seen
+    assert len(pages["bare"]) < 100_000  # no chart, no library
+
+
+def test_a_hook_that_switched_itself_off_is_told_at_the_top() -> None:
+    inputs = samples.healthy()
+    inputs.problems = ["The hook switched itself off at step 30: OSError: disk full"]
+    seen = text(job_page(inputs))
+    assert "The debugger had a problem. The hook switched itself off at step 30" in seen
+    assert seen.index("switched itself off") < seen.index("Training loss fell")
+
+
+def test_what_a_job_says_cannot_become_script() -> None:
+    inputs = samples.diverging()
+    inputs.describe["FailureReason"] = HOSTILE
+    inputs.describe["HyperParameters"]["lr"] = HOSTILE
+    inputs.report["classes"][0] = HOSTILE
+    inputs.findings["rules"][0]["Findings"][0]["message"] = HOSTILE
+    inputs.findings["rules"][0]["Rule"] = HOSTILE
+    inputs.log.tail = [HOSTILE]
+    inputs.series["operators"]["rows"][0]["name"] = HOSTILE
+    inputs.series["cores"]["units"][HOSTILE] = inputs.series["cores"]["units"].pop("cpu0")
+    page = job_page(inputs)
+    assert "<img src=x" not in page
+    assert len(scripts_of(page)) == 3
+    assert "alert(1)" not in "".join(
+        content for attributes, content in scripts_of(page) if "application/json" not in attributes
+    )
+
+
+@pytest.mark.parametrize("part", ["series", "findings", "report", "status"])
+@pytest.mark.parametrize("garbage", [{}, {"x": 1}, None])
+def test_parts_of_any_shape_are_survived(part: str, garbage: object) -> None:
+    inputs = samples.healthy()
+    raw = getattr(inputs, part)
+    setattr(inputs, part, dict.fromkeys(raw, garbage))
+    assert "</html>" in job_page(inputs)
+
+
+def test_secrets_are_hidden(pages: dict[str, str]) -> None:
+    assert "WANDB_API_KEY" in pages["healthy"]
+    assert "hidden: looks like a secret" in pages["healthy"]
+
+
+def test_the_cost_is_told_where_the_price_is_known() -> None:
+    inputs: ReportInputs = samples.healthy()
+    inputs.describe["BillableTimeInSeconds"] = 1800
+    assert read_job(inputs).cost is None
+    inputs.price = 0.5
+    assert read_job(inputs).cost == pytest.approx(0.25)
+    assert "$0.250" in job_page(inputs)
+
+
+def test_two_jobs_differ_where_they_differ(pages: dict[str, str]) -> None:
+    page = pages["compare"]
+    assert re.search(r'<tr class="differs"><td[^>]*>lr', page)
+    assert not re.search(r'<tr class="differs"><td[^>]*>arch', page)
+    assert "LossNotDecreasing" in text(page)
+
+
+def test_a_tuning_job_shows_each_setting_in_order(pages: dict[str, str]) -> None:
+    figures = {item["id"]: item for item in charts(pages["tuning"])}
+    assert set(figures) == {"progress", "setting-0", "setting-1", "parallel", "timeline"}
+    assert figures["setting-1"]["spec"]["layer"][0]["encoding"]["x"]["sort"] == ["16", "32", "64", "128"]
+    assert "the loss is not finite at step 12" in text(pages["tuning"])  # why a trial failed
