@@ -5,6 +5,7 @@ Nothing here sends anything or looks anything up: what must be known about the a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,6 +156,9 @@ def _profiler(settings: Settings, place: Place) -> Request:
             "ProfilingIntervalInMilliseconds": profiler.interval_ms,
         }
     }
+    if profiler.window_steps:
+        window = {"StartStep": profiler.window_start, "NumSteps": profiler.window_steps}
+        request["ProfilerConfig"]["ProfilingParameters"] = {"DetailedProfilingConfig": json.dumps(window)}
     if profiler.rules:
         request["ProfilerRuleConfigurations"] = _rules(settings, place, profiler.rules, profiler.parameters)
     return request

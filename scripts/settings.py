@@ -164,6 +164,8 @@ class Profiler:
     interval_ms: int = option(
         500, "How often the machine is looked at.", choices=(100, 200, 500, 1000, 5000, 60000)
     )
+    window_steps: int = option(0, "So many steps under torch.profiler: a trace for Perfetto, top operators.")
+    window_start: int = option(10, "The first of them.")
     rules: tuple[str, ...] = option(
         ("ProfilerReport", "CPUBottleneck", "IOBottleneck", "LowGPUUtilization", "StepOutlier"),
         "Rules by AWS's names.",

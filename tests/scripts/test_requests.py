@@ -40,6 +40,7 @@ EVERYTHING = [
     'debugger.rules=["LossNotDecreasing"]',
     "debugger.parameters.LossNotDecreasing.num_steps=20",
     'profiler.rules=["StepOutlier"]',
+    "profiler.window_steps=3",
     "deploy.instance_type=ml.g5.xlarge",
     "deploy.environment.LOG=debug",
     "transform.instance_type=ml.g4dn.xlarge",
