@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import pickle
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -68,7 +69,7 @@ def load_newest(folder: Path) -> tuple[State, Path] | None:
     for path in paths:
         try:
             return _read(path), path
-        except (OSError, ValueError, RuntimeError, EOFError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             log.warning("checkpoint %s is damaged (%s): trying the one before it", path, reason)
     if paths:
@@ -101,23 +102,27 @@ class Saver:
     """
 
     def __init__(self, folder: Path, settings: Settings, listing: Listing, process: Process) -> None:
+        self.newest: Path | None = None
         self._folder = folder
         self._seconds = settings.checkpoint_every_minutes * 60
+        self._steps = settings.checkpoint_every_steps
         self._process = process
-        self._last = time.monotonic()
+        self._last_time, self._last_step = time.monotonic(), 0
         self._job = _identity(settings, listing)
 
-    def after_step(self, trainer: Trainer) -> None:
-        """Write one if it is time."""
-        if self._process.is_first and time.monotonic() - self._last >= self._seconds:
-            self.save(trainer)
+    def due(self, step: int) -> bool:
+        """Whether it is time for one, before the step of this number is made."""
+        since = step - self._last_step
+        long_ago = time.monotonic() - self._last_time >= self._seconds
+        return since > 0 and (long_ago or 0 < self._steps <= since)
 
     def save(self, trainer: Trainer) -> None:
-        if not self._process.is_first:
-            return
-        path = save(self._folder, trainer.progress.step, {"job": self._job, **trainer.state()})
-        self._last = time.monotonic()
-        log.info("checkpoint %s", path)
+        """Write one; all processes have to call it, and the first one writes."""
+        state = {"job": self._job, **trainer.state()}
+        self._last_time, self._last_step = time.monotonic(), trainer.progress.step
+        if self._process.is_first:
+            self.newest = save(self._folder, trainer.progress.step, state)
+            log.info("checkpoint %s", self.newest)
 
     def resume(self, trainer: Trainer) -> None:
         """Go on from the newest checkpoint, if there is one.
@@ -137,6 +142,7 @@ class Saver:
             )
         trainer.restore(state)
         progress = trainer.progress
+        self.newest, self._last_step = path, progress.step
         log.info("going on from %s: epoch %d, step %d", path, progress.epoch + 1, progress.step)
 
 
@@ -144,7 +150,9 @@ class Saver:
 _FREE: Final = (
     "workers",
     "cache_mb",
+    "cache_disk_mb",
     "checkpoint_every_minutes",
+    "checkpoint_every_steps",
     "max_minutes",
     "max_skipped_share",
     "patience",

@@ -1,4 +1,4 @@
-"""Pictures as batches: decoded once, kept in memory within a budget, prepared ahead of the model by threads.
+"""Pictures as batches: decoded once, kept within a budget, prepared ahead of the model by threads.
 
 Threads, not processes: Pillow decodes and resizes without holding Python's lock, the cache is shared for
 nothing, and no /dev/shm is needed. Every batch is a pure function of (seed, epoch, batch number), so that a
@@ -11,7 +11,6 @@ import collections
 import dataclasses
 import hashlib
 import os
-import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,8 @@ from PIL import Image
 
 from model import images
 from model.preprocess import INTERPOLATIONS, Preprocessing
-from train.augment import Pixels, augment
+from train.augment import augment
+from train.cache import Cache, Pixels
 from train.errors import TrainingError
 from train.listing import Listing, Skipped
 
@@ -35,33 +35,17 @@ _AHEAD: Final = 2  # batches prepared ahead for each thread
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """`pixels` uint8 [N, 3, S, S] in channels-last memory, `labels` int64 [N], `indices` int64 [N].
+    """`inputs` uint8 [N, 3, S, S] in channels-last memory, `labels` int64 [N], `indices` int64 [N].
 
     Indices are those of the listing. N is smaller where unreadable pictures fell out, and may be 0.
     """
 
-    pixels: torch.Tensor
+    inputs: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-class Budget:
-    """Bytes that may still be kept in memory; shared by the splits."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.used = 0
-        self._lock = threading.Lock()
-
-    def take(self, amount: int) -> bool:
-        with self._lock:
-            if self.used + amount > self.total:
-                return False
-            self.used += amount
-            return True
 
 
 class Pictures:
@@ -71,7 +55,7 @@ class Pictures:
         listing: what there is.
         preprocessing: what evaluation does; gives the size.
         augmentation: a value of the hyperparameter augment; "none" for evaluation.
-        budget: where to keep decoded pictures.
+        cache: where to keep decoded pictures.
         max_skipped_share: above this share of unreadable files, TrainingError.
     """
 
@@ -81,14 +65,14 @@ class Pictures:
         preprocessing: Preprocessing,
         *,
         augmentation: str = "none",
-        budget: Budget | None = None,
+        cache: Cache | None = None,
         max_skipped_share: float = 0.1,
     ) -> None:
         self.listing = listing
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.hashes: dict[int, bytes] = {}
-        self._budget = budget or Budget(0)
+        self._cache = cache or Cache()
         self._max_skipped = max_skipped_share * len(listing)
         self._kept: dict[int, Pixels] = {}
         self._unreadable: dict[int, str] = {}
@@ -152,8 +136,8 @@ class Pictures:
 
     def _decode(self, index: int) -> Pixels | None:
         path = self.listing.root / self.listing.files[index]
+        data = _read(path)
         try:
-            data = _read(path)
             image = self.preprocessing.decode(data)
         except images.BadImage as error:
             self._unreadable[index] = str(error)
@@ -165,16 +149,20 @@ class Pictures:
             pixels = self.preprocessing.to_uint8(image)
         else:
             pixels = _shorten(image, self.preprocessing)
-        if self._budget.take(pixels.nbytes):
-            self._kept[index] = pixels
+        if (kept := self._cache.keep(pixels)) is not None:
+            self._kept[index] = kept
         return pixels
 
 
 def _read(path: Path) -> bytes:
+    # Not one bad picture among many but the storage: going on would train on something else than was listed.
     try:
         return path.read_bytes()
     except OSError as error:
-        raise images.BadImage(f"cannot be read: {error.strerror or error}") from error
+        raise TrainingError(
+            f"the picture {path} was there when the job began and cannot be read now "
+            f"({error.strerror or error}); start the job again to go on from its checkpoint"
+        ) from error
 
 
 def _shorten(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
@@ -213,35 +201,93 @@ class Batches:
         self._batches.close()
 
 
-class Loader:
-    """Batches of a split, prepared ahead by threads, in a fixed order."""
+class Order:
+    """Which pictures make up which batch: a pure function of (seed, epoch).
 
-    def __init__(self, pictures: Pictures, batch_size: int, pool: ThreadPoolExecutor, workers: int) -> None:
-        self.pictures = pictures
+    Args:
+        labels: of the pictures, by their number.
+        batch_size: over all processes together.
+        sampling: a value of the hyperparameter: "natural" or "balanced".
+    """
+
+    def __init__(self, labels: Sequence[int], batch_size: int, sampling: str = "natural") -> None:
+        self._labels = np.asarray(labels)
         self.batch_size = batch_size
+        self.pictures_in_batch = min(batch_size, len(labels))
+        self._balanced = sampling == "balanced"
+
+    def __len__(self) -> int:
+        """Batches in a training epoch."""
+        return max(1, len(self._labels) // self.batch_size)
+
+    def shuffled(self, epoch: int, seed: int) -> list[Indices]:
+        """The batches of a training epoch."""
+        # The pictures that do not fill a last batch are left out, others in each epoch: a batch of two
+        # pictures would weigh as much as one of 32, and batch norm cannot learn from one.
+        random = np.random.default_rng([seed, epoch])
+        order = self._by_class(random) if self._balanced else random.permutation(len(self._labels))
+        return [order[n * self.batch_size : (n + 1) * self.batch_size] for n in range(len(self))]
+
+    def in_order(self, rank: int, world: int) -> list[Indices]:
+        """All pictures once, this process's share of them."""
+        mine = np.arange(rank, len(self._labels), world, dtype=np.int64)
+        return [mine[start : start + self.batch_size] for start in range(0, len(mine), self.batch_size)]
+
+    def _by_class(self, random: np.random.Generator) -> Indices:
+        """As many pictures as there are, but the same number of each class: some twice, some not at all."""
+        classes = np.unique(self._labels)
+        wanted = -(-len(self._labels) // len(classes))
+        chosen = []
+        for label in classes:
+            members = np.flatnonzero(self._labels == label)
+            rounds = -(-wanted // len(members))
+            chosen.append(np.concatenate([random.permutation(members) for _ in range(rounds)])[:wanted])
+        return random.permutation(np.concatenate(chosen))[: len(self._labels)]
+
+
+class Loader:
+    """Batches of a split, prepared ahead by threads, in a fixed order.
+
+    Args:
+        pool, workers: the threads, and how many they are.
+        sampling: see Order.
+        pin: whether batches go to a GPU, which takes them faster from pinned memory.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        batch_size: int,
+        pool: ThreadPoolExecutor,
+        workers: int,
+        *,
+        sampling: str = "natural",
+        pin: bool = False,
+    ) -> None:
+        self.pictures = pictures
+        self.order = Order(pictures.listing.labels, batch_size, sampling)
         self._pool = pool
         self._ahead = max(2, workers * _AHEAD)
+        self._pin = pin
 
     def in_order(self, rank: int = 0, world: int = 1) -> Batches:
         """All pictures once, this process's share of them, for evaluation."""
-        mine = np.arange(rank, len(self.pictures), world, dtype=np.int64)
-        chunks = [mine[start : start + self.batch_size] for start in range(0, len(mine), self.batch_size)]
+        chunks = self.order.in_order(rank, world)
         return Batches(self._batches(chunks, 0, 0), len(chunks))
 
     def shuffled(self, epoch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> Batches:
         """The batches of a training epoch from number `start` on; of each, this process's share."""
-        chunks = [chunk[rank::world] for chunk in self._order(epoch, seed)[start:]]
+        chunks = [chunk[rank::world] for chunk in self.order.shuffled(epoch, seed)[start:]]
         return Batches(self._batches(chunks, epoch, seed), len(chunks))
+
+    def inputs(self, batch: Batch, device: str, memory_format: torch.memory_format) -> torch.Tensor:
+        """What the network takes: float32 [N, 3, S, S], normalised on the device."""
+        pixels = batch.inputs.to(device, non_blocking=True)
+        return self.pictures.preprocessing.normalise(pixels).contiguous(memory_format=memory_format)
 
     def __len__(self) -> int:
         """Batches in a training epoch."""
-        return max(1, len(self.pictures) // self.batch_size)
-
-    def _order(self, epoch: int, seed: int) -> list[Indices]:
-        # The pictures that do not fill a last batch are left out, others in each epoch: a batch of two
-        # pictures would weigh as much as one of 32, and batch norm cannot learn from one.
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.pictures))
-        return [order[n * self.batch_size : (n + 1) * self.batch_size] for n in range(len(self))]
+        return len(self.order)
 
     def _batches(self, chunks: Sequence[Indices], epoch: int, seed: int) -> Generator[Batch, None, None]:
         waiting: collections.deque[Future[Batch]] = collections.deque()
@@ -266,41 +312,32 @@ class Loader:
                 pixels[len(good)] = picture
                 good.append(index)
         labels = torch.tensor([self.pictures.listing.labels[index] for index in good], dtype=torch.int64)
-        tensor = torch.from_numpy(pixels[: len(good)]).permute(0, 3, 1, 2)
+        tensor = torch.from_numpy(pixels[: len(good)])
+        tensor = (tensor.pin_memory() if self._pin else tensor).permute(0, 3, 1, 2)
         return Batch(tensor, labels, torch.tensor(good, dtype=torch.int64))
 
 
-def worker_count(setting: int) -> int:
-    """Threads: as asked, or one for each core that this process may use, at most 16."""
-    return setting or min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
-
-
-def cache_bytes(setting_mb: int) -> int:
-    """Bytes of the cache: as asked, or 40 % of the free memory (the container's, where it has a limit)."""
-    if setting_mb:
-        return max(0, setting_mb) * 1_000_000
-    return int(0.4 * _free_memory())
-
-
-def _free_memory() -> int:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):
-        pass  # no cgroup limit to be seen
-    return max(0, free)
+def worker_count(setting: int, processes: int = 1) -> int:
+    """Threads: as asked, or this process's share of the cores that it may use, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    return setting or min(16, max(1, cores // processes))
 
 
 def same_pictures(first: Pictures, second: Pictures) -> list[tuple[str, str]]:
     """Files with the same content in both splits, as pairs; complete once all pictures were asked for."""
-    known = {digest: index for index, digest in first.hashes.items()}
+    known = {digest: index for index, digest in sorted(first.hashes.items(), reverse=True)}
     return [
         (first.listing.files[known[digest]], second.listing.files[index])
         for index, digest in sorted(second.hashes.items())
         if digest in known
+    ]
+
+
+def repeated_pictures(pictures: Pictures) -> list[tuple[str, str]]:
+    """Files with the same content within a split, as pairs (the first, another)."""
+    files, first = pictures.listing.files, dict[bytes, int]()
+    return [
+        (files[first[digest]], files[index])
+        for index, digest in sorted(pictures.hashes.items())
+        if first.setdefault(digest, index) != index
     ]

@@ -4,7 +4,7 @@ nothing."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -16,27 +16,32 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """This process among those of the job; all fields count from 0."""
+    """This process among those of the job; ranks count from 0.
+
+    `local_world` is how many share the host. `control` is where plain values travel: over the CPU, so that
+    asking the others never waits for a GPU.
+    """
 
     rank: int = 0
     local_rank: int = 0
     world: int = 1
-    device: str = "cpu"
+    local_world: int = 1
+    control: dist.ProcessGroup | None = None
 
     @classmethod
     def start(cls, environment: Mapping[str, str], device: str) -> Process:
-        """Join the others, if torchrun set RANK, LOCAL_RANK and WORLD_SIZE."""
-        process = cls(
-            int(environment.get("RANK", 0)),
-            int(environment.get("LOCAL_RANK", 0)),
-            int(environment.get("WORLD_SIZE", 1)),
-            device,
+        """Join the others, if torchrun set RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE."""
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+        rank, local_rank, world, local_world = (
+            int(environment.get(name, default)) for name, default in zip(names, (0, 0, 1, 1), strict=True)
         )
         if device == "cuda":
-            torch.cuda.set_device(process.local_rank)
-        if process.world > 1:
-            dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        return process
+            torch.cuda.set_device(local_rank)
+        if world == 1:
+            return cls(rank, local_rank, world, local_world)
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        control = dist.new_group(backend="gloo")
+        return cls(rank, local_rank, world, local_world, control)
 
     @property
     def is_first(self) -> bool:
@@ -52,12 +57,12 @@ class Process:
         wrapped = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
         return cast(nn.Module, wrapped)
 
-    def sum(self, values: list[float]) -> list[float]:
+    def sum(self, values: Sequence[float]) -> list[float]:
         """The sums over the processes, for every one of them."""
         if self.world == 1:
-            return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, group=self.control)
         return cast("list[float]", tensor.tolist())
 
     def gather(self, value: T) -> list[T]:
@@ -65,14 +70,12 @@ class Process:
         if self.world == 1:
             return [value]
         values: list[T | None] = [None] * self.world
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.control)
         return cast("list[T]", values)
 
-    def any(self, flag: bool) -> bool:
-        """Whether any process says so: all have to stop at the same step."""
-        if self.world == 1:
-            return flag
-        return self.sum([float(flag)])[0] > 0
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether any process sets it: all have to do the same at the same step."""
+        return tuple(total > 0 for total in self.sum([float(flag) for flag in flags]))
 
     def end(self) -> None:
         if self.world > 1 and dist.is_initialized():

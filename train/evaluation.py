@@ -14,6 +14,7 @@ from torch import nn
 from train.data import Loader
 from train.debug import Monitor
 from train.distributed import Process
+from train.features import FeatureLoader
 from train.precision import Precision
 
 Matrix = np.ndarray[Any, np.dtype[np.int64]]
@@ -86,7 +87,7 @@ class Stopped(Exception):
 def evaluate(
     module: nn.Module,
     criterion: nn.Module,
-    loader: Loader,
+    loader: Loader | FeatureLoader,
     device: str,
     precision: Precision,
     *,
@@ -102,7 +103,6 @@ def evaluate(
     """
     was_training = module.training
     module.eval()
-    normalise = loader.pictures.preprocessing.normalise
     losses: list[float] = []
     parts: list[tuple[np.ndarray[Any, Any], Matrix, Matrix]] = []
     with contextlib.closing(loader.in_order(process.rank, process.world)) as batches:
@@ -115,15 +115,15 @@ def evaluate(
                 if not len(batch):
                     continue
                 with monitor.phase("host_to_device"):
-                    inputs, labels = normalise(batch.pixels.to(device)), batch.labels.to(device)
-                    inputs = inputs.contiguous(memory_format=precision.memory_format)
+                    inputs = loader.inputs(batch, device, precision.memory_format)
+                    labels = batch.labels.to(device)
                 with monitor.phase("forward"), precision.autocast(device):
                     logits = module(inputs).float()
                     loss = criterion(logits, labels)
             losses.append(float(loss) * len(batch))
             parts.append((logits.softmax(dim=1).cpu().numpy(), batch.labels.numpy(), batch.indices.numpy()))
     module.train(was_training)
-    if process.any(should_stop()):
+    if process.any(should_stop())[0]:
         raise Stopped
     gathered = process.gather((losses, parts))
     everything = [part for _, those in gathered for part in those]

@@ -76,7 +76,8 @@ class Hyperparameter:
         """In words, e.g. "a number from 1e-06 to 10"."""
         if self.choices:
             shown = ", ".join(self.choices[:12])
-            return f"one of {shown}" + (f" or {len(self.choices) - 12} more, see its help" * (len(self.choices) > 12))
+            more = len(self.choices) - 12
+            return f"one of {shown}" + (f" or {more} others (torchvision's names)" if more > 0 else "")
         if self.type is bool:
             return "true or false"
         if self.type is str:
@@ -135,8 +136,22 @@ class Settings:
     )  # fmt: skip
     freeze: str = _choice(
         "none", ("none", "backbone"),
-        "backbone trains the new head only: fast, and better with fewer than some 20 pictures a class.",
+        "backbone trains the new head only: better with fewer than some 20 pictures a class, and with "
+        "augment=none many times faster, as the backbone then sees each picture once.",
         example="backbone",
+    )  # fmt: skip
+    head_epochs: int = _number(
+        0, 0, 10_000,
+        "Epochs at the start in which only the new head learns, on pictures that are not augmented and that "
+        "the backbone sees once: nearly free, and the backbone is then spared a random head's gradients. 0, "
+        "as the warm-up does much the same.",
+        example="5",
+    )  # fmt: skip
+    unfreeze_epochs: int = _number(
+        0, 0, 10_000,
+        "Epochs between the unfreezing of one quarter of the backbone and the next, the one next to the head "
+        "first; 0 for all at once. For small data far from ImageNet.",
+        example="1",
     )  # fmt: skip
 
     # Learning
@@ -191,6 +206,23 @@ class Settings:
         "none", ("none", "balanced"), "balanced weighs the loss by the inverse frequency of the class.",
         example="balanced",
     )  # fmt: skip
+    sampling: str = _choice(
+        "natural", ("natural", "balanced"),
+        "balanced shows every class equally often, and so pictures of small classes several times an epoch; "
+        "take it or class_weights, not both.",
+        example="balanced",
+    )  # fmt: skip
+    mixup: float = _number(
+        0.0, 0.0, 10.0,
+        "Alpha of mixup, which blends pairs of pictures and labels; 0 for none. 0.2 helps long trainings, "
+        "and costs accuracy in short ones.",
+        example="0.2",
+    )  # fmt: skip
+    erase: float = _number(
+        0.0, 0.0, 1.0,
+        "Share of pictures in which a random rectangle is blanked, against looking at one detail only.",
+        example="0.1",
+    )  # fmt: skip
     clip_grad_norm: float = _number(0.0, 0.0, 1e6, "Longest gradient allowed; 0 for no limit.", example="1.0")
     ema: float = _number(
         0.0, 0.0, 0.99999,
@@ -207,23 +239,30 @@ class Settings:
 
     # Pictures
     augment: str = _choice(
-        "flip", ("none", "crop", "flip", "trivial"),
+        "flip", ("none", "crop", "flip", "trivial", "rand"),
         "none; crop: random zoom and position; flip: crop and mirrored half of the time (not for text or "
         "digits); "
-        "trivial: flip and one random change of colour or shape.",
+        "trivial: flip and one random change of colour or shape; rand: flip and two such changes.",
         example="crop",
     )  # fmt: skip
     validation_share: float = _number(
         0.2, 0.01, 0.9, "Share of the training pictures set aside where the job has no channel 'validation'."
     )
     max_skipped_share: float = _number(
-        0.1, 0.0, 1.0, "Share of unreadable pictures above which the job fails instead of skipping them."
-    )
+        0.1, 0.0, 1.0,
+        "Share of unreadable pictures, or of files with other endings in the class folders, above which the "
+        "job fails instead of skipping them.",
+    )  # fmt: skip
     cache_mb: int = _number(
         0, -1, 10_000_000,
         "Memory for decoded pictures, so that later epochs do not decode; 0 for 40 % of what is free, -1 "
         "for none.",
         example="4096",
+    )  # fmt: skip
+    cache_disk_mb: int = _number(
+        0, -1, 10_000_000,
+        "Disk for decoded pictures that do not fit in memory; 0 for half of what is free, -1 for none.",
+        example="20000",
     )  # fmt: skip
     workers: int = _number(0, 0, 512, "Threads that decode; 0 for one a core, 16 at most.", example="4")
 
@@ -238,9 +277,19 @@ class Settings:
         "auto takes bf16 where the hardware is fast at it, fp16 on older GPUs, else fp32.",
         example="fp32",
     )  # fmt: skip
+    compile: bool = _setting(
+        False,
+        "Compile the network with torch.compile: pays on recent GPUs with many steps, costs a minute or more "
+        "at the start, and needs a C++ compiler, which the image does not have.",
+        example="true",
+    )
     checkpoint_every_minutes: float = _number(
         10.0, 0.0, 100_000.0, "Time between checkpoints; 0 after every step. One more is written on SIGTERM."
     )
+    checkpoint_every_steps: int = _number(
+        0, 0, 10**9, "Steps between checkpoints, beside the time between them; 0 for no such limit.",
+        example="1000",
+    )  # fmt: skip
     max_minutes: float = _number(
         0.0, 0.0, 100_000.0,
         "Stop cleanly with the best model after so long; 0 for no limit. Set it some minutes below "

@@ -10,17 +10,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from train import schedule
+from train.augment import erase, mix
+from train.cache import memory_budget
+from train.checkpoints import Saver
 from train.data import Batch, Loader
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, Stopped, evaluate
+from train.features import FeatureLoader, compute
+from train.freezing import Freezing
 from train.interface import Settings, format_metrics
-from train.precision import Precision
+from train.precision import FULL, Precision
 
 log = logging.getLogger("train")
 
@@ -57,27 +63,31 @@ class Trainer:
 
     Args:
         module: on its device already.
+        head: name of its last layer.
         criterion: loss of (logits, labels).
-        groups: from schedule.parameter_groups.
+        pretrained: whether the backbone knows something already.
         train, validation: the pictures.
         should_stop: asked between batches.
-        on_step: called after every step, to write checkpoints.
+        saver: writes checkpoints when they are due.
+        on_epoch: told the metrics of each epoch, in the first process.
     """
 
     def __init__(
         self,
         module: nn.Module,
+        head: str,
         criterion: nn.Module,
-        groups: list[dict[str, Any]],
         train: Loader,
         validation: Loader,
         settings: Settings,
         *,
+        pretrained: bool,
         device: str,
         precision: Precision,
         process: Process,
         should_stop: Callable[[], bool] = lambda: False,
-        on_step: Callable[[Trainer], None] = lambda trainer: None,
+        saver: Saver | None = None,
+        on_epoch: Callable[[dict[str, float]], None] = lambda metrics: None,
     ) -> None:
         self.module = module
         self.criterion = criterion
@@ -87,17 +97,22 @@ class Trainer:
         self.process = process
         self.progress = Progress()
         self.best_state: dict[str, torch.Tensor] | None = None
-        self._average = schedule.MovingAverage(module, settings.ema) if settings.ema else None
+        self.monitor = Monitor()
+        groups = schedule.parameter_groups(module, head, settings, pretrained)
         self.optimizer = schedule.make_optimizer(groups, settings)
         self._parameters = [parameter for group in groups for parameter in group["params"]]
+        self._average = schedule.MovingAverage(module, settings.ema) if settings.ema else None
         self._scaler = torch.amp.grad_scaler.GradScaler(device, enabled=precision.name == "fp16")
-        self._train, self._validation = train, validation
+        self._head = module.get_submodule(head)
+        self._freezing = Freezing(module, head, settings)
+        self._pictures = self._train, self._validation = train, validation
+        self._source: tuple[Loader | FeatureLoader, Loader | FeatureLoader] = self._pictures
+        self._network: nn.Module | None = None
         self._steps = settings.epochs * len(train)
         self._warmup = schedule.warmup_steps(settings, len(train))
-        self._wrapped = process.wrap(module)
-        self._asked = should_stop
-        self._on_step = on_step
-        self.monitor = Monitor()
+        self._should_stop = should_stop
+        self._saver = saver
+        self._on_epoch = on_epoch
         self._rate = 0.0
         self._unread: _Step | None = None
 
@@ -109,43 +124,52 @@ class Trainer:
             TrainingError: the loss is no number, or too many pictures are unreadable.
         """
         progress = self.progress
-        while progress.epoch < self.settings.epochs:
+        while progress.epoch < self.settings.epochs and not self._is_stale():
             speed = self._epoch()
             self._tell_skipped(self._train)
             loss, right, seen = self.process.sum(progress.sums)
             result = self._validate()
-            metrics = {
-                "train_loss": loss / max(seen, 1),
-                "train_accuracy": right / max(seen, 1),
-                **result.metrics("validation"),
-                "learning_rate": self._rate,
-                **speed,
-            }
-            self._finish_epoch(metrics)
-            if 0 < self.settings.patience <= progress.stale:
-                log.info("no better validation accuracy for %d epochs: stopping early", progress.stale)
-                break
+            self._finish_epoch(
+                {
+                    "train_loss": loss / max(seen, 1),
+                    "train_accuracy": right / max(seen, 1),
+                    **result.metrics("validation"),
+                    "learning_rate": self._rate,
+                    **speed,
+                }
+            )
 
-    def _should_stop(self) -> bool:
-        return self.process.any(self._asked())
+    def _is_stale(self) -> bool:
+        stale = 0 < self.settings.patience <= self.progress.stale
+        if stale:
+            log.info("no better validation accuracy for %d epochs: stopping early", self.progress.stale)
+        return stale
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values: all that `restore` needs to go on as if nothing had happened."""
+        """Tensors and plain values: all that `restore` needs to go on as if nothing had happened.
+
+        All processes have to call it. Random numbers are not among it: they are drawn anew in each step from
+        (seed, step, rank).
+        """
         self._read_last()
+        if not all(bool(parameter.isfinite().all()) for parameter in self._parameters):
+            raise self._diverged("a weight is no finite number", self.progress.step, self._rate)
+        progress = dataclasses.asdict(self.progress)
+        progress["sums"] = self.process.sum(self.progress.sums)
         return {
-            "progress": dataclasses.asdict(self.progress),
+            "progress": progress,
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "average": self._average.state if self._average else None,
             "average_updates": self._average.updates if self._average else 0,
             "best": self.best_state,
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self.device == "cuda" else [],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.progress = Progress(**state["progress"])
+        if not self.process.is_first:
+            self.progress.sums = [0.0, 0.0, 0.0]  # the first process has those of all
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
@@ -154,52 +178,101 @@ class Trainer:
                 self._average.state[name].copy_(tensor)
             self._average.updates = state["average_updates"]
         self.best_state = state["best"]
-        torch.set_rng_state(state["random"])
-        if self.device == "cuda" and len(state["random_cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
 
     def _epoch(self) -> dict[str, float]:
         """The rest of the running epoch. Returns images_per_second and data_wait_share."""
         progress, process, seed = self.progress, self.process, self.settings.seed
         started, waited, seen_before = time.perf_counter(), 0.0, progress.sums[2]
-        self._wrapped.train()
-        if self.settings.freeze == "backbone":
-            self.module.eval()  # a frozen backbone keeps the statistics that it was trained with
-        batches = self._train.shuffled(progress.epoch, seed, progress.batch, process.rank, process.world)
+        self._begin_phase()
+        batches = self._source[0].shuffled(progress.epoch, seed, progress.batch, process.rank, process.world)
         with contextlib.closing(batches):
             for _ in range(len(batches)):
-                if self._should_stop():
-                    raise Stopped
+                self._save_or_stop()
                 with self.monitor.step("TRAIN", progress.step):
                     with self.monitor.phase("data_wait"):
                         before = time.perf_counter()
                         batch = next(batches)
                         waited += time.perf_counter() - before
-                    if len(batch) > 1:  # batch norm cannot learn from a single picture
+                    if len(batch) > 1 or process.world > 1:  # batch norm cannot learn from a single picture
                         self._step(batch)
                 progress.batch += 1
                 progress.step += 1
-                self._on_step(self)
         self._read_last()
         elapsed = max(time.perf_counter() - started, 1e-9)
-        seen = (progress.sums[2] - seen_before) * process.world
+        seen = process.sum([progress.sums[2] - seen_before])[0]
         return {"images_per_second": seen / elapsed, "data_wait_share": waited / elapsed}
 
+    def _begin_phase(self) -> None:
+        """Freeze what this epoch freezes; where nothing but the head learns, spare the backbone the work."""
+        changed = self._freezing.apply(self.progress.epoch)
+        on_features = self._can_use_features()
+        if changed or self._network is None or on_features is not self._on_features:
+            self.monitor.model_changed()
+            schedule.let_join(self.optimizer)
+            if on_features and not self._on_features:
+                self._source = (self._features(self._train), self._features(self._validation))
+            elif not on_features:
+                self._source = self._pictures
+            self._network = self.process.wrap(self._head if on_features else self.module)
+            if self.settings.compile and not on_features:
+                self._network = torch.compile(self._network)  # type: ignore[assignment]
+        self._freezing.train_mode()
+
+    @property
+    def _on_features(self) -> bool:
+        return self._source is not self._pictures
+
+    def _can_use_features(self) -> bool:
+        settings, head = self.settings, self._head
+        if self._freezing.blocks(self.progress.epoch) or not isinstance(head, nn.Linear):
+            return False
+        plain = settings.augment == "none" and not settings.mixup and not settings.erase
+        if not plain and self.progress.epoch >= settings.head_epochs:
+            return False
+        pictures = len(self._train.pictures) + len(self._validation.pictures)
+        return pictures * head.in_features * 4 <= memory_budget(settings.cache_mb, self.process.local_world)
+
+    def _features(self, loader: Loader) -> FeatureLoader:
+        assert isinstance(self._head, nn.Linear)
+        before = time.perf_counter()
+        found = compute(self.module, self._head, loader, self.device, self.precision, self.process)
+        log.info(
+            "only the head learns: the backbone saw %d pictures once, in %.1f s",
+            len(loader.pictures), time.perf_counter() - before,
+        )  # fmt: skip
+        return found
+
+    def _save_or_stop(self) -> None:
+        due = self._saver is not None and self._saver.due(self.progress.step)
+        save, stop = self.process.any(due, self._should_stop())
+        if save and self._saver is not None:
+            self._saver.save(self)
+        if stop:
+            raise Stopped
+
     def _step(self, batch: Batch) -> None:
-        progress = self.progress
-        share = schedule.factor(progress.step, self._steps, self._warmup, self.settings.schedule)
-        self._rate = self.settings.lr * share
+        progress, settings, process = self.progress, self.settings, self.process
+        assert self._network is not None
+        share = schedule.factor(progress.step, self._steps, self._warmup, settings.schedule)
+        self._rate = settings.lr * share
         schedule.set_learning_rate(self.optimizer, self._rate)
+        torch.manual_seed((settings.seed * 1_000_003 + progress.step) * process.world + process.rank)
+        count, batch = len(batch) * (len(batch) > 1), _at_least_two(batch)
         with self.monitor.phase("host_to_device"):
-            normalise = self._train.pictures.preprocessing.normalise
-            inputs = normalise(batch.pixels.to(self.device, non_blocking=True))
-            inputs = inputs.contiguous(memory_format=self.precision.memory_format)
+            source = self._source[0]
+            inputs = source.inputs(batch, self.device, self.precision.memory_format)
             labels = batch.labels.to(self.device, non_blocking=True)
-        with self.monitor.phase("forward"), self.precision.autocast(self.device):
-            logits = self._wrapped(inputs).float()
-            loss = self.criterion(logits, labels)
+            targets = labels
+            if (settings.mixup or settings.erase) and not self._on_features:
+                inputs, targets = self._blend(inputs, labels)
+        with self.monitor.phase("forward"), self._autocast():
+            logits = self._network(inputs).float()
+            loss = self.criterion(logits, targets)
+            weighted = loss
+            if process.world > 1:  # the mean of the processes is then the mean over their pictures
+                weighted = loss * (count * process.world / source.order.pictures_in_batch)
         with self.monitor.phase("backward"):
-            self._scaler.scale(loss).backward()
+            self._scaler.scale(weighted).backward()
         with self.monitor.phase("optimizer"):
             if self.settings.clip_grad_norm:
                 self._scaler.unscale_(self.optimizer)
@@ -210,8 +283,22 @@ class Trainer:
             if self._average:
                 self._average.update(self.module)
         right = (logits.detach().argmax(dim=1) == labels).sum()
-        before, self._unread = self._unread, (loss.detach(), right, len(batch), progress.step, self._rate)
+        before, self._unread = self._unread, (loss.detach(), right, count, progress.step, self._rate)
         self._read(before)
+
+    def _blend(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        settings, progress = self.settings, self.progress
+        random = np.random.default_rng([settings.seed, progress.step, self.process.rank, 1])
+        targets = labels
+        if settings.erase:
+            inputs = erase(inputs, settings.erase, random)
+        if settings.mixup:
+            classes = len(self._train.pictures.listing.classes)
+            inputs, targets = mix(inputs, labels, classes, settings.mixup, random)
+        return inputs, targets
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext() if self._on_features else self.precision.autocast(self.device)
 
     def _read(self, step: _Step | None) -> None:
         """Add up a step that is over. The one before the last is read, so that a GPU is never waited for."""
@@ -219,33 +306,39 @@ class Trainer:
             return
         loss, right, count, number, rate = float(step[0]), float(step[1]), step[2], step[3], step[4]
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} at epoch {self.progress.epoch + 1}, step {number + 1}, with learning "
-                f"rate {rate:.3g}: take a smaller lr than {self.settings.lr:g}, or set clip_grad_norm=1"
-            )
+            raise self._diverged(f"the loss became {loss}", number + 1, rate)
+        if not count:
+            return
         self.progress.sums = [
             old + new for old, new in zip(self.progress.sums, (loss * count, right, count), strict=True)
         ]
+
+    def _diverged(self, what: str, step: int, rate: float) -> TrainingError:
+        saved = self._saver.newest if self._saver else None
+        return TrainingError(
+            f"{what} at epoch {self.progress.epoch + 1}, step {step}, with learning rate {rate:.3g}: take a "
+            f"smaller lr than {self.settings.lr:g}, or set clip_grad_norm=1; last good checkpoint: "
+            f"{saved or 'none'}"
+        )
 
     def _read_last(self) -> None:
         last, self._unread = self._unread, None
         self._read(last)
 
     def _validate(self) -> Result:
+        network = self._head if self._on_features else self.module
+        precision = FULL if self._on_features else self.precision
+        loader = self._source[1]
         with self._averaged():
             result = evaluate(
-                self.module,
-                self.criterion,
-                self._validation,
-                self.device,
-                self.precision,
-                process=self.process,
-                monitor=self.monitor,
-                first_step=self.progress.eval_step,
+                network, self.criterion, loader, self.device, precision,
+                process=self.process, monitor=self.monitor, first_step=self.progress.eval_step,
                 should_stop=self._should_stop,
-            )
+            )  # fmt: skip
         self._tell_skipped(self._validation)
-        self.progress.eval_step += -(-len(self._validation.pictures) // self._validation.batch_size)
+        if not math.isfinite(result.loss):
+            raise self._diverged(f"the validation loss is {result.loss}", self.progress.step, self._rate)
+        self.progress.eval_step += -(-len(loader.pictures) // loader.order.batch_size)
         return result
 
     def _finish_epoch(self, metrics: dict[str, float]) -> None:
@@ -255,6 +348,7 @@ class Trainer:
         progress.history.append(metrics)
         if self.process.is_first:
             log.info(format_metrics(**metrics))
+            self._on_epoch(metrics)
         if _rank_of(metrics) > _rank_of(progress.best):
             progress.best, progress.stale = metrics, 0
             source = self._average.state if self._average else self.module.state_dict()
@@ -279,6 +373,15 @@ class Trainer:
         for skipped in loader.pictures.news():
             log.warning("skipped %s: %s", skipped.file, skipped.reason)
         loader.pictures.check()
+
+
+def _at_least_two(batch: Batch) -> Batch:
+    """A process that is left with less by unreadable pictures still has to take part in the step: it computes
+    on two empty pictures, which count nothing."""
+    if len(batch) > 1:
+        return batch
+    empty = torch.zeros(2, dtype=torch.int64)
+    return Batch(batch.inputs.new_zeros(2, *batch.inputs.shape[1:]), empty, empty)
 
 
 def _rank_of(metrics: dict[str, float]) -> tuple[float, float]:

@@ -32,6 +32,9 @@ class Precision:
         return torch.autocast(device, dtype=torch.bfloat16 if self.name == "bf16" else torch.float16)
 
 
+FULL = Precision("fp32", "as an endpoint computes")
+
+
 @dataclasses.dataclass(frozen=True)
 class Hardware:
     """What matters for the choice: compute capability of the GPU, and whether the CPU multiplies bf16

@@ -14,8 +14,9 @@ from train.interface import Settings
 def parameter_groups(
     module: nn.Module, head: str, settings: Settings, pretrained: bool
 ) -> list[dict[str, Any]]:
-    """Backbone and head, each with and without weight decay; frozen parameters are left out.
+    """Backbone and head, each with and without weight decay.
 
+    What is frozen is among them, for it may learn later; the optimizer passes over it, as it has no gradient.
     `scale` is the multiple of the learning rate; the head's only counts beside a pretrained backbone.
     """
     groups = []
@@ -24,8 +25,7 @@ def parameter_groups(
             parameters = [
                 parameter
                 for name, parameter in module.named_parameters()
-                if parameter.requires_grad
-                and name.startswith(head + ".") is is_head
+                if name.startswith(head + ".") is is_head
                 # Norms and biases: pulling them to zero limits what a layer can express and regularises
                 # nothing.
                 and (parameter.ndim > 1) is decayed
@@ -43,6 +43,19 @@ def make_optimizer(groups: list[dict[str, Any]], settings: Settings) -> torch.op
         return torch.optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
     momentum = settings.momentum
     return torch.optim.SGD(groups, lr=settings.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+
+
+def let_join(optimizer: torch.optim.Optimizer) -> None:
+    """Give parameters that begin to learn later than others in their group a momentum of zero.
+
+    It is what they would get anyway, but torch's fused SGD fails where only some of a group have one.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if group.get("momentum") and parameter.requires_grad:
+                state = optimizer.state[parameter]
+                if state.get("momentum_buffer") is None:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def factor(step: int, steps: int, warmup: int, kind: str) -> float:

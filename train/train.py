@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -19,8 +20,9 @@ from torch import nn
 from model import architecture, artifact
 from model import device as devices
 from model.preprocess import Preprocessing
-from train import checkpoints, interface, listing, precision, report, schedule
-from train.data import Budget, Loader, Pictures, cache_bytes, same_pictures, worker_count
+from train import checkpoints, interface, listing, precision, report, tensorboard
+from train.cache import Cache, disk_budget, memory_budget
+from train.data import Loader, Pictures, repeated_pictures, same_pictures, worker_count
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
@@ -48,40 +50,33 @@ def run(paths: Paths, stopping: Stopping) -> None:
     log.info("settings: %s", " ".join(f"{name}={value}" for name, value in settings.to_json().items()))
     torch.manual_seed(settings.seed)
 
-    workers = worker_count(settings.workers)
+    workers = worker_count(settings.workers, process.local_world)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        pictures = find_pictures(paths, settings)
-        loaders = {
-            name: Loader(those, settings.batch_size, pool, workers) for name, those in pictures.items()
-        }
-        classes = pictures["train"].listing.classes
-
-        module = architecture.build(settings.arch, len(classes))
-        loaded = architecture.load_weights(module, settings.arch, chosen_weights(paths, settings))
-        log.info("%s: %s", settings.arch, loaded)
-        head = architecture.head_name(module)
-        if settings.freeze == "backbone":
-            freeze_backbone(module, head, bool(loaded.tensors))
+        architecture.check_size(settings.arch, settings.image_size)
+        pictures = find_pictures(paths, settings, process)
+        loaders = make_loaders(pictures, settings, pool, workers, device)
+        module, head, loaded = make_network(paths, settings, len(pictures["train"].listing.classes))
         module.to(device).to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
-        criterion = make_criterion(settings, pictures["train"], device)
 
         saver = checkpoints.Saver(paths.checkpoints, settings, pictures["train"].listing, process)
         trainer = Trainer(
             module,
-            criterion,
-            schedule.parameter_groups(module, head, settings, pretrained=bool(loaded.tensors)),
+            head,
+            make_criterion(settings, pictures["train"], device),
             loaders["train"],
             loaders["validation"],
             settings,
+            pretrained=bool(loaded.tensors),
             device=device,
             precision=number_format,
             process=process,
             should_stop=stopping.asked,
-            on_step=saver.after_step,
+            saver=saver,
+            on_epoch=tell_tensorboard(paths, process),
         )
         saver.resume(trainer)
         trainer.monitor = Monitor.from_environment(
-            model=module, loss=criterion, optimizer=trainer.optimizer, rank=process.rank
+            model=module, loss=trainer.criterion, optimizer=trainer.optimizer, rank=process.rank
         )
         log.info("training for %d epochs of %d steps", settings.epochs, len(loaders["train"]))
         try:
@@ -89,12 +84,13 @@ def run(paths: Paths, stopping: Stopping) -> None:
         except Stopped:
             saver.save(trainer)
             log.info("stopped %s, at step %d", stopping.reason, trainer.progress.step)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            raise memory_error(error, settings) from error
         finally:
             trainer.monitor.close()
 
-        duplicates = tell_duplicates(pictures["train"], pictures["validation"])
+        info = describe_model(settings, pictures, loaded, machine, number_format, trainer)
         if process.is_first:
-            info = describe_model(settings, pictures, loaded, machine, number_format, trainer)
             save_model(paths, module, trainer, info)
         if not stopping.asked():
             result, split = final_evaluation(paths, trainer, loaders, device, process)
@@ -108,12 +104,12 @@ def run(paths: Paths, stopping: Stopping) -> None:
                     environment=info.training["environment"],
                     history=trainer.progress.history,
                     metrics={**trainer.progress.best, **result.metrics(split)},
-                    duplicates=duplicates,
+                    duplicates=tell_duplicates(pictures),
                 )
         process.end()
 
 
-def find_pictures(paths: Paths, settings: Settings) -> dict[str, Pictures]:
+def find_pictures(paths: Paths, settings: Settings, process: Process) -> dict[str, Pictures]:
     """The splits train, validation and, where the job has the channel, test."""
     folders = {name: paths.channel(name) for name in ("train", "validation", "test")}
     if folders["train"] is None:
@@ -137,17 +133,50 @@ def find_pictures(paths: Paths, settings: Settings) -> dict[str, Pictures]:
             log.warning("skipped %s: %s", skipped.file, skipped.reason)
         if len(those.skipped) > 20:
             log.warning("skipped %d more such files", len(those.skipped) - 20)
-    budget = Budget(cache_bytes(settings.cache_mb))
+    cache = Cache(
+        memory_budget(settings.cache_mb, process.local_world),
+        disk_budget(settings.cache_disk_mb, paths.base, process.local_world),
+        paths.base / "tmp",
+    )
     return {
         name: Pictures(
             those,
             Preprocessing.for_size(settings.image_size),
             augmentation=settings.augment if name == "train" else "none",
-            budget=budget,
+            cache=cache,
             max_skipped_share=settings.max_skipped_share,
         )
         for name, those in found.items()
     }
+
+
+def make_loaders(
+    pictures: dict[str, Pictures], settings: Settings, pool: ThreadPoolExecutor, workers: int, device: str
+) -> dict[str, Loader]:
+    return {
+        name: Loader(
+            those,
+            settings.batch_size,
+            pool,
+            workers,
+            sampling=settings.sampling if name == "train" else "natural",
+            pin=device == "cuda",
+        )
+        for name, those in pictures.items()
+    }
+
+
+def make_network(
+    paths: Paths, settings: Settings, classes: int
+) -> tuple[nn.Module, str, architecture.Loaded]:
+    """The network, the name of its head, and what it was given to start from."""
+    module = architecture.build(settings.arch, classes)
+    loaded = architecture.load_weights(module, settings.arch, chosen_weights(paths, settings))
+    log.info("%s: %s", settings.arch, loaded)
+    if (settings.freeze == "backbone" or settings.head_epochs) and not loaded.tensors:
+        wanted = "freeze=backbone" if settings.freeze == "backbone" else "head_epochs"
+        raise TrainingError(f"{wanted} needs pretrained weights: a random backbone has nothing to keep")
+    return module, architecture.head_name(module), loaded
 
 
 def chosen_weights(paths: Paths, settings: Settings) -> str:
@@ -164,13 +193,6 @@ def chosen_weights(paths: Paths, settings: Settings) -> str:
     return "imagenet" if settings.weights == "auto" else settings.weights
 
 
-def freeze_backbone(module: nn.Module, head: str, pretrained: bool) -> None:
-    if not pretrained:
-        raise TrainingError("freeze=backbone needs pretrained weights: a random backbone has nothing to keep")
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name.startswith(head + "."))
-
-
 def make_criterion(settings: Settings, pictures: Pictures, device: str) -> nn.Module:
     weight = None
     if settings.class_weights == "balanced":
@@ -179,8 +201,42 @@ def make_criterion(settings: Settings, pictures: Pictures, device: str) -> nn.Mo
     return nn.CrossEntropyLoss(weight=weight, label_smoothing=settings.label_smoothing).to(device)
 
 
-def tell_duplicates(train: Pictures, validation: Pictures) -> list[tuple[str, str]]:
-    duplicates = same_pictures(train, validation)
+def tell_tensorboard(paths: Paths, process: Process) -> Callable[[dict[str, float]], None]:
+    """What to do with the metrics of an epoch beside printing them."""
+    folder = tensorboard.folder(os.environ, paths.base)
+    if folder is None or not process.is_first:
+        return lambda metrics: None
+    file = tensorboard.EventFile(folder)
+    log.info("TensorBoard: %s", file.path)
+    return lambda metrics: file.write(int(metrics["step"]), metrics)
+
+
+def memory_error(error: Exception, settings: Settings) -> Exception:
+    """The error itself, or if memory ran out, one that says what to try."""
+    text = str(error)
+    if (
+        isinstance(error, RuntimeError)
+        and "out of memory" not in text
+        and "can't allocate memory" not in text
+    ):
+        return error
+    return TrainingError(
+        f"out of memory with batch_size={settings.batch_size} and image_size={settings.image_size}: try "
+        f"batch_size={max(2, settings.batch_size // 2)} with lr={settings.lr / 2:g}, a smaller image_size, "
+        "or precision=bf16"
+    )
+
+
+def tell_duplicates(pictures: dict[str, Pictures]) -> list[tuple[str, str]]:
+    """Files that are in training and validation both; those that are twice in a split are only warned of."""
+    for name, those in pictures.items():
+        repeated = repeated_pictures(those)
+        if repeated:
+            log.warning(
+                "%d pictures of %s are there twice or more, for example %s and %s", len(repeated), name,
+                *repeated[0],
+            )  # fmt: skip
+    duplicates = same_pictures(pictures["train"], pictures["validation"])
     for first, second in duplicates[:10]:
         log.warning("the same picture is in training and validation: %s and %s", first, second)
     if duplicates:
@@ -240,9 +296,8 @@ def final_evaluation(
     process.gather(None)  # wait until the first process has written
     module, _ = artifact.load(paths.model, device)
     split = "test" if "test" in loaders else "validation"
-    full = precision.Precision("fp32", "as the endpoint computes")
     result = evaluate(
-        module, trainer.criterion, loaders[split], device, full, process=process, monitor=Monitor()
+        module, trainer.criterion, loaders[split], device, precision.FULL, process=process, monitor=Monitor()
     )
     log.info(format_metrics(**result.metrics(split)))
     return result, split
@@ -260,8 +315,8 @@ def main() -> int:
         run(paths, stopping)
     except (TrainingError, HyperparameterError, architecture.WeightsError, devices.DeviceError) as error:
         return fail(paths, str(error))
-    except (torch.OutOfMemoryError, MemoryError):
-        return fail(paths, "out of memory: try half the batch_size, a smaller image_size or precision=bf16")
+    except MemoryError:
+        return fail(paths, "out of memory: take an instance with more, or a smaller cache_mb")
     except OSError as error:
         traceback.print_exc()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

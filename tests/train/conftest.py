@@ -17,6 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent.parent
 COLOURS = {"blue": 2, "green": 1, "red": 0}
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pictures are tiny, and several tests run at once
 
 
 def picture(channel: int, seed: int, size: tuple[int, int] = (40, 36)) -> Image.Image:
@@ -115,7 +116,9 @@ def new_job(tmp_path: Path) -> Callable[[str], SageMakerJob]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
     """Runs train.py's main here, in this process; returns its exit code and what it printed."""
 
     def start(job: SageMakerJob, **settings: object) -> tuple[int, str]:
@@ -123,6 +126,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
         from train import train
 
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power fails here; a busy disk is slow
         for name, value in job.configure(**settings).items():
             monkeypatch.setenv(name, value)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -83,9 +83,7 @@ def test_a_name_given_twice_is_an_error() -> None:
 
 
 def test_the_networks_are_torchvisions() -> None:
-    assert set(interface.ARCHITECTURES) == set(
-        torchvision.models.list_models(module=torchvision.models)
-    )
+    assert set(interface.ARCHITECTURES) == set(torchvision.models.list_models(module=torchvision.models))
 
 
 def test_each_metric_is_read_from_its_own_key_only() -> None:
@@ -105,4 +103,7 @@ def test_sagemaker_takes_the_metric_definitions() -> None:
 
 def test_settings_survive_json() -> None:
     settings = parse({"lr": "0.003"})
-    assert parse({key: str(value) for key, value in json.loads(json.dumps(settings.to_json())).items()}) == settings
+    assert (
+        parse({key: str(value) for key, value in json.loads(json.dumps(settings.to_json())).items()})
+        == settings
+    )

@@ -10,7 +10,9 @@ from train.errors import TrainingError
 Fill = Callable[..., Path]
 
 
-def test_folders_are_classes_in_order_and_files_are_found_at_any_depth(tmp_path: Path, make_pictures: Fill) -> None:
+def test_folders_are_classes_in_order_and_files_are_found_at_any_depth(
+    tmp_path: Path, make_pictures: Fill
+) -> None:
     make_pictures(tmp_path, 2)
     deep = tmp_path / "red/summer 2020/day 1"
     deep.mkdir(parents=True)

@@ -1,0 +1,100 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from train import checkpoints
+from train.errors import TrainingError
+
+STATE: dict[str, Any] = {"tensor": torch.arange(5), "progress": {"epoch": 3, "sums": [1.0]}}
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    path = checkpoints.save(tmp_path / "new/folder", 7, STATE)
+    found = checkpoints.load_newest(tmp_path / "new/folder")
+    assert found is not None
+    assert found[1] == path
+    assert torch.equal(found[0]["tensor"], STATE["tensor"])
+    assert found[0]["progress"] == STATE["progress"]
+
+
+def test_the_newest_two_are_kept_and_leftovers_go(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint-0000000001.pt.abc").write_bytes(b"half")
+    for step in (9, 10, 100):
+        checkpoints.save(tmp_path, step, STATE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-0000000010.pt",
+        "checkpoint-0000000100.pt",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "random"])
+def test_a_damaged_newest_falls_back_and_says_so(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = checkpoints.save(tmp_path, 1, {**STATE, "step": 1})
+    bad = checkpoints.save(tmp_path, 2, {**STATE, "step": 2})
+    data = bytearray(bad.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 1
+    bad.write_bytes(
+        {
+            "cut": bytes(data[: len(data) // 2]),
+            "flipped": bytes(data),
+            "empty": b"",
+            "other": b"PK\x03\x04 something else",
+            "random": bytes(range(256)) * 50,
+        }[damage]
+    )
+    logger = checkpoints.log
+    logger.propagate = True
+    found = checkpoints.load_newest(tmp_path)
+    assert found is not None
+    assert found[1] == good
+    assert found[0]["step"] == 1
+    assert "checkpoint-0000000002.pt is damaged" in caplog.text
+
+
+def test_only_damaged_ones_are_an_error_not_a_silent_start_from_zero(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, 1, STATE).write_bytes(b"")
+    with pytest.raises(TrainingError, match="none of the 1 checkpoints"):
+        checkpoints.load_newest(tmp_path)
+
+
+def test_none_at_all(tmp_path: Path) -> None:
+    assert checkpoints.load_newest(tmp_path) is None
+    assert checkpoints.load_newest(tmp_path / "missing") is None
+
+
+def test_no_code_is_run_from_a_checkpoint(tmp_path: Path) -> None:
+    path = checkpoints.save(tmp_path, 1, STATE)
+    import hashlib
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "evil",))
+
+    payload = pickle.dumps(Evil(), protocol=2)
+    path.write_bytes(checkpoints._MAGIC + hashlib.sha256(payload).digest() + payload)
+    with pytest.raises(TrainingError):
+        checkpoints.load_newest(tmp_path)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_full_disk_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    old = checkpoints.save(tmp_path, 1, STATE)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        TrainingError, match=r"checkpoint-0000000002.pt .* could not be written: No space left"
+    ):
+        checkpoints.save(tmp_path, 2, STATE)
+    assert list(tmp_path.iterdir()) == [old]
+    assert checkpoints.load_newest(tmp_path) is not None
