@@ -21,7 +21,7 @@ class StepOutlier(Rule):
     step also counts when it is longer than the median by 5 robust deviations (1.4826 times the median
     absolute deviation) and three times as long as the median. So that a short job can fire, at most 1 % of
     its steps are tolerated; so that a busy machine's hiccups do not, the outliers must cost at least
-    `LEAST_COST` of the time. The debugger's own work in a step is left out.
+    `LEAST_COST` of the time of all steps, evaluations too. The debugger's own work in a step is left out.
     """
 
     name = "StepOutlier"
@@ -45,16 +45,18 @@ class StepOutlier(Rule):
         self.replace(None)
         wanted = self.text("mode").upper().removeprefix("MODEKEYS.")
         groups: dict[tuple[str, str], list[StepTime]] = {}
+        spent: dict[str, float] = {}
         for step in profile.steps:
+            spent[step.worker] = spent.get(step.worker, 0.0) + step.total
             if (not wanted or step.mode == wanted) and step.step >= FIRST_STEPS:
                 groups.setdefault((step.worker, step.mode), []).append(step)
         parts = []
         for (worker, mode), steps in sorted(groups.items()):
             if len(steps) >= LEAST_STEPS:
-                parts.append(self._judge(worker, mode, steps))
+                parts.append(self._judge(worker, mode, steps, spent[worker]))
         self._summary = "; ".join(parts) or f"Fewer than {LEAST_STEPS} steps were timed."
 
-    def _judge(self, worker: str, mode: str, steps: list[StepTime]) -> str:
+    def _judge(self, worker: str, mode: str, steps: list[StepTime], spent: float) -> str:
         total = np.array([sum(step.phases) or step.total for step in steps])
         factor = self.number("stddev")
         mean, deviation, middle = float(total.mean()), float(total.std()), float(np.median(total))
@@ -64,11 +66,10 @@ class StepOutlier(Rule):
         outliers = np.flatnonzero(far)
         tolerated = min(self.integer("n_outliers"), len(steps) // 100)
         text = (
-            f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median {middle:.1f} "
-            "ms, longest "
-            f"{float(total.max()):.1f} ms, tolerated {tolerated})"
+            f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median {middle:.1f} ms, "
+            f"longest {float(total.max()):.1f} ms, tolerated {tolerated})"
         )
-        lost = float(np.sum(total[outliers] - middle)) / max(float(total.sum()), 1e-9)
+        lost = float(np.sum(total[outliers] - middle)) / max(spent, 1e-9)
         if outliers.size > tolerated and lost >= LEAST_COST:
             longest = [steps[index] for index in outliers[np.argsort(-total[outliers])][:5]]
             where = ", ".join(f"{step.step} ({step.total:.0f} ms)" for step in longest)
@@ -80,12 +81,10 @@ class StepOutlier(Rule):
                 step=longest[0].step,
                 severity="high" if outliers.size > 0.05 * len(steps) else "medium",
                 message=f"{text}. The longest: {where}. Most of the extra time is {phase}.",
-                cause="Checkpoints or evaluations inside a step, a loader that runs dry, garbage "
-                "collection, or "
+                cause="Checkpoints or evaluations inside a step, a loader that runs dry, garbage collection, or "
                 "other work on the machine.",
-                remedy="Look at what happens at these steps; keep saving and logging out of the training "
-                "step, and "
-                "give the loader more workers.",
+                remedy="Look at what happens at these steps; keep saving and logging out of the training step, "
+                "give the loader more workers, and the training a machine of its own.",
             )
         return text
 
