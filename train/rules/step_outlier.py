@@ -66,8 +66,8 @@ class StepOutlier(Rule):
         outliers = np.flatnonzero(far)
         tolerated = min(self.integer("n_outliers"), len(steps) // 100)
         text = (
-            f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median {middle:.1f} ms, "
-            f"longest {float(total.max()):.1f} ms, tolerated {tolerated})"
+            f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median {middle:.1f} "
+            f"ms, longest {float(total.max()):.1f} ms, tolerated {tolerated})"
         )
         lost = float(np.sum(total[outliers] - middle)) / max(spent, 1e-9)
         if outliers.size > tolerated and lost >= LEAST_COST:
@@ -81,10 +81,10 @@ class StepOutlier(Rule):
                 step=longest[0].step,
                 severity="high" if outliers.size > 0.05 * len(steps) else "medium",
                 message=f"{text}. The longest: {where}. Most of the extra time is {phase}.",
-                cause="Checkpoints or evaluations inside a step, a loader that runs dry, garbage collection, or "
-                "other work on the machine.",
-                remedy="Look at what happens at these steps; keep saving and logging out of the training step, "
-                "give the loader more workers, and the training a machine of its own.",
+                cause="Checkpoints or evaluations inside a step, a loader that runs dry, garbage "
+                "collection, or other work on the machine.",
+                remedy="Look at what happens at these steps; keep saving and logging out of the training "
+                "step, give the loader more workers, and the training a machine of its own.",
             )
         return text
 
