@@ -86,6 +86,9 @@ class Runtime(Protocol):
     def reach(self, url: str) -> str:
         """What a container calls `url`, which listens on this machine's loopback address."""
 
+    def hosts(self) -> frozenset[str]:
+        """Names, beside loopback's, by which containers call this machine."""
+
     def start(self, spec: ContainerSpec, on_line: LineReader) -> Container:
         """Starts a container; `on_line` is called from one thread. RuntimeProblem if that fails."""
 
@@ -99,7 +102,11 @@ def make_runtime(config: Config) -> Runtime:
         from local.runtime.process import ProcessRuntime
 
         return ProcessRuntime(config.images, config.home)
-    raise RuntimeProblem(f"Unknown runtime {config.runtime!r}; this version has: process.")
+    if config.runtime == "docker":
+        from local.runtime.docker import DockerRuntime
+
+        return DockerRuntime(config.home, config.port)
+    raise RuntimeProblem(f"Unknown runtime {config.runtime!r}: use process or docker.")
 
 
 def map_path(path: str, base: str, elsewhere: str) -> str:

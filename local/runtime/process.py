@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.runtime import ContainerSpec, LineReader, RuntimeProblem, map_path
+from local.runtime.lines import Lines
 from local.runtime.ports import Ports
-
-log = logging.getLogger("local.runtime")
 
 _GUARD = Path(__file__).with_name("guard.py")
 
@@ -38,9 +35,7 @@ _INHERITED = (
     "BYOC_PYTHON",
     "TORCH_HOME",
 )
-_LINE_LIMIT = 256 * 1024  # bytes; CloudWatch's largest event
 _READ_SIZE = 64 * 1024
-_ENDINGS = re.compile(rb"\r\n|\n|\r(?!\n)")
 
 
 class ProcessContainer:
@@ -54,7 +49,6 @@ class ProcessContainer:
         self._exit_code: int | None = None
         self._order_lock = threading.Lock()
         self._name = name
-        self._told = False
 
     @property
     def url(self) -> str:
@@ -86,30 +80,14 @@ class ProcessContainer:
             assert self._process.stdin is not None
             self._process.stdin.write(order)
 
-    def _hand_over(self, on_line: LineReader, line: bytes) -> None:
-        try:
-            on_line(line.decode("utf-8", "replace"))
-        except Exception:
-            # A full disk must not keep the command from writing, nor its end from being seen.
-            if not self._told:
-                self._told = True
-                log.exception("output of %s is lost", self._name)
-
     def follow(self, on_line: LineReader) -> None:
         """Reads the output to its end, then collects the exit code."""
         assert self._process.stdout is not None
-        rest = b""
+        lines = Lines(on_line, self._name)
         with self._process.stdout as stream:
-            while chunk := os.read(stream.fileno(), _READ_SIZE):
-                # A carriage return ends a line too: progress bars write nothing else.
-                *lines, rest = _ENDINGS.split(rest + chunk)
-                while len(rest) > _LINE_LIMIT:
-                    lines.append(rest[:_LINE_LIMIT])
-                    rest = rest[_LINE_LIMIT:]
-                for line in lines:
-                    self._hand_over(on_line, line)
-        if rest:
-            self._hand_over(on_line, rest)
+            while block := os.read(stream.fileno(), _READ_SIZE):
+                lines.feed(block)
+        lines.end()
         code = self._process.wait()
         with self._order_lock:
             assert self._process.stdin is not None
@@ -150,6 +128,9 @@ class ProcessRuntime:
 
     def reach(self, url: str) -> str:
         return url
+
+    def hosts(self) -> frozenset[str]:
+        return frozenset()
 
     def start(self, spec: ContainerSpec, on_line: LineReader) -> ProcessContainer:
         executable = self._command(spec.image, spec.command)
