@@ -8,6 +8,8 @@ from train.rules.observation import Observation
 from train.rules.rounds import Rounds
 from train.rules.rule import Parameter, Rule
 
+LEARNED = 0.8  # of the first training loss
+
 
 class Overfit(Rule):
     """Fires when (validation - training) / training of the mean losses exceeds `ratio_threshold`.
@@ -16,8 +18,8 @@ class Overfit(Rule):
     the ratio must be exceeded in `patience` evaluations in a row. AWS's ratio alone accuses every model
     that has learned its task (0.01 against 0.02 is a ratio of 1), and every first evaluation of a network
     whose batch normalisation is still settling. So the gap must also be at least `min_difference`, a
-    parameter of ours, and the validation loss must have been lower before; 0 gives AWS's definition to the
-    letter.
+    parameter of ours, the validation loss must have been lower before, and the training loss must have
+    fallen: what has learned nothing, overfits nothing. 0 gives AWS's definition to the letter.
     """
 
     name = "Overfit"
@@ -40,9 +42,12 @@ class Overfit(Rule):
         self._rounds = Rounds(self)
         self._run = 0
         self._best = float("inf")
+        self._first: float | None = None
         self._last = ""
 
     def observe(self, step: Observation) -> None:
+        if self._first is None and step.mode == "TRAIN":
+            self._first = max((value for value in step.losses().values() if value > 0), default=None)
         self._judge(self._rounds.add(step))
 
     def finish(self) -> None:
@@ -62,6 +67,7 @@ class Overfit(Rule):
         bad = ratio > self.number("ratio_threshold")
         if self.number("min_difference") > 0:
             bad = bad and validation - train > self.number("min_difference") and validation > self._best
+            bad = bad and (self._first is None or train < LEARNED * self._first)
         self._best = min(self._best, validation)
         self._run = self._run + 1 if bad else 0
         if bad and self._run >= self.integer("patience"):

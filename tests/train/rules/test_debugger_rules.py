@@ -146,6 +146,12 @@ def test_a_learned_task_and_a_first_evaluation_are_not_overfitting(observe: Any)
     assert not rounds(rule("Overfit"), pairs, observe).found
 
 
+def test_what_has_learned_nothing_overfits_nothing(observe: Any) -> None:
+    diverged = [(2.5, 2.3), (2.4, 2.2), (2.4, 2.9), (2.35, 2.8)]
+    assert not rounds(rule("Overfit"), diverged, observe).found
+    assert rounds(rule("Overfit"), [(2.5, 2.3), (1.0, 1.1), (0.3, 1.4)], observe).found
+
+
 def test_overtraining_counts_evaluations_without_improvement(observe: Any) -> None:
     pairs = [(1 / (index + 1), max(1.0 - 0.2 * index, 0.6)) for index in range(14)]
     checked = rounds(rule("Overtraining"), pairs, observe)
