@@ -66,7 +66,7 @@ def _serve(config: Config, listener: socket.socket) -> None:
         s3.start()
         services = Services(config, store, runtime)
         engine = Engine(config, store, services=services)
-        app = App(config, store, engine, s3, payload_limit=services.payload_limit)
+        app = App(config, store, engine, s3, payload_limit=services.payload_limit, hosts=runtime.hosts)
         asyncio.run(_run(app, engine, listener))
     finally:
         runtime.close()

@@ -1,0 +1,372 @@
+"""The docker runtime: an image's commands in containers, with the job's folder as /opt/ml.
+
+Containers reach the service by the name `local-sagemaker`, through a forwarder on their network's gateway.
+Containers that share a `network` have one of their own; all others are on one network of this service.
+Everything carries a label with the home folder, so that what a killed service left is found and removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import requests
+from docker.types import DeviceRequest, LogConfig, Mount
+
+import docker
+from local.runtime import OPT_ML, ContainerSpec, LineReader, RuntimeProblem, map_path
+from local.runtime.dockerhost import Host, connect, gpu_count, least_loaded
+from local.runtime.forwarder import Forwarder
+from local.runtime.lines import Lines
+
+log = logging.getLogger("local.runtime")
+
+SERVICE = "local-sagemaker"  # the service's name inside containers
+LABEL = "byoc.local.home"
+_PORT = "8080/tcp"
+_CACHE = "/tmp/byoc-cache"  # noqa: S108 - inside the container
+_ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
+
+
+class DockerContainer:
+    """A container that runs or ran, and the thread that reads its output."""
+
+    def __init__(self, name: str, api: docker.APIClient, ident: str) -> None:
+        self.ident = ident
+        self.port: int | None = None
+        self._name = name
+        self._api = api
+        self._over = threading.Event()
+        self._exit_code: int | None = None
+
+    @property
+    def url(self) -> str:
+        if self.port is None:
+            raise ValueError(f"{self._name} does not listen")
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._exit_code
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._over.wait(timeout)
+        return self._exit_code
+
+    def terminate(self) -> None:
+        self._signal("SIGTERM")
+
+    def kill(self) -> None:
+        self._signal("SIGKILL")
+
+    def _signal(self, name: str) -> None:
+        if not self._over.is_set():
+            # It may end at this moment.
+            with contextlib.suppress(*_ERRORS):
+                self._api.kill(self.ident, signal=name)
+
+    def follow(self, stream: Any, on_line: LineReader) -> int:
+        """Reads the output to its end; the exit code."""
+        out, err = Lines(on_line, self._name), Lines(on_line, self._name)
+        with contextlib.suppress(*_ERRORS):
+            for stdout, stderr in stream:
+                if stdout:
+                    out.feed(stdout)
+                if stderr:
+                    err.feed(stderr)
+        out.end()
+        err.end()
+        try:
+            return int(self._api.wait(self.ident)["StatusCode"])
+        except _ERRORS as error:
+            on_line(f"[local SageMaker] Docker lost the container: {error}")
+            return 137
+
+    def end(self, code: int) -> None:
+        self._exit_code = code
+        self._over.set()
+
+
+@dataclass
+class _Network:
+    """A bridge network; `service`: the address that SERVICE stands for in its containers."""
+
+    ident: str
+    name: str
+    gateway: str
+    service: str
+    users: int = 0
+
+
+class DockerRuntime:
+    """Runs containers on the engine that DOCKER_HOST or the current Docker context names.
+
+    `home` is the service's, `port` the one that it listens on. RuntimeProblem if no engine can be used.
+    """
+
+    multi_host = True
+
+    def __init__(self, home: Path, port: int) -> None:
+        self._home = home.absolute()
+        self._client = connect()
+        self._api = self._client.api
+        self._lock = threading.Lock()
+        self._living: dict[DockerContainer, list[int]] = {}
+        self._networks: dict[str | None, _Network] = {}
+        self._elsewhere: dict[Path, dict[str, Path]] = {}
+        self._closed = False
+        try:
+            self._host = Host.of(self._client.info())
+            self._sweep()
+        except _ERRORS as error:
+            self._client.close()
+            raise RuntimeProblem(f"The Docker engine does not do its work: {_said(error)}") from error
+        self._gpus = [0] * gpu_count()
+        self._forwarder = Forwarder(port)
+
+    # --- paths and names --------------------------------------------------------------------------
+
+    def check(self, image: str, command: str) -> None:
+        self._image(image)
+
+    def inside(self, base: Path, path: str) -> str:
+        return map_path(path, OPT_ML, "")
+
+    def outside(self, base: Path, path: str) -> Path:
+        found = Path(map_path(path, str(base), str(base / ".outside")))
+        if base / ".outside" in found.parents:
+            with self._lock:
+                # Beside /opt/ml nothing of the container is here: such a folder is mounted by itself.
+                self._elsewhere.setdefault(base, {})[self.inside(base, path)] = found
+        return found
+
+    def reach(self, url: str) -> str:
+        return url.replace("127.0.0.1", SERVICE)
+
+    def hosts(self) -> frozenset[str]:
+        return frozenset({SERVICE})
+
+    def _image(self, image: str) -> str:
+        """Id of an image that is here: by its reference, or else by its name without the registry."""
+        short = image.rpartition("/")[2]
+        for reference in dict.fromkeys((image, short)):
+            try:
+                found: Any = self._client.images.get(reference)
+                return str(found.id)
+            except docker.errors.NotFound:
+                continue
+            except _ERRORS as error:
+                raise RuntimeProblem(f"Docker cannot look for the image {image}: {_said(error)}") from error
+        raise RuntimeProblem(
+            f"Docker has no image {short} here (asked for: {image}). Build it (`make build`), or get it with "
+            f"`docker pull {image}`."
+        )
+
+    # --- containers -------------------------------------------------------------------------------
+
+    def start(self, spec: ContainerSpec, on_line: LineReader) -> DockerContainer:
+        image = self._image(spec.image)
+        with self._lock:
+            if self._closed:
+                raise RuntimeProblem("The local SageMaker is shutting down.")
+            try:
+                network = self._join(spec.network)
+                try:
+                    container, stream, gpus = self._start(spec, image, network, on_line)
+                except BaseException:
+                    self._leave(network)
+                    raise
+            except _ERRORS as error:
+                raise RuntimeProblem(self._cannot_start(spec, error)) from error
+            self._living[container] = gpus
+
+        def follow() -> None:
+            code = container.follow(stream, on_line)
+            stream.close()
+            with self._lock:
+                with contextlib.suppress(*_ERRORS):
+                    self._api.remove_container(container.ident, v=True, force=True)
+                for gpu in self._living.pop(container):
+                    self._gpus[gpu] -= 1
+                self._elsewhere.pop(spec.base, None)
+                self._leave(network)
+            container.end(code)
+
+        threading.Thread(target=follow, name=f"output {spec.name}", daemon=True).start()
+        return container
+
+    def _start(
+        self, spec: ContainerSpec, image: str, network: _Network, on_line: LineReader
+    ) -> tuple[DockerContainer, Any, list[int]]:
+        gpus = self._choose_gpus(spec)
+        try:
+            made = self._launch(spec, image, network, gpus)
+        except docker.errors.APIError as error:
+            if not gpus or "gpu" not in _said(error).lower():
+                raise
+            on_line(
+                "[local SageMaker] This machine has GPUs, but Docker cannot hand them to containers: the job "
+                "runs on the CPU. Install nvidia-container-toolkit to change that."
+            )
+            self._gpus = []
+            gpus = []
+            made = self._launch(spec, image, network, gpus)
+        for gpu in gpus:
+            self._gpus[gpu] += 1
+        return (*made, gpus)
+
+    def _launch(
+        self, spec: ContainerSpec, image: str, network: _Network, gpus: list[int]
+    ) -> tuple[DockerContainer, Any]:
+        ports: Any = {_PORT: ("127.0.0.1", None)}  # any port that is free
+        container = self._client.containers.create(
+            image,
+            [spec.command, *spec.arguments],
+            name=f"byoc-{spec.name}-{uuid.uuid4().hex[:8]}",
+            hostname=spec.host,
+            labels={LABEL: str(self._home)},
+            environment=self._environment(spec),
+            mounts=list(self._mounts(spec)),
+            network=network.name,
+            networking_config={network.name: self._api.create_endpoint_config(aliases=[spec.host])}
+            if spec.network is not None
+            else None,
+            extra_hosts={SERVICE: network.service},
+            ports=ports if spec.listen else None,
+            # It is read as it comes, and kept in the service's own logs.
+            log_config=LogConfig(type="none"),
+            shm_size=self._host.memory // 2,
+            device_requests=[DeviceRequest(device_ids=[str(gpu) for gpu in gpus], capabilities=[["gpu"]])]
+            if gpus
+            else None,
+            **self._host.identity(os.getuid(), os.getgid()),
+            **self._host.limit(spec.cores),
+        )
+        try:
+            # Before it starts, so that no line is missed.
+            stream = self._api.attach(str(container.id), stdout=True, stderr=True, stream=True, demux=True)
+            container.start()
+            running = DockerContainer(spec.name, self._api, str(container.id))
+            if spec.listen:
+                container.reload()
+                bound = container.attrs["NetworkSettings"]["Ports"].get(_PORT) or [{"HostPort": 1}]
+                running.port = int(bound[0]["HostPort"])  # 1, where nobody listens, if it is over already
+            return running, stream
+        except BaseException:
+            with contextlib.suppress(*_ERRORS):
+                container.remove(v=True, force=True)
+            raise
+
+    def _mounts(self, spec: ContainerSpec) -> Iterator[Mount]:
+        cache = self._home / "cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        folders = {OPT_ML: spec.base, _CACHE: cache, **self._elsewhere.get(spec.base, {}), **spec.mounts}
+        for path, folder in folders.items():
+            if path.startswith(OPT_ML + "/"):
+                # Docker would make the folder that it mounts upon, and as root.
+                (spec.base / path.removeprefix(OPT_ML + "/")).mkdir(parents=True, exist_ok=True)
+            yield Mount(path, str(folder), type="bind")
+
+    def _environment(self, spec: ContainerSpec) -> dict[str, str]:
+        environment = {"XDG_CACHE_HOME": _CACHE, "HOME": "/tmp"}  # noqa: S108 - any user may write there
+        environment["no_proxy"] = environment["NO_PROXY"] = f"{SERVICE},127.0.0.1,localhost"
+        if spec.listen:
+            environment["SAGEMAKER_BIND_TO_PORT"] = _PORT.partition("/")[0]
+        if spec.cores is not None:
+            # Libraries count the machine's cores, not those that the container may use.
+            environment["OMP_NUM_THREADS"] = str(spec.cores)
+        return {**environment, **spec.environment}
+
+    def _choose_gpus(self, spec: ContainerSpec) -> list[int]:
+        """A training job gets the share of the GPUs that it has of the cores; an endpoint gets one."""
+        if spec.command == "train":
+            share = (spec.cores or self._host.cores) / self._host.cores
+            return least_loaded(self._gpus, max(1, round(share * len(self._gpus))))
+        return least_loaded(self._gpus, 1) if spec.command == "serve" else []
+
+    @staticmethod
+    def _cannot_start(spec: ContainerSpec, error: Exception) -> str:
+        said = _said(error)
+        if f'exec: "{spec.command}"' in said:
+            return f"The image {spec.image} has no command {spec.command!r}."
+        return f"Docker cannot start {spec.image}: {said}"
+
+    # --- networks ---------------------------------------------------------------------------------
+
+    def _join(self, shared: str | None) -> _Network:
+        """The network that `shared` names, made when it is first asked for."""
+        network = self._networks.get(shared)
+        if network is None:
+            name = f"byoc-{shared or 'local'}-{uuid.uuid4().hex[:8]}"
+            made = self._client.networks.create(name, driver="bridge", labels={LABEL: str(self._home)})
+            try:
+                made.reload()
+                configs = made.attrs["IPAM"]["Config"]
+                config = next(config for config in configs if ":" not in config["Subnet"])
+                gateway = config["Gateway"].partition("/")[0]
+                service = self._let_in(gateway, config["Subnet"])
+            except BaseException:
+                made.remove()
+                raise
+            network = self._networks[shared] = _Network(str(made.id), name, gateway, service)
+        network.users += 1
+        return network
+
+    def _let_in(self, gateway: str, subnet: str) -> str:
+        try:
+            self._forwarder.listen(gateway, subnet)
+        except OSError as error:
+            # The engine is in a virtual machine (Docker Desktop), which brings containers to loopback itself.
+            log.info("no listener on %s (%s): containers use host-gateway", gateway, error.strerror)
+            return "host-gateway"
+        return gateway
+
+    def _leave(self, network: _Network) -> None:
+        network.users -= 1
+        if network.users:
+            return
+        self._networks = {key: other for key, other in self._networks.items() if other is not network}
+        self._forwarder.leave(network.gateway)
+        with contextlib.suppress(*_ERRORS):
+            self._api.remove_network(network.ident)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Removes what a service of the same home left when it was killed."""
+        mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={self._home}"}
+        for container in self._client.containers.list(all=True, filters=mine):
+            with contextlib.suppress(docker.errors.NotFound):
+                container.remove(v=True, force=True)
+        for network in self._client.networks.list(filters=mine):
+            with contextlib.suppress(docker.errors.NotFound):
+                network.remove()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            living = list(self._living)
+        for container in living:
+            container.kill()
+        for container in living:
+            container.wait(timeout=10)
+        with contextlib.suppress(*_ERRORS):
+            self._sweep()
+        self._forwarder.close()
+        self._client.close()
+
+
+def _said(error: Exception) -> str:
+    """What Docker gives as the reason, in one line."""
+    text = getattr(error, "explanation", None) or str(error)
+    return " ".join(str(text).split())

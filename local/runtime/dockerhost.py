@@ -1,0 +1,129 @@
+"""The Docker engine: where it is, what it can do, who is who in its containers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import requests
+from docker.context import ContextAPI
+
+import docker
+from local.runtime import RuntimeProblem
+
+_DEFAULT = "/var/run/docker.sock"
+_BY_HAND = "/run/byoc-engine/docker.sock"  # where `.ci/engine up` puts it
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the engine tells about its machine. `memory` in bytes; `security`: rootless, userns, selinux, …"""
+
+    cores: int
+    memory: int
+    quota: bool
+    security: frozenset[str]
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Host:
+        """From the engine's `GET /info`."""
+        security = (
+            part.removeprefix("name=")
+            for option in info.get("SecurityOptions") or ()
+            for part in option.split(",")
+            if part.startswith("name=")
+        )
+        return cls(
+            int(info["NCPU"]), int(info["MemTotal"]), bool(info.get("CpuCfsQuota")), frozenset(security)
+        )
+
+    def identity(self, uid: int, gid: int) -> dict[str, Any]:
+        """Options of a container whose files are to belong to the user `uid`.
+
+        SageMaker runs containers as root; so does this where root inside is the service's user outside.
+        """
+        options: dict[str, Any] = {}
+        if "rootless" not in self.security:
+            if uid != 0:
+                options["user"] = f"{uid}:{gid}"
+            if "userns" in self.security:
+                options["userns_mode"] = "host"
+        if "selinux" in self.security:
+            options["security_opt"] = ["label=disable"]  # or else the mounted folders are closed to it
+        return options
+
+    def limit(self, cores: int | None) -> dict[str, Any]:
+        """Options of a container that may use `cores`."""
+        if cores is None or not self.quota:
+            return {}
+        return {"nano_cpus": min(cores, self.cores) * 1_000_000_000}
+
+
+def connect() -> docker.DockerClient:
+    """A client of an engine that answers and shares this machine's files. RuntimeProblem if there is none."""
+    address = _address()
+    try:
+        client = docker.from_env() if address is None else docker.DockerClient(base_url=address)
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise RuntimeProblem(_unusable(error)) from error
+    try:
+        client.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        client.close()
+        raise RuntimeProblem(_unusable(error)) from error
+    if not client.api.base_url.startswith(("http+docker://", "http://127.", "http://localhost", "npipe:")):
+        client.close()
+        raise RuntimeProblem(
+            f"The Docker engine at {os.environ.get('DOCKER_HOST')} is on another machine, where the jobs' "
+            "folders are not. Use one on this machine, or the process runtime."
+        )
+    return client
+
+
+def _address() -> str | None:
+    """The engine's address; None for what DOCKER_HOST says."""
+    if "DOCKER_HOST" in os.environ:
+        return None
+    context = ContextAPI.get_current_context()
+    if context is not None and context.Name != "default":
+        return str(context.Host)
+    if not Path(_DEFAULT).exists() and Path(_BY_HAND).exists():
+        return f"unix://{_BY_HAND}"
+    return None
+
+
+def _unusable(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "Permission denied" in text or "PermissionError" in text:
+        return "Docker's socket may not be used by this user: add yourself to the group docker."
+    return (
+        "No Docker engine answers: start it (Docker Desktop, or `systemctl start docker`), set DOCKER_HOST, "
+        f"or use the process runtime. ({text})"
+    )
+
+
+def least_loaded(load: Sequence[int], count: int) -> list[int]:
+    """The `count` GPUs (fewer where there are fewer) that the fewest containers use, in order."""
+    return sorted(sorted(range(len(load)), key=lambda gpu: (load[gpu], gpu))[:count])
+
+
+def gpu_count() -> int:
+    """How many NVIDIA GPUs this machine has, by their driver's library."""
+    try:
+        import pynvml
+    except ImportError:
+        return 0
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+    finally:
+        pynvml.nvmlShutdown()
