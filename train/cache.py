@@ -8,8 +8,9 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Cache:
         self.used_memory = self.used_disk = 0
         self._folder = folder
         self._lock = threading.Lock()
-        self._file: IO[bytes] | None = None
+        self._file = -1
         self._map: mmap.mmap | None = None
 
     def keep(self, pixels: Pixels) -> Pixels | None:
@@ -55,16 +56,18 @@ class Cache:
                 return None
 
     def _to_disk(self, pixels: Pixels) -> Pixels:
-        if self._file is None or self._map is None:
+        if self._map is None:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it lives as long as this
-            self._file.truncate(self.disk_bytes)
-            self._map = mmap.mmap(self._file.fileno(), self.disk_bytes, access=mmap.ACCESS_READ)
+            self._file, name = tempfile.mkstemp(dir=self._folder)
+            Path(name).unlink()
+            weakref.finalize(self, os.close, self._file)
+            os.ftruncate(self._file, self.disk_bytes)
+            self._map = mmap.mmap(self._file, self.disk_bytes, access=mmap.ACCESS_READ)
         # Written with a call, not through the map: a full disk is then an error and no SIGBUS.
         data, done = np.ascontiguousarray(pixels).data.cast("B"), 0
         while done < len(data):
-            done += os.pwrite(self._file.fileno(), data[done:], self.used_disk + done)
+            done += os.pwrite(self._file, data[done:], self.used_disk + done)
         kept = np.frombuffer(self._map, np.uint8, pixels.size, self.used_disk).reshape(pixels.shape)
         self.used_disk += pixels.nbytes
         return kept

@@ -1,13 +1,14 @@
-"""sagemaker-training's `train` command, which reads SageMaker's files and runs SAGEMAKER_PROGRAM; two things
-mended."""
+"""sagemaker-training's `train` command, which reads SageMaker's files and runs SAGEMAKER_PROGRAM; three
+things mended."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import psutil
-from sagemaker_training import process
+from sagemaker_training import files, process
 from sagemaker_training.cli.train import main
 
 
@@ -33,8 +34,29 @@ def _no_exception_classes() -> list[str]:
     return []
 
 
+_write_failure_file = files.write_failure_file
+
+
+def explain(message: str) -> str:
+    """The reason of a failure that train.py could not write itself, for it was killed.
+
+    Args:
+        message: the toolkit's, e.g. 'ExecuteUserScriptError: ExitCode -9 ErrorMessage "" Command ...'.
+    """
+    if not message.startswith("ExecuteUserScriptError") or not (
+        code := re.search(r"ExitCode (-?\d+)", message)
+    ):
+        return message
+    how = "was killed" if code[1] in ("-9", "137") else f"ended without a reason, exit code {code[1]}"
+    return (
+        f"the training process {how}: most likely the machine ran out of memory; take a larger instance or a "
+        "smaller batch_size or cache_mb. The checkpoints are whole: the same job again goes on from the last one"
+    )
+
+
 if __name__ == "__main__":
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(signal.Signals[name], _pass_on)
     process.get_debugger_exception_classes = _no_exception_classes
+    files.write_failure_file = lambda message: _write_failure_file(explain(message))  # keeps what is there
     main()

@@ -275,6 +275,7 @@ def describe_model(
                 "processes": trainer.process.world,
                 "threads": torch.get_num_threads(),
                 "precision": number_format.name,
+                "commit": os.environ.get("IMAGE_REVISION") or None,
             },
         },
     )

@@ -70,7 +70,7 @@ class SageMakerJob:
         self.config("hyperparameters", wanted)
         channels = sorted(path.name for path in self.base.glob("input/data/*"))
         file_mode = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
-        self.config("inputdataconfig", {name: file_mode for name in channels})
+        self.config("inputdataconfig", dict.fromkeys(channels, file_mode))
         return {"SAGEMAKER_BASE_DIR": str(self.base), "TRAINING_JOB_NAME": "colours"}
 
     def start(self, program: str = "docker/bin/train", **settings: object) -> subprocess.Popen[str]:

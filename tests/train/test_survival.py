@@ -258,4 +258,4 @@ def test_killed_by_the_kernel_it_is_told_by_the_toolkit(job: Any) -> None:
     output = process.communicate(timeout=60)[0]
     assert process.returncode != 0, output
     assert "killed" in job.failure, job.failure
-    assert "out of memory" in job.failure
+    assert "ran out of memory" in job.failure
