@@ -145,18 +145,21 @@ def broken_marks(name: str, what: str) -> alt.Chart:
     return marks
 
 
-MARKED_RULES = 4
+MARKED_PLACES = 4
 
 
 def finding_marks(findings: Sequence[Finding], last: float) -> tuple[list[alt.Chart], dict[str, Table]]:
-    """Where rules found something: a named line at each rule's first place, ticks below for the others."""
-    first: dict[str, Finding] = {}
+    """Where rules found something: a named line at each rule's first step, ticks below for the others."""
     located = sorted((item for item in findings if math.isfinite(item.step)), key=lambda item: item.step)
-    for item in located:
-        first.setdefault(item.rule, item)
     if not located:
         return [], {}
-    shown = list(first.values())[:MARKED_RULES]
+    seen: set[str] = set()
+    places: dict[float, list[Finding]] = {}
+    for item in located:
+        if item.rule not in seen:
+            seen.add(item.rule)
+            places.setdefault(item.step, []).append(item)
+    shown = list(places.items())[:MARKED_PLACES]
     tables: dict[str, Table] = {
         "finding_ticks": {
             "step": [item.step for item in located[:400]],
@@ -174,15 +177,16 @@ def finding_marks(findings: Sequence[Finding], last: float) -> tuple[list[alt.Ch
         .mark_tick(color=RED, thickness=2, size=10, opacity=0.8)
         .encode(x="step:Q", y=alt.value("height"), tooltip=tooltip)
     ]
-    for row, item in enumerate(shown):
+    for row, (step, items) in enumerate(shown):
         name = f"finding_{row}"
+        more = f" and {len(items) - 1} more" if len(items) > 1 else ""
         tables[name] = {
-            "step": [item.step],
-            "rule": [f"{item.rule}, step {item.step:,.0f}"],
-            "message": [item.message[:300]],
+            "step": [step],
+            "rule": [f"{items[0].rule}{more}, step {step:,.0f}"],
+            "message": [" ".join(f"{item.rule}: {item.message[:300]}" for item in items)],
         }
         base = alt.Chart(named(name))
-        left = item.step < 0.55 * last
+        left = step < 0.55 * last
         layers.append(
             base.mark_rule(color=RED, strokeDash=[4, 3], size=1.5).encode(x="step:Q", tooltip=tooltip)
         )

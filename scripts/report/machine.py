@@ -233,8 +233,11 @@ def cores_figure(series: Series) -> Figure | None:
     )
     means = {name: float(np.nanmean(values)) for name, values in series.cores.items() if _known(values)}
     least, most = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-    caption = f"On average {most} was the busiest with {means[most]:.0f} %, {least} the least with "
-    caption += f"{means[least]:.0f} %."
+    if means[most] - means[least] < 5:
+        caption = f"All were about equally busy: {means[least]:.0f} to {means[most]:.0f} % on average."
+    else:
+        caption = f"On average {most} was the busiest with {means[most]:.0f} %, {least} the least with "
+        caption += f"{means[least]:.0f} %."
     return figure(
         "cores", "Each core", caption, chart, {"cores": table}, max(60, row * len(series.cores) + 4)
     )

@@ -85,6 +85,11 @@ class Advice:
         return f"{words.plural(len(self.findings), 'finding')}, steps {min(steps):,.0f} to {max(steps):,.0f}"
 
 
+def idle(summary: str) -> bool:
+    """Whether a rule passed only because it does not concern this job: GPU rules without a GPU."""
+    return "does not apply" in summary
+
+
 @dataclass(frozen=True)
 class Part:
     """One of the rules that a rule is made of: ProfilerReport's."""
@@ -101,7 +106,7 @@ class Part:
 
     @property
     def mark(self) -> str:
-        return "!" if self.found else "✓" if self.seen else "–"
+        return "!" if self.found else "✓" if self.seen and not idle(self.summary) else "–"
 
 
 @dataclass
@@ -123,6 +128,11 @@ class Verdict:
     @property
     def question(self) -> str:
         return QUESTIONS.get(self.rule, "")
+
+    @property
+    def mark(self) -> str:
+        """For a rule that found nothing: whether it had anything to look at."""
+        return "–" if idle(self.summary) else "✓"
 
     @property
     def label(self) -> str:
@@ -215,10 +225,12 @@ def _count(value: object) -> int:
     return int(found) if math.isfinite(found) else 0
 
 
-def _rank(verdict: Verdict) -> tuple[int, bool, int, str]:
+def _rank(verdict: Verdict) -> tuple[int, bool, int, int]:
     place = ORDER.index(verdict.status) if verdict.status in ORDER else 1
     severity = SEVERITIES.index(verdict.severity) if verdict.status == "IssuesFound" else 0
-    return place, bool(verdict.parts), severity, verdict.name
+    known = list(QUESTIONS)
+    order = known.index(verdict.rule) if verdict.rule in known else len(known)
+    return place, bool(verdict.parts), severity, order
 
 
 def sentence(found: list[Verdict]) -> str:
