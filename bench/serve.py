@@ -1,0 +1,229 @@
+"""How fast the endpoint is, beside others and beside what the processor can do at all.
+
+    python -m bench.serve                          our server, fp32 and bf16, and the textbook MMS handler
+    python -m bench.serve --peers VENV             also TorchServe 0.12 and FastAPI, installed in VENV
+    python -m bench.serve --also NAME=PORT         also a server that runs already, e.g. the container
+
+L is the frozen forward pass alone, in fp32, a process a core: pictures a second. Everything is measured in
+turns within one run, so that a machine that slows down slows everybody down; the figures are medians of the
+rounds.
+The picture is a JPEG of 500 x 375 pixels and about 70 kB, the network a ResNet-18 with 1,000 classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bench import load, servers
+
+CONNECTIONS = (1, 8, 32)
+
+
+def make_picture(seed: int) -> bytes:
+    """A JPEG with about as much detail as a photograph."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC)).astype(np.int16)
+    noisy = (smooth + generator.integers(-18, 19, smooth.shape)).clip(0, 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noisy).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def make_model(folder: Path) -> None:
+    import torch
+
+    from model import architecture, artifact
+    from model.preprocess import Preprocessing
+
+    torch.manual_seed(0)
+    classes = tuple(f"class {number}" for number in range(1000))
+    module = architecture.build("resnet18", 1000).eval()
+    artifact.save(folder, module, artifact.ModelInfo("resnet18", classes, Preprocessing.for_size(224)))
+
+
+class Yardstick:
+    """Processes that hold the frozen network and compute when told."""
+
+    def __init__(self, model: Path, cores: int) -> None:
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "bench.serve", "--forward", str(model)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=servers.ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+            for _ in range(cores)
+        ]
+        for process in self.processes:
+            self._line(process)  # it is ready
+
+    @staticmethod
+    def _line(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline()
+
+    def measure(self, seconds: float) -> tuple[float, float]:
+        """L, and the milliseconds that one picture takes alone: decode and forward."""
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(f"rate {seconds}\n")
+            process.stdin.flush()
+        rate = sum(float(self._line(process)) for process in self.processes)
+        first = self.processes[0]
+        assert first.stdin is not None
+        first.stdin.write(f"one {seconds / 2}\n")
+        first.stdin.flush()
+        return rate, float(self._line(first))
+
+    def stop(self) -> None:
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+
+
+def forward(model: Path) -> None:
+    """What a yardstick's process does."""
+    from serve import job, settings
+    from serve.classifier import Classifier
+
+    classifier = Classifier.load(model, "cpu", numbers="fp32")
+    data, limits = make_picture(0), settings.Limits()
+    pixels = job.decode(data, classifier.preprocessing, limits)
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        what, seconds = line.split()
+        end = time.perf_counter() + float(seconds)
+        times = []
+        begin = time.perf_counter()
+        while (start := time.perf_counter()) < end:
+            if what == "one":
+                pixels = job.decode(data, classifier.preprocessing, limits)
+            classifier.probabilities([pixels])
+            times.append(time.perf_counter() - start)
+        spent = time.perf_counter() - begin
+        print(len(times) / spent if what == "rate" else 1e3 * statistics.median(times), flush=True)
+
+
+def pictures_a_second(running: servers.Running, seconds: float) -> float:
+    """As batch transform sends them: JSON Lines, 24 pictures a payload, one payload a worker at a time."""
+    lines = [json.dumps({"image": base64.b64encode(make_picture(seed)).decode()}) for seed in range(24)]
+    body = ("\n".join(lines) + "\n").encode()
+    request = load.post(body, running.path, Content_Type="application/jsonlines")
+    return 24 * load.run(running.port, [request], servers_workers(), seconds, warm=1.0).rate
+
+
+def servers_workers() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def row(name: str, cells: list[str]) -> str:
+    return f"| {name:22} | " + " | ".join(cells) + " |"
+
+
+def measure(
+    running: list[servers.Running], yardstick: Yardstick, rounds: int, seconds: float, fine: bool
+) -> None:
+    """Print the table."""
+    requests = [make_picture(seed) for seed in range(8)]
+    loads: dict[tuple[str, int], list[load.Load]] = {}
+    rates, alone = [], []
+    for _ in range(rounds):
+        rate, one = yardstick.measure(seconds)
+        rates.append(rate)
+        alone.append(one)
+        for server in running:
+            wire = [load.post(data, server.path) for data in requests]
+            for connections in CONNECTIONS:
+                found = load.run(server.port, wire, connections, seconds)
+                loads.setdefault((server.name, connections), []).append(found)
+    best, single = statistics.median(rates), statistics.median(alone)
+    print(f"\nL = {best:.1f} pictures/s ({min(rates):.1f} to {max(rates):.1f} in {rounds} rounds)")
+    print(f"decode + forward of one picture, alone: {single:.2f} ms\n")
+    print(row("", [f"c = {c}: x L, p50 / p99 ms" for c in CONNECTIONS]))
+    print(row("---", ["---"] * len(CONNECTIONS)))
+    for server in running:
+        cells = []
+        for connections in CONNECTIONS:
+            found = loads[server.name, connections]
+            # Each round against the L of its own minute.
+            ratio = statistics.median(one.rate / rate for one, rate in zip(found, rates, strict=True))
+            middle = statistics.median(one.percentile(50) for one in found)
+            tail = statistics.median(one.percentile(99) for one in found)
+            bad = sum(count for one in found for code, count in one.codes.items() if code != 200)
+            cells.append(f"{ratio:.2f} ({middle:.1f} / {tail:.1f})" + (f" {bad} bad" if bad else ""))
+        print(row(server.name, cells))
+    if fine:
+        name = running[0].name
+        p50 = statistics.median(one.percentile(50) for one in loads[name, 1])
+        print(f"\n{name}: c = 1 takes {p50 / single:.2f} times decode + forward")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__.split("\n")[0])
+    parser.add_argument("--peers", type=Path, help="a virtual environment with torchserve and fastapi")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=PORT")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--forward", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.forward:
+        forward(options.forward)
+        return 0
+    cores = servers_workers()
+    with tempfile.TemporaryDirectory(prefix="byoc-bench-") as folder:
+        base = Path(folder) / "base"
+        make_model(base / "model")
+        running: list[servers.Running] = []
+        work = Path(folder) / "work"
+        work.mkdir()
+        yardstick = Yardstick(base / "model", cores)
+        try:
+            running.append(servers.ours("byoc fp32", base, work / "a.log", BYOC_PRECISION="fp32"))
+            print(f"start to the first healthy ping: {running[0].started:.1f} s (model of 45 MB)")
+            running.append(servers.ours("byoc bf16", base, work / "b.log", BYOC_PRECISION="bf16"))
+            print((work / "b.log").read_text().strip())
+            many = servers.ours("more", base, work / "c.log", BYOC_WORKERS=str(cores + 2))
+            request = [load.post(make_picture(0))]
+            for server in (running[0], many):
+                load.run(server.port, request, cores + 2, 1.5)
+            extra = (many.memory_mb() - running[0].memory_mb()) / 2
+            print(
+                f"memory: {running[0].memory_mb():.0f} MB with {cores} workers, {extra:.0f} MB for one more"
+            )
+            many.stop()
+            print(f"batch transform (JSON Lines, base64): {pictures_a_second(running[0], 5):.1f} pictures/s")
+            running.append(servers.textbook_mms(base, work, cores))
+            if options.peers:
+                python = options.peers / "bin" / "python"
+                running.append(servers.torchserve(base, work, cores, python))
+                running.append(servers.fastapi(base, work, cores, python))
+            for pair in options.also:
+                name, _, port = pair.partition("=")
+                running.append(servers.Running(name, int(port)))
+            measure(running, yardstick, options.rounds, options.seconds, fine=True)
+        finally:
+            for server in running:
+                server.stop()
+            yardstick.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
