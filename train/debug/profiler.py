@@ -36,6 +36,7 @@ class _Step:
     mode: str
     epoch: float
     began: float
+    cpu: float  # of all threads of this process, in seconds
     hook: float = 0.0
     total: float = 0.0
     host: dict[str, float] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class StepProfiler:
         """Start the clock."""
         if mode == "TRAIN":
             self._window.before(number)
-        self._step = _Step(number, mode, time.time(), time.perf_counter())
+        self._step = _Step(number, mode, time.time(), time.perf_counter(), time.process_time())
 
     def add_hook_time(self, seconds: float) -> None:
         """Time that the debugger's hook took: reported by itself, in no phase."""
@@ -99,6 +100,7 @@ class StepProfiler:
         if step is None:
             return
         step.total = time.perf_counter() - step.began
+        step.cpu = time.process_time() - step.cpu
         self._pending.append(step)
         while self._pending and (len(self._pending) > MAX_PENDING or self._ready(self._pending[0])):
             self._write(self._pending.popleft())
@@ -143,6 +145,7 @@ class StepProfiler:
             record[f"{name}_ms"] = round(seconds.get(name, 0.0) * 1e3, 3)
         record["other_ms"] = round(max(other, 0.0) * 1e3, 3)
         record["hook_ms"] = round(step.hook * 1e3, 3)
+        record["cpu_ms"] = round(step.cpu * 1e3, 3)
         self._file.write(json.dumps(record) + "\n")
         mode = f"Step:ModeKeys.{step.mode}"
         arguments = {"step_num": str(step.number)}

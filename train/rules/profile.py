@@ -38,6 +38,7 @@ class StepTime:
     start: float
     total: float
     phases: tuple[float, ...]  # in the order of PHASES
+    cpu: float | None = None  # of the training process, all threads
 
 
 @dataclass(slots=True)
@@ -179,7 +180,8 @@ class ProfileReader:
         if len(self.profile.steps) >= MAX_STEPS:
             return
         values = [_finite(record.get(phase)) or 0.0 for phase in PHASES]
-        self.profile.steps.append(StepTime(worker, int(step), mode, start, total, tuple(values)))
+        cpu = _finite(record.get("cpu_ms"))
+        self.profile.steps.append(StepTime(worker, int(step), mode, start, total, tuple(values), cpu))
         self._first_sign(start)
 
     def _add_metric(self, record: dict[str, Any]) -> None:

@@ -12,6 +12,31 @@ from train.rules.rule import Parameter, Rule
 FIRST_STEPS = 2  # allocations and compilation make the first ones slow in every job
 LEAST_STEPS = 20
 LEAST_COST = 0.05
+LEAST_OUTLIERS = 2  # so many can happen on any machine
+# A step during which the machine was this busy, and the training had less than this share of it, was held up
+# by other processes.
+BUSY_PERCENT = 90.0
+OWN_SHARE = 0.6
+
+
+class Crowd:
+    """Tells whether other processes held a step up: the cores were busy, but not with the training."""
+
+    def __init__(self, profile: Profile) -> None:
+        samples = [sample for sample in profile.timeline() if sample.cores]
+        self._cores = max((len(sample.cores) for sample in samples), default=0)
+        self._times = np.array([sample.time for sample in samples])
+        self._busy = np.array([sample.cpu for sample in samples], dtype=np.float64)
+
+    def held_up(self, step: StepTime) -> bool:
+        """False too where it cannot be known."""
+        if step.cpu is None or not self._cores or step.cpu > OWN_SHARE * step.total * self._cores:
+            return False
+        # A sample tells of the time since the one before it.
+        first = int(np.searchsorted(self._times, step.start))
+        last = int(np.searchsorted(self._times, step.start + step.total / 1e3))
+        during = self._busy[first : last + 1]
+        return bool(during.size) and float(during.mean()) >= BUSY_PERCENT
 
 
 class StepOutlier(Rule):
@@ -21,7 +46,8 @@ class StepOutlier(Rule):
     step also counts when it is longer than the median by 5 robust deviations (1.4826 times the median
     absolute deviation) and three times as long as the median. So that a short job can fire, at most 1 % of
     its steps are tolerated; so that a busy machine's hiccups do not, the outliers must cost at least
-    `LEAST_COST` of the time of all steps, evaluations too. The debugger's own work in a step is left out.
+    `LEAST_COST` of the time of all steps, evaluations too. The debugger's own work in a step is left out,
+    and steps during which other processes had the machine's cores are counted apart.
     """
 
     name = "StepOutlier"
@@ -44,6 +70,7 @@ class StepOutlier(Rule):
         self.seen = len(profile.steps)
         self.replace(None)
         wanted = self.text("mode").upper().removeprefix("MODEKEYS.")
+        self._crowd = Crowd(profile)
         groups: dict[tuple[str, str], list[StepTime]] = {}
         spent: dict[str, float] = {}
         for step in profile.steps:
@@ -64,11 +91,15 @@ class StepOutlier(Rule):
         far = total > mean + factor * deviation
         far |= (total > middle + factor * robust) & (total > 3 * middle)
         outliers = np.flatnonzero(far)
-        tolerated = min(self.integer("n_outliers"), len(steps) // 100)
+        crowded = [index for index in outliers if self._crowd.held_up(steps[index])]
+        outliers = np.setdiff1d(outliers, crowded)
+        tolerated = min(self.integer("n_outliers"), max(LEAST_OUTLIERS, len(steps) // 100))
         text = (
             f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median {middle:.1f} "
             f"ms, longest {float(total.max()):.1f} ms, tolerated {tolerated})"
         )
+        if crowded:
+            text += f", {len(crowded)} more while other processes had the machine's cores"
         lost = float(np.sum(total[outliers] - middle)) / max(spent, 1e-9)
         if outliers.size > tolerated and lost >= LEAST_COST:
             longest = [steps[index] for index in outliers[np.argsort(-total[outliers])][:5]]

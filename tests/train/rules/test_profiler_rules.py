@@ -91,6 +91,31 @@ def test_one_stalled_step_in_fifty_is_an_outlier() -> None:
     assert not judged("StepOutlier", timed(np.random.default_rng(0).lognormal(3, 0.2, 500))).found
 
 
+@pytest.mark.parametrize(
+    ("cpu", "busy", "fires"),
+    [
+        (60.0, 100.0, False),  # the cores worked, but not for the training
+        (60.0, 40.0, True),  # a sleeping step
+        (950.0, 100.0, True),  # the training itself worked that long
+    ],
+)
+def test_steps_that_other_processes_held_up_are_counted_apart(cpu: float, busy: float, fires: bool) -> None:
+    profile = machine(count=400, cpu=busy)
+    for index in range(200):
+        total = 1000.0 if index % 25 == 24 else 100.0
+        phases = (0.0, 0.0, total, 0.0, 0.0, 0.0)
+        own = cpu if total > 100 else 90.0
+        profile.steps.append(StepTime("algo-1-0", index, "TRAIN", float(index), total, phases, own))
+    found = judged("StepOutlier", profile)
+    assert bool(found.found) == fires
+    assert ("8 more while other processes had the machine's cores" in found.summary()) != fires
+
+
+def test_two_slow_steps_are_no_finding() -> None:
+    assert not judged("StepOutlier", timed([10.0] * 60 + [400.0] * 2)).found
+    assert judged("StepOutlier", timed([10.0] * 60 + [400.0] * 3)).found
+
+
 def test_a_slow_first_step_is_no_outlier() -> None:
     assert not judged("StepOutlier", timed([5000, 800, *([30.0] * 100)])).found
 
