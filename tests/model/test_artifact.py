@@ -1,0 +1,109 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import architecture, artifact
+from model.artifact import ArtifactError, ModelInfo
+from model.preprocess import Preprocessing
+
+INFO = ModelInfo(
+    "shufflenet_v2_x0_5", ("猫", "dog"), Preprocessing.for_size(64), {"validation:accuracy": 0.5}
+)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    artifact.save(tmp_path / "model", architecture.build(INFO.architecture, 2), INFO)
+    return tmp_path / "model"
+
+
+def test_what_was_saved_is_loaded(saved: Path) -> None:
+    torch.manual_seed(3)
+    wanted = architecture.build(INFO.architecture, 2).eval()
+    module, info = artifact.load(saved)
+    assert info == INFO
+    assert not module.training
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    inputs = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(module(inputs), wanted(inputs))
+    assert artifact.read_info(saved) == INFO
+
+
+def test_two_plain_files_and_no_pickle(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["model.json", "model.safetensors"]
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in saved.iterdir())
+
+
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "googlenet", "mobilenet_v2"])
+def test_other_networks_survive_too(tmp_path: Path, name: str) -> None:
+    info = ModelInfo(name, ("a", "b", "c"), Preprocessing())
+    artifact.save(tmp_path, architecture.build(name, 3), info)
+    assert artifact.load(tmp_path)[1] == info
+
+
+def change(key: str, value: Any) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        path = folder / "model.json"
+        document = json.loads(path.read_text())
+        document[key] = value
+        path.write_text(json.dumps(document))
+
+    return apply
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip_weights(folder: Path) -> None:
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.json").unlink(), "holds no trained model"),
+        (lambda folder: (folder / "model.json").write_text("{"), "not valid JSON"),
+        (lambda folder: (folder / "model.json").write_text("[]"), "not an object"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be read"),
+        (cut_weights, "damaged or replaced"),
+        (flip_weights, "damaged or replaced"),
+        (change("schema_version", 2), "schema_version is 2; this program reads 1"),
+        (change("architecture", "resnet18"), "does not fit resnet18"),
+        (change("architecture", "nonsense"), "architecture is 'nonsense'"),
+        (change("classes", ["a"]), "at least two names"),
+        (change("classes", ["a", "a"]), "a name twice"),
+        (change("classes", ["a", "b", "c"]), "does not fit"),
+        (change("classes", "ab"), "classes is missing or not of type list"),
+        (change("preprocessing", {"input_size": 3}), "missing"),
+        (change("weights", {}), "bytes is missing"),
+    ],
+)
+def test_a_damaged_model_is_told(saved: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(saved)
+    with pytest.raises(ArtifactError, match=message):
+        artifact.load(saved)
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    artifact.write_atomically(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        artifact.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,84 @@
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model import images
+from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_the_usual_margin_and_none_for_small_pictures() -> None:
+    assert (Preprocessing.for_size(224).input_size, Preprocessing.for_size(224).resize) == (224, 256)
+    assert Preprocessing.for_size(32).resize == 32
+
+
+def test_it_survives_json() -> None:
+    one = Preprocessing(96, 110, interpolation="bicubic", mean=(0.1, 0.2, 0.3))
+    assert Preprocessing.from_json(one.to_json()) == one
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_size": 0}, {"input_size": True}, {"input_size": 300}, {"resize": 10**6}, {"crop": "random"},
+        {"interpolation": "nearest"}, {"mean": (1.0, 2.0)}, {"std": (0.0, 1.0, 1.0)},
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is"):
+        Preprocessing(**change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"input_size": None}, {"extra": 1}, {"mean": 3}, {"std": ["a", "b", "c"]}]
+)
+def test_json_of_another_kind_is_refused(change: dict[str, Any]) -> None:
+    raw = {**Preprocessing().to_json(), **change}
+    if change.get("input_size", 1) is None:
+        del raw["input_size"]
+    with pytest.raises(ValueError, match=r"."):
+        Preprocessing.from_json(raw)
+
+
+def test_it_is_what_torchvision_does() -> None:
+    from torchvision.transforms import v2
+
+    reference = v2.Compose([v2.Resize(256), v2.CenterCrop(224), v2.PILToTensor()])
+    image = noise(512, 512)
+    ours = torch.from_numpy(Preprocessing().to_uint8(image).copy()).permute(2, 0, 1)
+    difference = (ours.int() - reference(image).int()).abs().float()
+    assert difference.mean() < 1.0
+
+
+def test_normalising_is_mean_and_deviation_of_each_channel() -> None:
+    pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1).expand(3, 2, 2)
+    found = Preprocessing().normalise(pixels)[:, 0, 0]
+    wanted = [(v / 255 - m) / s for v, m, s in zip((0, 128, 255), IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    assert found.tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [(4, 10_000), (10_000, 4), (1, 1), (224, 224), (3000, 2000)])
+def test_any_shape_gives_the_square(size: tuple[int, int]) -> None:
+    assert Preprocessing().load(encoded(Image.new("RGB", size))).shape == (3, 224, 224)
+
+
+def test_a_large_jpeg_decoded_at_reduced_scale_is_the_same_picture() -> None:
+    image = noise(40, 30).resize((2400, 1800), Image.Resampling.BICUBIC)
+    data = encoded(image, "JPEG", quality=95)
+    fast = Preprocessing().load(data)
+    full = Preprocessing()(images.decode(data))
+    assert (fast - full).abs().mean() < 0.02
