@@ -7,6 +7,7 @@ Decoding is Pillow's: torchvision's decoder crashes the process on some broken f
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -30,6 +31,8 @@ Image.init()  # registers every format, so that FORMATS can be asked for by name
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# What a damaged file makes it log, thousands of lines sometimes, is up to whoever made the file.
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ class Worker:
 
 def start(properties: Mapping[str, Any]) -> Worker:
     """What multi-model-server's call without data does. Ends the process when serving is impossible."""
+    silence_libraries()
     logging.getLogger("mms.service").setLevel(logging.WARNING)  # else it logs a metric for each request
     ours = logging.getLogger("serve")
     ours.addHandler(logging.StreamHandler())  # stdout is multi-model-server's own
@@ -53,8 +55,19 @@ def start(properties: Mapping[str, Any]) -> Worker:
     return worker
 
 
+def silence_libraries() -> None:
+    """Keep from the log what decoders written in C say about a damaged picture.
+
+    libtiff writes lines by the hundred to file descriptor 2, and whoever makes the picture chooses them. What
+    Python writes goes on, through another descriptor.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+
+
 def rehearse() -> None:
-    """Everything that loading a model does, once: the workers are forked from here and share what it needs."""
+    """Everything that loading a model does, once: workers are forked from here and share what it needs."""
     network = architecture.build("resnet18", 2).eval().requires_grad_(False)
     with torch.inference_mode():
         prepare(network, torch.device("cpu"), torch.float32, 64)(torch.zeros(1, 3, 64, 64))
