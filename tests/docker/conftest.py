@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
 from docker import DockerClient
 from scripts import push
@@ -98,23 +98,26 @@ def other_engine() -> Iterator[DockerClient]:
     """An engine that has no images yet, as SageMaker's machines have none."""
     if os.geteuid() or not shutil.which("dockerd"):
         pytest.skip("starting a second engine needs dockerd and root")
-    with tempfile.TemporaryDirectory(prefix="byoc-engine-") as folder:
-        command = ["dockerd", "--bridge=none", "--iptables=false", f"--data-root={folder}/data"]
-        command += [f"--exec-root={folder}/run", f"--pidfile={folder}/pid", f"--host=unix://{folder}/socket"]
-        with Path(folder, "log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        client = DockerClient(base_url=f"unix://{folder}/socket", timeout=300)
-        try:
-            until(lambda: _answers(client), 30)
-            yield client
-        finally:
-            client.close()
-            process.terminate()
-            process.wait()
-
-
-def _answers(client: DockerClient) -> bool:
+    # A bridge of its own: with none at all, dockerd would delete docker0, which is the first engine's.
+    bridge = f"byoc{os.getpid()}"
+    subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
+    subprocess.run(["ip", "address", "add", "192.168.254.1/29", "dev", bridge], check=True)
     try:
-        return client.ping()
-    except DockerException:
-        return False
+        with tempfile.TemporaryDirectory(prefix="byoc-engine-") as folder:
+            command = ["dockerd", f"--bridge={bridge}", "--iptables=false", f"--data-root={folder}/data"]
+            command += [
+                f"--exec-root={folder}/run",
+                f"--pidfile={folder}/pid",
+                f"--host=unix://{folder}/socket",
+            ]
+            with Path(folder, "log").open("w") as log:
+                process = subprocess.Popen(command, stdout=log, stderr=log)
+            try:
+                until(Path(folder, "socket").exists, 30)
+                with contextlib.closing(DockerClient(f"unix://{folder}/socket", timeout=600)) as client:
+                    yield client
+            finally:
+                process.terminate()
+                process.wait()
+    finally:
+        subprocess.run(["ip", "link", "delete", bridge], check=True)

@@ -43,8 +43,10 @@ def _tags(engine: DockerClient) -> set[str]:
 @pytest.fixture
 def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that `docker login` would write to."""
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    return tmp_path
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    return folder
 
 
 def test_any_registry(registry: str, small: str, project: Path, run: Run) -> None:
