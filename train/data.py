@@ -213,7 +213,6 @@ class Order:
     def __init__(self, labels: Sequence[int], batch_size: int, sampling: str = "natural") -> None:
         self._labels = np.asarray(labels)
         self.batch_size = batch_size
-        self.pictures_in_batch = min(batch_size, len(labels))
         self._balanced = sampling == "balanced"
 
     def __len__(self) -> int:

@@ -268,9 +268,9 @@ class Trainer:
         with self.monitor.phase("forward"), self._autocast():
             logits = self._network(inputs).float()
             loss = self.criterion(logits, targets)
-            weighted = loss
-            if process.world > 1:  # the mean of the processes is then the mean over their pictures
-                weighted = loss * (count * process.world / source.order.pictures_in_batch)
+            # The mean of the processes is then the mean over the pictures of all of them.
+            everywhere = process.sum([count])[0] if process.world > 1 else count
+            weighted = loss * (count * process.world / everywhere) if everywhere != count else loss
         with self.monitor.phase("backward"):
             self._scaler.scale(weighted).backward()
         with self.monitor.phase("optimizer"):

@@ -1,4 +1,4 @@
-"""sagemaker-training's `train` command, which reads SageMaker's files and runs SAGEMAKER_PROGRAM; three
+"""sagemaker-training's `train` command, which reads SageMaker's files and runs SAGEMAKER_PROGRAM; four
 things mended."""
 
 from __future__ import annotations
@@ -6,9 +6,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
+from pathlib import Path
+from typing import Any
 
 import psutil
-from sagemaker_training import files, process
+from sagemaker_training import entry_point, environment, files, process, runner, torch_distributed
 from sagemaker_training.cli.train import main
 
 
@@ -54,9 +57,36 @@ def explain(message: str) -> str:
     )
 
 
+_run = entry_point.run
+_torchrun = torch_distributed.TorchDistributedRunner.run
+
+
+def _torchrun_and_wait(self: Any, wait: bool = True, capture_error: bool = False) -> Any:
+    """The toolkit's caller and its torchrun runner disagree about the order of these two.
+
+    Left alone, the runner would not wait, and a job that failed would be reported as a success.
+    """
+    return _torchrun(self, capture_error=capture_error, wait=wait)
+
+
+def _run_with_torchrun(*arguments: Any, **options: Any) -> Any:
+    """One process for each GPU where the job asks for it with SageMaker's switch.
+
+    The toolkit reads sagemaker_torch_distributed_enabled, but only AWS's own framework images act upon it; here
+    a machine with eight GPUs would train on one of them without a word.
+    """
+    wanted = environment.Environment().additional_framework_parameters
+    if str(wanted.get("sagemaker_torch_distributed_enabled", "")).lower() in ("true", "1"):
+        options["runner_type"] = runner.RunnerType.TorchDistributed
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return _run(*arguments, **options)
+
+
 if __name__ == "__main__":
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(signal.Signals[name], _pass_on)
     process.get_debugger_exception_classes = _no_exception_classes
+    entry_point.run = _run_with_torchrun
+    torch_distributed.TorchDistributedRunner.run = _torchrun_and_wait
     files.write_failure_file = lambda message: _write_failure_file(explain(message))  # keeps what is there
     main()

@@ -198,5 +198,6 @@ def test_tensorboard_files_where_the_job_asks_for_them(job: Any, run: Run, tmp_p
 
     data = file.read_bytes()
     assert data.count(b"validation_accuracy") == 2
-    records = list(TensorReader(data).read_record(check="full") for _ in range(3))
+    reader = TensorReader(data)
+    records = [reader.read_record(check="full") for _ in range(3)]
     assert records[0].endswith(b"brain.Event:2")
