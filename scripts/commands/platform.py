@@ -186,7 +186,11 @@ def push(
                 out.warn(f"{reason.strip(' .')}; trying again in {seconds:.0f} s.")
 
             done = pushing.push(engine, image, target, name, version, report, retrying)
-            pushing.push(engine, image, target, name, "latest", report, retrying)
+            try:
+                pushing.push(engine, image, target, name, "latest", report, retrying)
+            except ByocError as error:
+                if error.kind != "TagExists":  # somebody made the repository so that no tag ever moves
+                    raise
         out.say(
             "{name}:{tag} {what}",
             name=name,
@@ -195,7 +199,7 @@ def push(
         )
         out.raw(f"  {done.uri}")
         stored[which] = done.uri
-    state.update(settings, images=stored)
+        state.update(settings, images={**state.read(settings).get("images", {}), **stored})
     out.result({"images": stored})
 
 
