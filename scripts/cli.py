@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.commands import data, platform, serving, training
+from scripts.commands import data, platform, serving, training, tuning, watching
 
 app = typer.Typer(
     name="byoc",
@@ -35,7 +35,9 @@ From pictures to answers:
     "5 not found, 130 interrupted.",
 )
 data.register(app)
+tuning.register(app)
 training.register(app)
+watching.register(app)
 serving.register(app)
 platform.register(app)
 

@@ -163,7 +163,7 @@ def _ask(clients: Clients, endpoint: str, picture: Picture, top: int) -> Answer:
             Accept="application/json",
             CustomAttributes=f"top_k={top}",
         )
-        top = parse_answer(response["Body"].read())
+        ranked = parse_answer(response["Body"].read())
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "ModelError":  # this picture's problem, not the endpoint's
@@ -178,7 +178,7 @@ def _ask(clients: Clients, endpoint: str, picture: Picture, top: int) -> Answer:
             ) from None
         raise
     elapsed = (time.perf_counter() - begin) * 1000
-    return Answer(picture.source, picture.folder, top[0][0], top[0][1], top, elapsed)
+    return Answer(picture.source, picture.folder, *ranked[0], ranked, elapsed)
 
 
 def _content_type(source: str) -> str:
