@@ -358,6 +358,7 @@ def test_clients_who_leave_do_not_fill_the_memory(start: Callable[..., Server]) 
         assert status == 503
         assert time.monotonic() < end
     assert server.process.poll() is None
+    assert server.log.count("\n") == 1, server.log  # that it listens, and nothing about who has left
 
 
 def test_a_picture_shows_where_the_network_looked(server: Server) -> None:
