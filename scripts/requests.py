@@ -18,6 +18,7 @@ from train.interface import HYPERPARAMETERS
 Request = dict[str, Any]
 CHANNELS = ("train", "validation", "test", "weights")
 VARIANT = "AllTraffic"
+LONGEST_ARGUMENT = 256  # characters of a processing job's ContainerArguments
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _debugger(settings: Settings, place: Place) -> Request:
     if debugger.hook:
         hook["HookParameters"] = {key: text_of(value) for key, value in debugger.hook.items()}
     request: Request = {"DebugHookConfig": hook}
-    if debugger.rules:
+    if debugger.rules and debugger.evaluator == "rule":
         request["DebugRuleConfigurations"] = _rules(settings, place, debugger.rules, debugger.parameters)
     return request
 
@@ -159,7 +160,7 @@ def _profiler(settings: Settings, place: Place) -> Request:
     if profiler.window_steps:
         window = {"StartStep": profiler.window_start, "NumSteps": profiler.window_steps}
         request["ProfilerConfig"]["ProfilingParameters"] = {"DetailedProfilingConfig": json.dumps(window)}
-    if profiler.rules:
+    if profiler.rules and settings.debugger.evaluator == "rule":
         request["ProfilerRuleConfigurations"] = _rules(settings, place, profiler.rules, profiler.parameters)
     return request
 
@@ -186,6 +187,59 @@ def _rules(
         }
         for name in names
     ]
+
+
+def rules_job(settings: Settings, place: Place, name: str) -> Request:
+    """CreateProcessingJob: the training image's `rules` command, following the job `name` over S3."""
+    output = f"{output_uri(settings, place)}/{name}"
+    arguments = ["--job", name, "--sagemaker-job", "--output", "/opt/ml/processing/output/rules"]
+    for section, asked, folder in (
+        ("debug", settings.debugger, "tensors"),
+        ("profiler", settings.profiler, "profiler"),
+    ):
+        if not asked.enabled:
+            continue
+        where = {"tensors": "debug-output", "profiler": "profiler-output"}[folder]
+        arguments += [f"--{folder}", f"{output}/{where}"]
+        for rule in _rules(settings, place, asked.rules, asked.parameters):
+            kept = {key: rule[key] for key in ("RuleConfigurationName", "RuleParameters")}
+            text = json.dumps(kept, separators=(",", ":"))
+            if len(text) > LONGEST_ARGUMENT:
+                raise ByocError(
+                    f"The parameters of {rule['RuleConfigurationName']} are too long for a processing job.",
+                    f"SageMaker takes {LONGEST_ARGUMENT} characters; give fewer of them.",
+                )
+            arguments += [f"--{section}-rule", text]
+    return {
+        "ProcessingJobName": f"{name[:57]}-rules",
+        "AppSpecification": {
+            "ImageUri": place.train_image,
+            "ContainerEntrypoint": ["rules"],
+            "ContainerArguments": arguments,
+        },
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceCount": 1,
+                "InstanceType": settings.debugger.instance_type,
+                "VolumeSizeInGB": 10,
+            }
+        },
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": "rules",
+                    "S3Output": {
+                        "S3Uri": f"{output}/rule-output",
+                        "LocalPath": "/opt/ml/processing/output/rules",
+                        "S3UploadMode": "Continuous",
+                    },
+                }
+            ]
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": settings.train.max_minutes * 60 + 1800},
+        "RoleArn": place.role_arn,
+        "Tags": _tags(settings),
+    }
 
 
 def tuning_job(settings: Settings, place: Place, name: str) -> Request:

@@ -151,6 +151,12 @@ class Debugger:
     parameters: Mapping[str, Mapping[str, Scalar]] = option(
         dict, "Parameters of a rule, by its name, where AWS's defaults do not fit."
     )
+    evaluator: str = option(
+        "rule",
+        "What the rules run as: rule configurations of the training job, or one processing job beside it "
+        "for an account whose SageMaker does not take our image as an evaluator.",
+        choices=("rule", "processing"),
+    )
     instance_type: str = option(
         "ml.t3.medium", "Machine that a rule is evaluated on (AWS).", pattern=r"ml\..+"
     )

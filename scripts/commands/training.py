@@ -65,6 +65,10 @@ def train(
     request = requests.training_job(settings, place, name, tuned)
     context.clients.sagemaker.create_training_job(**request)
     state.update(settings, training_job=name)
+    if settings.debugger.evaluator == "processing" and (
+        settings.debugger.enabled or settings.profiler.enabled
+    ):
+        context.clients.sagemaker.create_processing_job(**requests.rules_job(settings, place, name))
     context.out.say("Training job [bold]{name}[/].", name=name)
     if not wait:
         context.out.say("Follow it with [bold]byoc logs -f {name}[/].", name=name)

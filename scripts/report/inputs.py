@@ -141,6 +141,8 @@ def _read_rules(clients: Clients, inputs: ReportInputs) -> None:
             inputs.missing[part] = _absent_rules(part, asked, uri)
         except Unreadable as error:
             inputs.missing[part] = f"{error}."
+    if inputs.status:
+        inputs.missing.pop("rules", None)  # they ran as a processing job of their own
     problems = inputs.findings.get("problems")
     for problem in problems if isinstance(problems, list) else ():
         # The rules tell of the same file.

@@ -96,8 +96,8 @@ def test_nothing_is_asked_more_often_than_it_pays(s3: Any, monkeypatch: pytest.M
 
 def test_the_rules_folder_lies_beside_the_hooks_output() -> None:
     job = {"TrainingJobName": "job", "DebugHookConfig": {"S3OutputPath": "s3://bucket/out/"}}
-    assert rules_folder(job) == ""  # no rules
-    assert rules_folder({**job, "DebugRuleConfigurations": [{}]}) == FOLDER
+    assert rules_folder(job) == FOLDER
+    assert rules_folder({"TrainingJobName": "job"}) == ""  # no debugger
 
 
 def test_a_chart_spans_its_values_and_its_width() -> None:

@@ -72,6 +72,11 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
             settings_of("debugger.enabled=false", "profiler.enabled=false"), PLACE, "pictures-train-1"
         ),
     ),
+    "training_job_with_rules_apart": (
+        "CreateTrainingJob",
+        lambda: requests.training_job(settings_of("debugger.evaluator=processing"), PLACE, "digits-train-1"),
+    ),
+    "rules_job": ("CreateProcessingJob", lambda: requests.rules_job(PLAIN, PLACE, "digits-train-1")),
     "tuning_job": (
         "CreateHyperParameterTuningJob",
         lambda: requests.tuning_job(PLAIN, PLACE, "digits-tune-1"),

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from train.rules.job import Job
 from train.rules.profile import Profile, ProfileReader
 from train.rules.reader import END_FILE, TrialReader
 from train.rules.registry import make
@@ -151,7 +152,9 @@ class Evaluator:
         profile: Source | None,
         config: Mapping[str, Any],
         output: Path,
+        watched: Job | None = None,
     ) -> None:
+        self._watched = watched
         self._tensors, self._profile_source = tensors, profile
         self._reader = (
             TrialReader(tensors.folder, delete_read=tensors.copied) if tensors is not None else None
@@ -253,7 +256,9 @@ class Evaluator:
 
     def _ended(self) -> bool:
         folders = [source.folder for source in (self._tensors, self._profile_source) if source is not None]
-        return any((folder / END_FILE).exists() for folder in folders)
+        if any((folder / END_FILE).exists() for folder in folders):
+            return True
+        return self._watched is not None and self._watched.ended()
 
     def _refresh(self) -> None:
         if time.monotonic() - self._last_written < WRITE_SECONDS:
@@ -325,11 +330,14 @@ class Evaluator:
         self._output.mkdir(parents=True, exist_ok=True)
         profile = self._profiles.profile if self._profiles is not None else self._no_profile
         series = self._series.to_dict(profile, complete=complete)
+        status = self.status()
+        if status["StopTrainingJob"] and self._watched is not None:
+            self._watched.stop()
         # The status last: who waits for its change finds the rest already there.
         for name, content in (
             ("series.json", series),
             ("findings.json", self.findings()),
-            ("status.json", self.status()),
+            ("status.json", status),
         ):
             text = json.dumps(_plain(content), separators=(",", ":"), allow_nan=False)
             if self._written.get(name) == text:
