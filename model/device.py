@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,6 +14,9 @@ import torch
 
 # The NVIDIA driver that the CUDA 12.8 wheels need at least (minor-version compatibility of CUDA 12).
 MIN_DRIVER: Final = (525, 60)
+
+_WITHOUT: Final = "go on without the GPU: device=cpu (serving: BYOC_DEVICE=cpu)"
+_HAND_OVER: Final = "docker run --gpus all"
 
 
 class DeviceError(RuntimeError):
@@ -34,6 +38,7 @@ class Machine:
         torch, cuda: versions; cuda is that which torch was built for, None for a CPU-only build.
         driver: the host's NVIDIA driver, None where there is none.
         present: how many GPUs the operating system shows, usable or not.
+        hidden: CUDA_VISIBLE_DEVICES names none, so nobody wants them used.
         gpus: those that torch can open.
         architectures: what torch was compiled for, e.g. ("sm_80", "sm_90").
         error: what torch said when it could not open the GPUs.
@@ -43,6 +48,7 @@ class Machine:
     cuda: str | None = None
     driver: str | None = None
     present: int = 0
+    hidden: bool = False
     gpus: tuple[Gpu, ...] = ()
     architectures: tuple[str, ...] = ()
     error: str = ""
@@ -51,10 +57,12 @@ class Machine:
 def probe() -> Machine:
     """Look at this machine. Does not touch CUDA where there is no GPU."""
     present = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
     gpus: tuple[Gpu, ...] = ()
     architectures: tuple[str, ...] = ()
     error = ""
-    if present or _driver():
+    # Windows hands its GPUs to Linux as /dev/dxg, which is there without any, too.
+    if not hidden and (present or _driver() or Path("/dev/dxg").exists()):
         try:
             for index in range(torch.cuda.device_count()):
                 properties = torch.cuda.get_device_properties(index)
@@ -62,7 +70,9 @@ def probe() -> Machine:
             architectures = tuple(torch.cuda.get_arch_list())
         except (RuntimeError, AssertionError) as failure:
             error = str(failure).strip().splitlines()[0]
-    return Machine(torch.__version__, torch.version.cuda, _driver(), present, gpus, architectures, error)
+    return Machine(
+        torch.__version__, torch.version.cuda, _driver(), present, hidden, gpus, architectures, error
+    )
 
 
 def choose(machine: Machine, wanted: Literal["auto", "cpu", "cuda"] = "auto") -> Literal["cpu", "cuda"]:
@@ -74,30 +84,37 @@ def choose(machine: Machine, wanted: Literal["auto", "cpu", "cuda"] = "auto") ->
     Raises:
         DeviceError: a GPU is there or was asked for, and cannot be used.
     """
-    if wanted == "cpu" or (wanted == "auto" and not machine.present and not machine.gpus):
+    there = (machine.present or machine.gpus) and not machine.hidden
+    if wanted == "cpu" or (wanted == "auto" and not there):
         return "cpu"
-    remedy = "choose a newer machine image (InferenceAmiVersion), or set device=cpu to go on without the GPU"
-    if not machine.present and not machine.gpus:
-        raise DeviceError(
-            "device=cuda was asked for, and this machine shows no GPU; use a GPU instance or device=cpu"
-        )
+    if not there:
+        reason = "CUDA_VISIBLE_DEVICES hides the GPUs" if machine.hidden else "this machine shows no GPU"
+        if machine.driver and not machine.hidden:
+            reason += f" to this container ({_HAND_OVER})"
+        raise DeviceError(f"device=cuda was asked for, and {reason}; use a GPU instance, or {_WITHOUT}")
     if machine.cuda is None:
-        raise DeviceError(f"there is a GPU, and torch {machine.torch} is built without CUDA; {remedy}")
+        raise DeviceError(
+            f"there is a GPU, and torch {machine.torch} is built without CUDA; "
+            f"install a CUDA build, or {_WITHOUT}"
+        )
     if machine.driver and _version(machine.driver) < MIN_DRIVER:
         needed = ".".join(map(str, MIN_DRIVER))
         raise DeviceError(
-            f"NVIDIA driver {machine.driver} is too old for CUDA {machine.cuda}: it needs {needed}; {remedy}"
+            f"NVIDIA driver {machine.driver} is too old for CUDA {machine.cuda}, which needs {needed} or "
+            "newer; on SageMaker choose a newer machine image (InferenceAmiVersion for endpoints, "
+            f"TransformAmiVersion for batch transform), elsewhere install a newer driver, or {_WITHOUT}"
         )
     if not machine.gpus:
         raise DeviceError(
-            f"there is a GPU, and torch cannot open it: {machine.error or 'no reason given'}; {remedy}"
+            f"there is a GPU, and torch cannot open it: {machine.error or 'no reason given'}; "
+            f"check that nvidia-smi works here (in a container: {_HAND_OVER}), or {_WITHOUT}"
         )
     for gpu in machine.gpus:
         if machine.architectures and not _supported(gpu.capability, machine.architectures):
             known = ", ".join(machine.architectures)
             raise DeviceError(
                 f"{gpu.name} has compute capability {gpu.capability[0]}.{gpu.capability[1]}, and torch "
-                f"{machine.torch} has code for {known} only; use another GPU instance, or device=cpu"
+                f"{machine.torch} has code for {known} only; use another GPU instance, or {_WITHOUT}"
             )
     return "cuda"
 
@@ -109,6 +126,8 @@ def describe(machine: Machine, device: str) -> str:
     if device == "cuda":
         names = sorted({f"{gpu.name} (sm_{gpu.capability[0]}{gpu.capability[1]})" for gpu in machine.gpus})
         text += f": {len(machine.gpus)} x {', '.join(names)}"
+    elif machine.driver and not machine.present and not machine.hidden:
+        text += f" (there is a driver, but no GPU was handed to this container: {_HAND_OVER})"
     return text
 
 
