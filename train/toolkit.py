@@ -23,7 +23,9 @@ def _pass_on(number: int, frame: object) -> None:
     """
     children = psutil.Process().children()
     for child in children:
-        child.send_signal(signal.SIGTERM)
+        # Between here and train.py there may be torchrun, which would end the others before they are ready.
+        for program in child.children() or [child]:
+            program.send_signal(signal.SIGTERM)
     if not children:
         os._exit(128 + number)  # nothing has begun yet
 
@@ -53,7 +55,7 @@ def explain(message: str) -> str:
     how = "was killed" if code[1] in ("-9", "137") else f"ended without a reason, exit code {code[1]}"
     return (
         f"the training process {how}: most likely the machine ran out of memory; take a larger instance or a "
-        "smaller batch_size or cache_mb. The checkpoints are whole: the same job again goes on from the last one"
+        "smaller batch_size or cache_mb. The checkpoints are whole: the same job goes on from the last one"
     )
 
 
@@ -72,8 +74,8 @@ def _torchrun_and_wait(self: Any, wait: bool = True, capture_error: bool = False
 def _run_with_torchrun(*arguments: Any, **options: Any) -> Any:
     """One process for each GPU where the job asks for it with SageMaker's switch.
 
-    The toolkit reads sagemaker_torch_distributed_enabled, but only AWS's own framework images act upon it; here
-    a machine with eight GPUs would train on one of them without a word.
+    The toolkit reads sagemaker_torch_distributed_enabled, but only AWS's own framework images act upon it:
+    here a machine with eight GPUs would train on one of them without a word.
     """
     wanted = environment.Environment().additional_framework_parameters
     if str(wanted.get("sagemaker_torch_distributed_enabled", "")).lower() in ("true", "1"):

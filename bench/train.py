@@ -1,0 +1,362 @@
+"""How fast the trainer is, against the limit of the machine and against what people use instead.
+
+    python -m bench.train speed FOLDER             pictures a second, the contenders taking turns
+    python -m bench.train speed FOLDER --photos    the same with the pictures enlarged to 12 megapixels
+    python -m bench.train learning FOLDER --weights FILE    accuracy and time to reach it
+
+Every figure comes from one run; the machine's mood is the same for all. timm takes part where it is installed
+(for example `pip install --no-deps --target DIR timm`, then PYTHONPATH=DIR).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+
+from model import architecture
+from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from train import listing, precision
+from train.cache import Cache
+from train.data import Loader, Pictures, worker_count
+from train.distributed import Process
+from train.interface import Settings
+from train.log import start_logging
+from train.loop import Trainer
+
+Epoch = Callable[[], float]  # trains once over the pictures, returns pictures a second
+
+
+def resident(settings: Settings, number_format: precision.Precision, classes: int) -> Epoch:
+    """The limit: the network alone, on one batch that is in memory already."""
+    module = architecture.build(settings.arch, classes).to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
+    module.train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, fused=True)
+    criterion = nn.CrossEntropyLoss()
+    inputs = torch.randn(settings.batch_size, 3, settings.image_size, settings.image_size)
+    inputs = inputs.contiguous(memory_format=number_format.memory_format)
+    labels = torch.randint(0, classes, (settings.batch_size,))
+
+    def epoch() -> float:
+        before, steps = time.perf_counter(), 4
+        for _ in range(steps):
+            with number_format.autocast("cpu"):
+                loss = criterion(module(inputs).float(), labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return steps * settings.batch_size / (time.perf_counter() - before)
+
+    return epoch
+
+
+class Ours:
+    """This trainer; the first call decodes, the later ones find the pictures in the cache."""
+
+    def __init__(
+        self, folder: Path, settings: Settings, number_format: precision.Precision, pool: ThreadPoolExecutor
+    ) -> None:
+        self._make = lambda: self._trainer(folder, settings, number_format, pool)
+        self._running = self._make()
+        self.waits: list[float] = []
+
+    def _trainer(
+        self, folder: Path, settings: Settings, number_format: precision.Precision, pool: ThreadPoolExecutor
+    ) -> Trainer:
+        found = listing.scan(folder, "train")
+        split = Pictures(
+            found,
+            Preprocessing.for_size(settings.image_size),
+            augmentation=settings.augment,
+            cache=Cache(2_000_000_000),
+        )
+        loader = Loader(split, settings.batch_size, pool, worker_count(settings.workers))
+        module = architecture.build(settings.arch, len(found.classes))
+        module.to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
+        return Trainer(
+            module, architecture.head_name(module), nn.CrossEntropyLoss(), loader, loader, settings,
+            pretrained=False, device="cpu", precision=number_format, process=Process(),
+        )  # fmt: skip
+
+    def first(self) -> float:
+        self._running = self._make()
+        return self.later(note=False)
+
+    def later(self, note: bool = True) -> float:
+        speed = self._running._epoch()
+        progress = self._running.progress
+        progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
+        if note:
+            self.waits.append(speed["data_wait_share"])
+        return speed["images_per_second"]
+
+
+def plain(folder: Path, settings: Settings, workers: int) -> Epoch:
+    """torchvision's reference: ImageFolder, DataLoader, SGD, float32."""
+    transform = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(settings.image_size),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    data = torchvision.datasets.ImageFolder(str(folder), transform)
+    loader = torch.utils.data.DataLoader(
+        data, settings.batch_size, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
+    )
+    module = torchvision.models.get_model(settings.arch, num_classes=len(data.classes))
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    return lambda: loop(module, loader, optimizer, nn.CrossEntropyLoss())
+
+
+def loop(module: nn.Module, loader: Any, optimizer: Any, criterion: nn.Module, **options: Any) -> float:
+    before, seen = time.perf_counter(), 0
+    autocast = options.get("autocast", contextlib.nullcontext)
+    module.train()
+    for inputs, labels in loader:
+        if options.get("channels_last"):
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with autocast():
+            loss = criterion(module(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if not math.isfinite(loss.item()):
+            raise SystemExit("the loss is no number")
+        seen += len(labels)
+    return seen / (time.perf_counter() - before)
+
+
+def timm_loop(folder: Path, settings: Settings, workers: int, number_format: precision.Precision) -> Epoch:
+    """timm's own data set, loader, augmentation, network and optimizer, as its script has them."""
+    from timm import create_model
+    from timm.data import create_dataset, create_loader
+    from timm.optim import create_optimizer_v2
+
+    data = create_dataset("", root=str(folder))
+    loader = create_loader(
+        data, (3, settings.image_size, settings.image_size), settings.batch_size, is_training=True,
+        use_prefetcher=False, num_workers=workers, persistent_workers=True, color_jitter=0.4,
+    )  # fmt: skip
+    module = create_model(settings.arch, num_classes=len(data.reader.class_to_idx))
+    module = module.to(memory_format=torch.channels_last)
+    optimizer = create_optimizer_v2(module, opt="sgd", lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    autocast = lambda: number_format.autocast("cpu")  # noqa: E731
+    return lambda: loop(
+        module, loader, optimizer, nn.CrossEntropyLoss(), autocast=autocast, channels_last=True
+    )
+
+
+@contextlib.contextmanager
+def subset(folder: Path, count: int, photos: bool) -> Iterator[Path]:
+    """`count` pictures, evenly from all classes, as links or enlarged to 4000 x 3000."""
+    with tempfile.TemporaryDirectory() as name:
+        found = listing.scan(folder, "train")
+        per_class = -(-count // len(found.classes))
+        for label, group in enumerate(found.classes):
+            numbers = np.flatnonzero(np.asarray(found.labels) == label)[:per_class]
+            (Path(name) / group).mkdir()
+            for number in numbers:
+                source = found.root / found.files[number]
+                target = Path(name) / group / f"{number}.jpg"
+                if photos:
+                    image = Image.open(source).convert("RGB")
+                    image.resize((4000, 3000), Image.Resampling.BICUBIC).save(target, quality=90)
+                else:
+                    target.symlink_to(source.resolve())
+        yield Path(name)
+
+
+def speed(arguments: argparse.Namespace) -> dict[str, Any]:
+    torch.set_num_threads(arguments.threads)
+    settings = Settings(arch=arguments.arch, batch_size=arguments.batch_size, epochs=1000, weights="none")
+    formats = {"fp32": precision.Precision("fp32", "", channels_last=True)}
+    if precision.probe("cpu").cpu_bf16:
+        formats["bf16"] = precision.Precision("bf16", "", channels_last=True)
+    workers = arguments.threads
+    with (
+        subset(arguments.folder, arguments.pictures, arguments.photos) as folder,
+        ThreadPoolExecutor(worker_count(0)) as pool,
+    ):
+        classes = len(list(folder.iterdir()))
+        contenders: dict[str, Epoch] = {}
+        ours = {}
+        for name, number_format in formats.items():
+            contenders[f"limit {name}"] = resident(settings, number_format, classes)
+            ours[name] = Ours(folder, settings, number_format, pool)
+            contenders[f"ours {name}, first epoch"] = ours[name].first
+            contenders[f"ours {name}, later epochs"] = ours[name].later
+            with contextlib.suppress(ImportError):
+                contenders[f"timm {name}"] = timm_loop(folder, settings, workers, number_format)
+        contenders["torchvision fp32"] = plain(folder, settings, workers)
+        figures: dict[str, list[float]] = {name: [] for name in contenders}
+        if not arguments.photos:
+            contenders["torchvision fp32"]()  # starts its workers
+        for _ in range(arguments.rounds):
+            for name, epoch in contenders.items():
+                figures[name].append(epoch())
+    middle = {name: statistics.median(values) for name, values in figures.items()}
+    base = middle["torchvision fp32"]
+    print(f"{'':26}{'pictures/s':>12}{'of the limit':>14}{'of torchvision':>16}")
+    for name, value in middle.items():
+        limit = middle[f"limit {name.split()[1].rstrip(',')}"]
+        print(f"{name:26}{value:12.1f}{value / limit:14.2f}{value / base:16.2f}")
+    waits = {name: statistics.median(one.waits) for name, one in ours.items()}
+    for name, value in waits.items():
+        print(f"share of the time that {name} waits for pictures, later epochs: {value:.4f}")
+    return {"pictures_per_second": middle, "all": figures, "data_wait_share": waits}
+
+
+def recipe(folder: Path, held_out: Path, arguments: argparse.Namespace) -> list[tuple[float, float]]:
+    """The transfer-learning tutorial: all weights, SGD 0.001, momentum, a step schedule, float32.
+
+    Returns (seconds, accuracy) after each epoch.
+    """
+    torch.manual_seed(1)
+    normal = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    train = torchvision.datasets.ImageFolder(
+        str(folder),
+        transforms.Compose([transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), *normal]),
+    )
+    test = torchvision.datasets.ImageFolder(
+        str(held_out), transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), *normal])
+    )
+    module = architecture.build(arguments.arch, len(train.classes))
+    architecture.load_weights(module, arguments.arch, str(arguments.weights))
+    loader = torch.utils.data.DataLoader(train, 32, shuffle=True, num_workers=2)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.001, momentum=0.9)
+    steps = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.1)
+    results, seconds = [], 0.0
+    for _ in range(arguments.epochs):
+        before = time.perf_counter()
+        loop(module, loader, optimizer, nn.CrossEntropyLoss())
+        steps.step()
+        module.eval()
+        with torch.no_grad():
+            right = sum(
+                int((module(inputs).argmax(1) == labels).sum())
+                for inputs, labels in torch.utils.data.DataLoader(test, 32, num_workers=2)
+            )
+        seconds += time.perf_counter() - before
+        results.append((seconds, right / len(test)))
+    return results
+
+
+def job(folder: Path, held_out: Path, arguments: argparse.Namespace, **settings: object) -> dict[str, Any]:
+    """A whole job of this trainer, in a process of its own."""
+    import subprocess
+    import sys
+
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        (base / "input/config").mkdir(parents=True)
+        (base / "input/data").mkdir()
+        (base / "input/data/train").symlink_to(folder.resolve())
+        (base / "input/data/validation").symlink_to(held_out.resolve())
+        wanted = {"arch": arguments.arch, "weights": str(arguments.weights.resolve()), **settings}
+        (base / "input/config/hyperparameters.json").write_text(
+            json.dumps({key: str(value) for key, value in wanted.items()})
+        )
+        environment = {**os.environ, "SAGEMAKER_BASE_DIR": name, "OMP_WAIT_POLICY": "PASSIVE"}
+        before = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "train.train"], env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+        report: dict[str, Any] = json.loads((base / "output/data/report.json").read_text())
+        report["seconds"] = time.perf_counter() - before
+        report["peak_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+        return report
+
+
+def learning(arguments: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with (
+        subset(arguments.folder, arguments.pictures + arguments.held_out, False) as everything,
+        tempfile.TemporaryDirectory() as name,
+    ):
+        train, held_out = Path(name) / "train", Path(name) / "held_out"
+        for group in sorted(everything.iterdir()):
+            files = sorted(group.iterdir())
+            aside = arguments.held_out // len(list(everything.iterdir()))
+            for target, part in ((held_out, files[:aside]), (train, files[aside:])):
+                (target / group.name).mkdir(parents=True)
+                for file in part:
+                    (target / group.name / file.name).symlink_to(file.resolve())
+        if not arguments.only or "recipe" in arguments.only:
+            history = recipe(train, held_out, arguments)
+            found["torchvision's recipe"] = {"seconds": history[-1][0], "accuracy": history[-1][1]}
+            print(
+                "torchvision's recipe, (s, accuracy) by epoch:",
+                [(round(s, 1), round(a, 4)) for s, a in history],
+            )
+        kinds: dict[str, dict[str, object]] = {
+            "full": {"epochs": arguments.epochs},
+            "head-only": {"epochs": 20, "freeze": "backbone", "augment": "none"},
+            "head-only, augmented": {"epochs": arguments.epochs, "freeze": "backbone"},
+            "head first, then all": {"epochs": arguments.epochs, "head_epochs": arguments.epochs // 3},
+        }
+        for kind, settings in kinds.items():
+            if arguments.only and kind not in arguments.only:
+                continue
+            report = job(train, held_out, arguments, **settings)
+            history = [round(one["validation_accuracy"], 4) for one in report["history"]]
+            rates = [one["images_per_second"] for one in report["history"]]
+            found[kind] = {
+                "seconds": report["seconds"],
+                "accuracy": report["metrics"]["validation_accuracy"],
+                "pictures_per_second": [rates[0], statistics.median(rates[1:] or rates)],
+                "peak_mb": report["peak_mb"],
+            }
+            print(f"{kind}: {history}")
+    for kind, row in found.items():
+        print(
+            f"{kind:26}{row['accuracy']:8.4f}{row['seconds']:8.1f} s",
+            {k: v for k, v in row.items() if k not in ("accuracy", "seconds")},
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("speed", "learning"))
+    parser.add_argument("folder", type=Path, help="a folder of pictures for each class")
+    parser.add_argument("--arch", default=None)
+    parser.add_argument("--pictures", type=int, default=None)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--photos", action="store_true")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--held-out", type=int, default=250)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    arguments = parser.parse_args()
+    arguments.arch = arguments.arch or ("resnet18" if arguments.what == "speed" else "mobilenet_v2")
+    arguments.pictures = arguments.pictures or (192 if arguments.what == "speed" else 500)
+    start_logging(False)
+    found = speed(arguments) if arguments.what == "speed" else learning(arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
