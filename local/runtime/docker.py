@@ -20,6 +20,7 @@ from typing import Any
 import docker.errors
 import requests
 from docker.types import DeviceRequest, LogConfig, Mount
+from docker.utils.socket import STDERR, STDOUT, SocketError, frames_iter
 
 import docker
 from local.runtime import OPT_ML, ContainerSpec, LineReader, RuntimeProblem, map_path
@@ -73,17 +74,16 @@ class DockerContainer:
             with contextlib.suppress(*_ERRORS):
                 self._api.kill(self.ident, signal=name)
 
-    def follow(self, stream: Any, on_line: LineReader) -> int:
+    def follow(self, output: Any, on_line: LineReader) -> int:
         """Reads the output to its end; the exit code."""
-        out, err = Lines(on_line, self._name), Lines(on_line, self._name)
-        with contextlib.suppress(*_ERRORS):
-            for stdout, stderr in stream:
-                if stdout:
-                    out.feed(stdout)
-                if stderr:
-                    err.feed(stderr)
-        out.end()
-        err.end()
+        streams = {STDOUT: Lines(on_line, self._name), STDERR: Lines(on_line, self._name)}
+        frames: Iterator[tuple[int, bytes]] = frames_iter(output, tty=False)  # type: ignore[no-untyped-call]
+        with contextlib.suppress(SocketError, OSError):
+            for stream, block in frames:
+                streams[stream].feed(block)
+        for lines in streams.values():
+            lines.end()
+        _close(output)
         try:
             return int(self._api.wait(self.ident)["StatusCode"])
         except _ERRORS as error:
@@ -180,7 +180,7 @@ class DockerRuntime:
             try:
                 network = self._join(spec.network)
                 try:
-                    container, stream, gpus = self._start(spec, image, network, on_line)
+                    container, output, gpus = self._start(spec, image, network, on_line)
                 except BaseException:
                     self._leave(network)
                     raise
@@ -189,19 +189,26 @@ class DockerRuntime:
             self._living[container] = gpus
 
         def follow() -> None:
-            code = container.follow(stream, on_line)
-            stream.close()
-            with self._lock:
-                with contextlib.suppress(*_ERRORS):
-                    self._api.remove_container(container.ident, v=True, force=True)
-                for gpu in self._living.pop(container):
-                    self._gpus[gpu] -= 1
-                self._elsewhere.pop(spec.base, None)
-                self._leave(network)
-            container.end(code)
+            code = 137
+            try:
+                code = container.follow(output, on_line)
+            finally:
+                self._bury(container, spec, network)
+                container.end(code)
 
         threading.Thread(target=follow, name=f"output {spec.name}", daemon=True).start()
         return container
+
+    def _bury(self, container: DockerContainer, spec: ContainerSpec, network: _Network) -> None:
+        """Removes a container that is over, and what was its own."""
+        with self._lock:
+            with contextlib.suppress(*_ERRORS):
+                self._api.remove_container(container.ident, v=True, force=True)
+            for gpu in self._living.pop(container):
+                if self._gpus:  # or it was found that Docker cannot hand them out
+                    self._gpus[gpu] -= 1
+            self._elsewhere.pop(spec.base, None)
+            self._leave(network)
 
     def _start(
         self, spec: ContainerSpec, image: str, network: _Network, on_line: LineReader
@@ -250,17 +257,22 @@ class DockerRuntime:
             **self._host.identity(os.getuid(), os.getgid()),
             **self._host.limit(spec.cores),
         )
+        output: Any = None
         try:
             # Before it starts, so that no line is missed.
-            stream = self._api.attach(str(container.id), stdout=True, stderr=True, stream=True, demux=True)
+            output = self._api.attach_socket(
+                str(container.id), params={"stdout": 1, "stderr": 1, "stream": 1}
+            )
             container.start()
             running = DockerContainer(spec.name, self._api, str(container.id))
             if spec.listen:
                 container.reload()
                 bound = container.attrs["NetworkSettings"]["Ports"].get(_PORT) or [{"HostPort": 1}]
                 running.port = int(bound[0]["HostPort"])  # 1, where nobody listens, if it is over already
-            return running, stream
+            return running, output
         except BaseException:
+            if output is not None:
+                _close(output)
             with contextlib.suppress(*_ERRORS):
                 container.remove(v=True, force=True)
             raise
@@ -364,6 +376,13 @@ class DockerRuntime:
             self._sweep()
         self._forwarder.close()
         self._client.close()
+
+
+def _close(output: Any) -> None:
+    """Closes a container's attached output, and the socket under it, which its response would keep open."""
+    socket = output._sock
+    output.close()
+    socket.close()
 
 
 def _said(error: Exception) -> str:

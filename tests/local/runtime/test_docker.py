@@ -1,0 +1,439 @@
+"""With a real engine; `.ci/engine up` starts one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from local.config import Config
+from local.jobs import Engine
+from local.jobs.documents import Document, training_document
+from local.jobs.services import Services, Timing
+from local.jobs.slots import Slots
+from local.runtime import ContainerSpec, RuntimeProblem
+from local.runtime.docker import LABEL, SERVICE, DockerRuntime
+from local.runtime.dockerhost import connect
+from local.store import Store
+
+pytestmark = pytest.mark.docker
+
+SMALL = "debian:bookworm-slim"
+
+
+class Output:
+    """Collects a container's output; `until` waits for a line."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        self._queue: queue.Queue[str] = queue.Queue()
+
+    def __call__(self, line: str) -> None:
+        self.all.append(line)
+        self._queue.put(line)
+
+    def until(self, start: str) -> str:
+        while True:
+            line = self._queue.get(timeout=60)
+            if line.startswith(start):
+                return line
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Any]:
+    try:
+        client = connect()
+    except RuntimeProblem as problem:
+        pytest.skip(str(problem))
+    with contextlib.closing(client):
+        yield client
+
+
+def image(engine: Any, name: str) -> str:
+    from docker.errors import ImageNotFound
+
+    try:
+        engine.images.get(name)
+    except ImageNotFound:
+        pytest.skip(f"there is no image {name}")
+    return name
+
+
+@pytest.fixture
+def small(engine: Any) -> str:
+    return image(engine, SMALL)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "a home"
+
+
+@pytest.fixture
+def runtime(engine: Any, home: Path) -> Iterator[DockerRuntime]:
+    runtime = DockerRuntime(home, 5999)
+    yield runtime
+    runtime.close()
+    assert left(engine, home) == []
+
+
+def left(engine: Any, home: Path) -> list[str]:
+    """Names of the containers and networks of a home."""
+    mine = {"label": f"{LABEL}={home}"}
+    found = [*engine.containers.list(all=True, filters=mine), *engine.networks.list(filters=mine)]
+    return [str(each.name) for each in found]
+
+
+def spec(home: Path, image: str, script: str, **members: Any) -> ContainerSpec:
+    """A container that runs a shell script as its `command`."""
+    base = home / "jobs" / members.get("host", "ml")
+    base.mkdir(parents=True, exist_ok=True)
+    given = {"name": "job", "image": image, "command": "sh", "base": base, "arguments": ("-c", script)}
+    return ContainerSpec(**given | members)
+
+
+# --- containers ---------------------------------------------------------------------------------------
+
+
+def test_output_exit_code_folders_and_environment(runtime: DockerRuntime, home: Path, small: str) -> None:
+    lines = Output()
+    extra = home / "extra"
+    extra.mkdir(parents=True)
+    script = (
+        'echo "out $OMP_NUM_THREADS|$GREETING|$(hostname)"; printf "one\\rtwo\\nerr\\n" >&2; '
+        "echo written > /opt/ml/model; echo more > /opt/ml/processing/input/x/file; printf end; exit 3"
+    )
+    container = runtime.start(
+        spec(
+            home,
+            small,
+            script,
+            environment={"GREETING": "hello you"},
+            cores=1,
+            mounts={"/opt/ml/processing/input/x": extra},
+        ),
+        lines,
+    )
+    assert container.wait(60) == 3
+    # The two streams come side by side.
+    assert sorted(lines.all) == sorted(["out 1|hello you|algo-1", "one", "two", "err", "end"])
+    assert (home / "jobs/ml/model").read_text() == "written\n"
+    assert (extra / "file").read_text() == "more\n"
+    for path in home.rglob("*"):
+        assert path.stat().st_uid == os.getuid(), path
+
+
+def test_paths(runtime: DockerRuntime, home: Path, small: str) -> None:
+    base = home / "jobs/ml"
+    assert runtime.inside(base, "/opt/ml/output/tensors") == "/opt/ml/output/tensors"
+    assert runtime.outside(base, "/opt/ml/output/tensors") == base / "output/tensors"
+    # A LocalPath beside /opt/ml.
+    elsewhere = runtime.outside(base, "/var/tensors")
+    elsewhere.mkdir(parents=True)
+    assert runtime.inside(base, "/var/tensors") == "/var/tensors"
+    assert runtime.start(spec(home, small, "echo 1 > /var/tensors/t"), Output()).wait(60) == 0
+    assert (elsewhere / "t").read_text() == "1\n"
+
+
+def test_hosts_of_a_job_find_each_other(runtime: DockerRuntime, engine: Any, home: Path, small: str) -> None:
+    script = (
+        "until getent hosts algo-1 && getent hosts algo-2; do sleep 0.1; done > /dev/null; "
+        "echo $(hostname) sees both; read _ < /opt/ml/go"
+    )
+    outputs = [Output(), Output()]
+    hosts = ("algo-1", "algo-2")
+    specs = [spec(home, small, script, host=host, network="job") for host in hosts]
+    for each in specs:
+        os.mkfifo(each.base / "go")
+    containers = [runtime.start(each, output) for each, output in zip(specs, outputs, strict=True)]
+    for host, output in zip(hosts, outputs, strict=True):
+        output.until(f"{host} sees both")
+    assert len(engine.networks.list(filters={"label": f"{LABEL}={home}"})) == 1
+    for each in specs:
+        (each.base / "go").write_text("\n")
+    assert [container.wait(60) for container in containers] == [0, 0]
+    assert left(engine, home) == []
+
+
+def test_a_container_reaches_the_service_and_nobody_else_does(
+    runtime: DockerRuntime, home: Path, small: str
+) -> None:
+    import socket
+
+    assert runtime.reach("http://127.0.0.1:5999") == f"http://{SERVICE}:5999"
+    assert runtime.hosts() == {SERVICE}
+    with socket.create_server(("127.0.0.1", 5999)) as service:
+        service.settimeout(60)
+        # bash speaks TCP; the image has no other client.
+        script = f"exec 3<>/dev/tcp/{SERVICE}/5999; echo hello >&3; read answer <&3; echo got $answer"
+        lines = Output()
+        container = runtime.start(spec(home, small, "", command="bash", arguments=("-c", script)), lines)
+        connection, _ = service.accept()
+        with connection:
+            assert connection.recv(100) == b"hello\n"
+            connection.sendall(b"good day\n")
+            assert lines.until("got") == "got good day"
+        assert container.wait(60) == 0
+
+
+def test_terminate_is_passed_on_and_kill_ends_it(runtime: DockerRuntime, home: Path, small: str) -> None:
+    polite, stubborn = Output(), Output()
+    script = "trap 'echo saving; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    container = runtime.start(spec(home, small, script), polite)
+    polite.until("ready")
+    container.terminate()
+    assert container.wait(60) == 0
+    assert polite.all == ["ready", "saving"]
+    container.terminate()  # harmless when it is over
+    container = runtime.start(
+        spec(home, small, "trap '' TERM; echo ready; while :; do sleep 1; done"), stubborn
+    )
+    stubborn.until("ready")
+    container.terminate()
+    assert container.wait(0.5) is None
+    container.kill()
+    assert container.wait(60) == 137
+
+
+def test_what_cannot_be_started_is_said(runtime: DockerRuntime, engine: Any, home: Path, small: str) -> None:
+    with pytest.raises(RuntimeProblem, match=r"Docker has no image none:1 here .* `docker pull a\.b/none:1`"):
+        runtime.check("a.b/none:1", "train")
+    with pytest.raises(RuntimeProblem, match=f"The image {SMALL} has no command 'train'"):
+        runtime.start(spec(home, small, "", command="train"), Output())
+    assert left(engine, home) == []
+
+
+def test_an_image_is_known_without_its_registry(runtime: DockerRuntime, small: str) -> None:
+    runtime.check(f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{small}", "train")
+
+
+def test_a_port_on_loopback_only(runtime: DockerRuntime, engine: Any, home: Path) -> None:
+    python = image(engine, "byoc-train:latest")
+    serve = spec(home, python, "", command="python3", arguments=("-m", "http.server", "8080"), listen=True)
+    container = runtime.start(serve, Output())
+    [found] = engine.containers.list(filters={"label": f"{LABEL}={home}"})
+    [binding] = found.attrs["NetworkSettings"]["Ports"]["8080/tcp"]
+    assert binding["HostIp"] == "127.0.0.1"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert httpx.get(f"{container.url}/", trust_env=False).status_code == 200
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    container.kill()
+    assert container.wait(60) == 137
+
+
+def test_what_a_killed_service_left_is_swept(engine: Any, home: Path, small: str) -> None:
+    base = home / "ml"
+    base.mkdir(parents=True)
+    program = (
+        "import sys; from pathlib import Path; from local.runtime import ContainerSpec; "
+        "from local.runtime.docker import DockerRuntime; home = Path(sys.argv[1]); "
+        f"DockerRuntime(home, 5999).start(ContainerSpec('job', {small!r}, 'sh', home / 'ml', "
+        "('-c', 'echo ready; sleep 1000')), lambda line: print(line, flush=True)); "
+        "import time; time.sleep(1000)"
+    )
+    root = Path(__file__).resolve().parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(home)], cwd=root, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+    assert len(left(engine, home)) == 2
+    other = DockerRuntime(home.with_name("another home"), 5998)
+    assert len(left(engine, home)) == 2
+    other.close()
+    DockerRuntime(home, 5999).close()
+    assert left(engine, home) == []
+
+
+def test_close_ends_what_runs(engine: Any, home: Path, small: str) -> None:
+    runtime = DockerRuntime(home, 5999)
+    container = runtime.start(spec(home, small, "trap '' TERM; sleep 1000"), Output())
+    runtime.close()
+    assert container.exit_code == 137
+    assert left(engine, home) == []
+    with pytest.raises(RuntimeProblem, match="shutting down"):
+        runtime.start(spec(home, small, ""), Output())
+
+
+# --- the images ----------------------------------------------------------------------------------------
+
+
+class Platform:
+    """The engine of jobs over the docker runtime."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.store = Store(config.database)
+        self.runtime = DockerRuntime(config.home, config.port)
+        timing = Timing(stop_grace=60, close_grace=10, endpoint_grace=30, ping_interval=1)
+        self.services = Services(config, self.store, self.runtime, Slots(2), timing)
+        self.engine = Engine(config, self.store, services=self.services)
+        self.engine.start()
+
+    def close(self) -> None:
+        self.engine.close()
+        self.store.close()
+
+    def request(self, name: str, hosts: int = 1, **hyperparameters: str) -> dict[str, Any]:
+        source = {"S3DataType": "S3Prefix", "S3DataDistributionType": "FullyReplicated"}
+        request = {
+            "TrainingJobName": name,
+            "AlgorithmSpecification": {
+                "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/byoc-train:latest",
+                "TrainingInputMode": "File",
+                "MetricDefinitions": [
+                    {"Name": "validation:accuracy", "Regex": r"validation:accuracy=([0-9.]+)"}
+                ],
+            },
+            "HyperParameters": {
+                "epochs": "1",
+                "batch_size": "4",
+                "image_size": "32",
+                "weights": "none",
+                **hyperparameters,
+            },
+            "RoleArn": self.config.role_arn,
+            "InputDataConfig": [
+                {
+                    "ChannelName": channel,
+                    "DataSource": {"S3DataSource": {**source, "S3Uri": f"s3://bucket/data/{channel}/"}},
+                }
+                for channel in ("train", "validation")
+            ],
+            "OutputDataConfig": {"S3OutputPath": "s3://bucket/out"},
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": hosts, "VolumeSizeInGB": 1},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 300},
+        }
+        if hosts > 1:
+            request["HyperParameters"]["sagemaker_torch_distributed_enabled"] = "true"
+        return request
+
+    def train(self, name: str, hosts: int = 1, **hyperparameters: str) -> None:
+        request = self.request(name, hosts, **hyperparameters)
+        self.store.put("training-job", name, training_document(self.config, request))
+        self.engine.submit_training(name)
+
+    def wait(self, kind: str, name: str, until: Callable[[Document], bool]) -> Document:
+        deadline = time.monotonic() + 240
+        while True:
+            doc = self.store.get(kind, name)
+            if doc is not None and until(doc):
+                return doc
+            assert time.monotonic() < deadline, (doc, self.log(name))
+            time.sleep(0.1)
+
+    def log(self, name: str) -> dict[str, str]:
+        folder = self.config.log_folder("/aws/sagemaker/TrainingJobs") / name
+        return {path.name: path.read_text() for path in folder.glob("*.log")}
+
+    def ended(self, name: str) -> Document:
+        return self.wait("training-job", name, lambda doc: "TrainingEndTime" in doc)
+
+
+@pytest.fixture(scope="module")
+def platform(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    from PIL import Image
+
+    for name in ("byoc-train:latest", "byoc-serve:latest"):
+        image(engine, name)
+    home = tmp_path_factory.mktemp("docker") / "a home"
+    platform = Platform(Config(home=home, port=5997, runtime="docker"))
+    for channel in ("train", "validation"):
+        for label, colour in (("dark", 20), ("light", 220)):
+            folder = platform.config.bucket_path(f"s3://bucket/data/{channel}/{label}")
+            folder.mkdir(parents=True)
+            for number in range(8):
+                Image.new("RGB", (32, 32), (colour, colour, number * 20)).save(folder / f"{number}.png")
+    yield platform
+    platform.close()
+    assert left(engine, home) == []
+
+
+@pytest.mark.slow
+def test_one_job_on_two_hosts_then_an_endpoint(platform: Platform) -> None:
+    platform.train("two", hosts=2)
+    doc = platform.ended("two")
+    logs = platform.log("two")
+    assert doc["TrainingJobStatus"] == "Completed", logs
+    assert sorted(name.rpartition("-")[0] for name in logs) == ["algo-1", "algo-2"]
+    assert "2 processes" in "".join(logs.values())
+    assert [metric["MetricName"] for metric in doc["FinalMetricDataList"]] == ["validation:accuracy"]
+    artifact = doc["ModelArtifacts"]["S3ModelArtifacts"]
+    for path in platform.config.home.rglob("*"):
+        assert path.lstat().st_uid == os.getuid(), path
+    store = platform.store
+    container = {"Image": "1.dkr.ecr.us-east-1.amazonaws.com/byoc-serve:latest", "ModelDataUrl": artifact}
+    store.put("model", "m", {"ModelName": "m", "PrimaryContainer": container})
+    variant = {"VariantName": "AllTraffic", "ModelName": "m", "InitialVariantWeight": 1.0}
+    store.put("endpoint-config", "c", {"EndpointConfigName": "c", "ProductionVariants": [variant]})
+    endpoint = {"EndpointName": "e", "EndpointConfigName": "c", "EndpointStatus": "Creating"}
+    store.put("endpoint", "e", endpoint)
+    platform.engine.create_endpoint("e")
+    doc = platform.wait("endpoint", "e", lambda doc: doc["EndpointStatus"] != "Creating")
+    assert doc["EndpointStatus"] == "InService", doc
+    picture = platform.config.bucket_path("s3://bucket/data/validation/dark/0.png").read_bytes()
+    answer = platform.engine.invoke("e", picture, {"content-type": "image/png"})
+    assert answer.status == 200
+    assert b"dark" in answer.body
+    platform.engine.delete_endpoint("e")
+    deadline = time.monotonic() + 60
+    while store.get("endpoint", "e") is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_tuning_job(platform: Platform) -> None:
+    definition = platform.request("unused")
+    del definition["TrainingJobName"]
+    definition["StaticHyperParameters"] = definition.pop("HyperParameters")
+    rate = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+    doc = {
+        "HyperParameterTuningJobName": "tune",
+        "HyperParameterTuningJobArn": platform.config.arn("tuning-job", "tune"),
+        "HyperParameterTuningJobStatus": "InProgress",
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Random",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 2},
+            "ParameterRanges": {"ContinuousParameterRanges": [rate]},
+        },
+        "TrainingJobDefinition": definition,
+    }
+    platform.store.put("tuning-job", "tune", doc)
+    platform.engine.submit_tuning("tune")
+    doc = platform.wait("tuning-job", "tune", lambda doc: "HyperParameterTuningEndTime" in doc)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed", doc
+    assert doc["TrainingJobStatusCounters"]["Completed"] == 2
+    assert "BestTrainingJob" in doc
+
+
+@pytest.mark.slow
+def test_a_job_that_is_stopped_saves_what_it_has(platform: Platform) -> None:
+    platform.train("long", epochs="10000")
+    deadline = time.monotonic() + 120
+    while "validation:accuracy=" not in "".join(platform.log("long").values()):
+        assert time.monotonic() < deadline, platform.log("long")
+        time.sleep(0.1)
+    begin = time.monotonic()
+    platform.engine.stop_training("long")
+    doc = platform.ended("long")
+    assert doc["TrainingJobStatus"] == "Stopped"
+    assert time.monotonic() - begin < 60
+    assert platform.config.bucket_path(doc["ModelArtifacts"]["S3ModelArtifacts"]).is_file()

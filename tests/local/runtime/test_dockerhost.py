@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.runtime import RuntimeProblem
+from local.runtime.dockerhost import Host, connect, least_loaded
+
+INFO: dict[str, Any] = {"NCPU": 4, "MemTotal": 8 << 30, "CpuCfsQuota": True, "SecurityOptions": None}
+
+
+def host(*security: str, **info: Any) -> Host:
+    options = [f"name={name}" for name in security]
+    return Host.of({**INFO, "SecurityOptions": options, **info})
+
+
+@pytest.mark.parametrize(
+    ("security", "uid", "expected"),
+    [
+        ((), 0, {}),
+        ((), 1000, {"user": "1000:100"}),
+        # Root inside is the user outside.
+        (("rootless",), 1000, {}),
+        # Root inside is nobody that is known outside.
+        (("userns",), 0, {"userns_mode": "host"}),
+        (("userns",), 1000, {"user": "1000:100", "userns_mode": "host"}),
+        (("selinux",), 0, {"security_opt": ["label=disable"]}),
+        (("seccomp,profile=default", "rootless", "cgroupns"), 1000, {}),
+    ],
+)
+def test_who_a_container_is(security: tuple[str, ...], uid: int, expected: dict[str, Any]) -> None:
+    assert host(*security).identity(uid, 100) == expected
+
+
+def test_cores() -> None:
+    assert host().limit(None) == {}
+    assert host().limit(2) == {"nano_cpus": 2_000_000_000}
+    # Docker Desktop's virtual machine may have fewer than the machine.
+    assert host().limit(16) == {"nano_cpus": 4_000_000_000}
+    assert host(CpuCfsQuota=False).limit(2) == {}
+    assert Host.of(INFO).limit(1) == {"nano_cpus": 1_000_000_000}
+
+
+@pytest.mark.parametrize(
+    ("load", "count", "expected"),
+    [([], 2, []), ([0], 2, [0]), ([1, 0, 0, 2], 2, [1, 2]), ([1, 1], 1, [0]), ([3, 0, 1], 2, [1, 2])],
+)
+def test_gpus_are_shared_out(load: list[int], count: int, expected: list[int]) -> None:
+    assert least_loaded(load, count) == expected
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda value: monkeypatch.setenv("DOCKER_HOST", value)
+
+
+def test_no_engine(address: Callable[[str], None], tmp_path: Path) -> None:
+    address(f"unix://{tmp_path}/none.sock")
+    with pytest.raises(
+        RuntimeProblem, match=r"No Docker engine answers: start it .* or use the process runtime"
+    ):
+        connect()
