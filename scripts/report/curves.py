@@ -86,7 +86,8 @@ def loss_sentence(values: Curve, noun: str = "Training loss") -> str:
     change = (end - start) / abs(start) if start else math.nan
     fell = change < -0.05
     if fell and not broken:
-        text = f"{noun} fell from {words.number(start)} to {words.number(end)} ({_percent(change)})"
+        verb = "fell" if change < -0.2 else "hardly fell:"
+        text = f"{noun} {verb} from {words.number(start)} to {words.number(end)} ({_percent(change)})"
     elif fell:
         text = f"{noun} fell from {words.number(start)} to {words.number(end)} before it broke"
     else:

@@ -21,6 +21,7 @@ PHASES = {
     "backward_ms": "Backward",
     "optimizer_ms": "Optimizer",
     "other_ms": "Other",
+    "hook_ms": "The debugger's hook",
 }
 """The parts of a training step, in the order of time, as `series.json` and as the report name them."""
 
@@ -136,6 +137,9 @@ def read_series(raw: Mapping[str, Any]) -> Series:
         padded = np.zeros(count)
         padded[: min(count, len(values))] = np.nan_to_num(values[:count], nan=0.0, posinf=0.0, neginf=0.0)
         series.phases[phase] = padded
+    # The hook's own work is in a step's total and in none of its other parts.
+    known = np.sum(list(series.phases.values()), axis=0) - series.phases["hook_ms"]
+    series.phases["hook_ms"] = np.nan_to_num(np.maximum(series.total_ms - known, 0.0), posinf=0.0)
     system = mapping(raw.get("system"))
     series.time = numbers(system.get("time"))
     for name in system:

@@ -175,7 +175,7 @@ def traffic_figure(series: Series) -> Figure | None:
                 title=None,
                 sort=labels,
                 scale=alt.Scale(domain=labels, range=[TRAFFIC[name][1] for name in shown]),
-                legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3),
+                legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, columns=2),
             ),
             tooltip=["what:N", alt.Tooltip("value:Q", title="MB/s", format=".3~g")],
         )

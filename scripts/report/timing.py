@@ -12,7 +12,7 @@ from scripts.report import words
 from scripts.report.charts import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, Figure, figure, named
 from scripts.report.data import PHASES, Array, Series
 
-PHASE_COLOURS = dict(zip(PHASES, (ORANGE, PINK, SKY, BLUE, GREEN, GREY), strict=True))
+PHASE_COLOURS = dict(zip(PHASES, (ORANGE, PINK, SKY, BLUE, GREEN, GREY, "#a88a00"), strict=True))
 COLUMNS = 120
 
 
@@ -125,7 +125,7 @@ def steps_figure(series: Series) -> Figure | None:
         title=None,
         sort=list(PHASES.values()),
         scale=alt.Scale(domain=list(PHASES.values()), range=list(PHASE_COLOURS.values())),
-        legend=alt.Legend(orient="top", symbolType="square", columns=3),
+        legend=alt.Legend(orient="top", symbolType="square", columns=4),
     )
     x = alt.X(
         "from:Q",
