@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from train import manifest
 from train.errors import TrainingError
 
 # Endings of what lies beside pictures in a data set. Anything else is opened: the content decides.
@@ -20,6 +22,8 @@ NO_PICTURES: Final = frozenset(
         ".log", ".pdf", ".zip", ".tar", ".gz", ".tgz", ".py",
     )
 )  # fmt: skip
+_OUTSIDE: Final = "lies outside the class folders"
+_NO_PICTURE: Final = "no picture by its ending"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,46 +62,37 @@ class Listing:
 
 
 def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Listing:
-    """List the pictures of a channel: one folder for each class, pictures at any depth below.
+    """List the pictures of a channel.
 
-    A single folder around the class folders is stepped into. Hidden files are passed over.
+    A folder for each class with pictures at any depth below, or a manifest (see train.manifest) with any
+    folders. A single folder around all that is stepped into. `classes.txt` gives the order of the classes.
+    Where every folder is numbered (`001.Affenpinscher`), the number is no part of the name. Hidden files are
+    passed over.
 
     Args:
         folder: of the channel.
         channel: its name, for messages.
-        classes: those of the training channel; None to take the names of the folders, sorted.
+        classes: those of the training channel; None to take those found, sorted.
 
     Raises:
         TrainingError: nothing there, one class only, or classes that the training channel does not have.
     """
     root = _class_root(folder)
-    entries = _entries(root)
-    names = [entry.name for entry in entries if entry.is_dir()]
-    found: dict[str, list[str]] = {name: [] for name in names}
-    skipped = [
-        Skipped(entry.name, "lies outside the class folders") for entry in entries if not entry.is_dir()
-    ]
-    for name in names:
-        for file in sorted(_files_below(root / name)):
-            relative = str(file.relative_to(root))
-            if file.suffix.lower() in NO_PICTURES:
-                skipped.append(Skipped(relative, f"no picture by its ending {file.suffix}"))
-            else:
-                found[name].append(relative)
-    filled = [name for name in names if found[name]]
+    listed = manifest.find(root)
+    found, skipped = _from_manifest(listed) if listed else _from_folders(root)
+    filled = [name for name in found if found[name]]
     if not filled:
         raise TrainingError(
-            f"channel '{channel}' holds no pictures: it needs one folder for each class, with pictures in it "
-            f"({len(skipped)} other files were found in {folder})"
+            f"channel '{channel}' holds no pictures: it needs a folder for each class, with pictures in it, "
+            f"or a manifest ({len(skipped)} other files were found in {folder})"
         )
     if classes is None:
         if len(filled) < 2:
             raise TrainingError(
-                f"channel '{channel}' holds one class only, {filled[0]!r}: a classifier needs at least two "
-                f"folders "
-                "with pictures"
+                f"channel '{channel}' holds one class only, {filled[0]!r}: a classifier needs at least two, "
+                "each in a folder of its own"
             )
-        classes = filled
+        classes = _in_order_of_classes_txt(root, filled) or filled
     _check_classes(channel, filled, classes)
     pairs = [(file, index) for index, name in enumerate(classes) for file in found[name]]
     return Listing(
@@ -107,6 +102,73 @@ def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Li
         tuple(classes),
         tuple(skipped),
     )
+
+
+Found = tuple[dict[str, list[str]], list[Skipped]]
+
+
+def _from_folders(root: Path) -> Found:
+    entries = [entry for entry in _entries(root) if entry.name != manifest.CLASSES]
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    found: dict[str, list[str]] = {name: [] for name in readable(folders)}
+    skipped = [Skipped(entry.name, _OUTSIDE) for entry in entries if not entry.is_dir()]
+    for name, folder in zip(found, folders, strict=True):
+        for file in sorted(_files_below(root / folder)):
+            relative = str(file.relative_to(root))
+            if file.suffix.lower() in NO_PICTURES:
+                skipped.append(Skipped(relative, f"{_NO_PICTURE} {file.suffix}"))
+            else:
+                found[name].append(relative)
+    return found, skipped
+
+
+def _from_manifest(path: Path) -> Found:
+    pairs = manifest.read(path)
+    found: dict[str, list[str]] = {name: [] for name in sorted({label for _, label in pairs})}
+    for file, label in pairs:
+        found[label].append(file)
+    known = {file for file, _ in pairs} | {path.name, manifest.CLASSES}
+    others = sorted(str(file.relative_to(path.parent)) for file in _files_below(path.parent))
+    return found, [Skipped(file, f"not in {path.name}") for file in others if file not in known]
+
+
+def readable(folders: Sequence[str]) -> list[str]:
+    """Names of classes from names of folders: `002.Afghan_hound` is "Afghan hound" if all are like that.
+
+    So are the folders of Udacity's dogs and of Caltech's birds. Other names stay as they are.
+    """
+    parts = [re.fullmatch(r"\d+\.(.+)", name) for name in folders]
+    names = [part[1].replace("_", " ").strip() for part in parts if part]
+    return names if len(set(names)) == len(folders) and all(names) else list(folders)
+
+
+def _in_order_of_classes_txt(root: Path, filled: Sequence[str]) -> list[str] | None:
+    wanted = manifest.read_classes(root)
+    if wanted is None:
+        return None
+    names = wanted if set(wanted) == set(filled) else readable(wanted)
+    if set(names) != set(filled):
+        only_text, only_found = sorted(set(names) - set(filled)), sorted(set(filled) - set(names))
+        raise TrainingError(
+            f"{manifest.CLASSES} and the pictures do not agree: "
+            + "; ".join(
+                f"{what} {', '.join(which[:10])}"
+                for what, which in (("no picture of", only_text), ("not in the file:", only_found))
+                if which
+            )
+        )
+    return names
+
+
+def check_skipped(listing: Listing, channel: str, share: float) -> None:
+    """Raise TrainingError where more than a share of the files is passed over, and more than one a class."""
+    # What a manifest leaves out or lies beside the class folders was hardly meant to be trained on.
+    inside = [one for one in listing.skipped if one.reason.startswith(_NO_PICTURE)]
+    if len(inside) > len(listing.classes) and len(inside) > share * (len(listing) + len(inside)):
+        raise TrainingError(
+            f"channel '{channel}': {len(inside)} of {len(listing) + len(inside)} files are passed over, more "
+            f"than max_skipped_share allows; for example {inside[0].file}: {inside[0].reason}"
+        )
 
 
 def split(listing: Listing, share: float, seed: int) -> tuple[Listing, Listing]:

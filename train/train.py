@@ -127,6 +127,7 @@ def find_pictures(paths: Paths, settings: Settings, process: Process) -> dict[st
         if folder is not None:
             found[name] = listing.scan(folder, name, found["train"].classes)
     for name, those in found.items():
+        listing.check_skipped(those, name, settings.max_skipped_share)
         counts = ", ".join(f"{key} {count}" for key, count in list(those.per_class().items())[:20])
         log.info("%s: %d pictures of %d classes (%s)", name, len(those), len(those.classes), counts)
         for skipped in those.skipped[:20]:

@@ -85,3 +85,102 @@ def test_a_class_with_one_picture_cannot_be_split(tmp_path: Path, make_pictures:
     make_pictures(tmp_path, 1)
     with pytest.raises(TrainingError, match="'blue' has one picture only"):
         listing.split(listing.scan(tmp_path, "train"), 0.2, seed=1)
+
+
+def manifest(folder: Path, text: str, name: str = "manifest.csv") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("manifest.csv", "file,label\nred/0.png,warm\nblue/0.png,cold\n./green/0.png,cold\n"),
+        (
+            "manifest.csv",
+            '\ufeffPath,x,Class\r\n"red/0.png",1,warm\r\nblue/0.png,,cold\r\ngreen/0.png,2,cold\r\n',
+        ),
+        (
+            "manifest.jsonl",
+            '{"image": "red/0.png", "class": "warm"}\n\n{"image": "blue/0.png", "class": "cold"}\n'
+            '{"file": "green/0.png", "label": "cold"}\n',
+        ),
+    ],
+)
+def test_a_manifest_says_what_belongs_where(
+    tmp_path: Path, make_pictures: Fill, name: str, text: str
+) -> None:
+    found = listing.scan(manifest(make_pictures(tmp_path, 2), text, name), "train")
+    assert found.classes == ("cold", "warm")
+    assert found.files == ("blue/0.png", "green/0.png", "red/0.png")
+    assert found.labels == (0, 0, 1)
+    assert [one.file for one in found.skipped] == ["blue/1.png", "green/1.png", "red/1.png"]
+    listing.check_skipped(found, "train", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("manifest.csv", "file,label\nred/9.png,a\n", "files that are not there: red/9.png"),
+        ("manifest.csv", "file,label\n../x.png,a\n", "line 2: '../x.png' must be a path relative"),
+        ("manifest.csv", "file,label\n/etc/passwd,a\n", "must be a path relative"),
+        ("manifest.csv", "red/0.png,a\nred/0.png,b\n", "line 2: it needs a file"),
+        ("manifest.csv", "file,label\nred/0.png,\n", "line 2: it needs a file"),
+        ("manifest.csv", "file,label\nred/0.png,a\nred/0.png,b\n", "labelled 'b' here and 'a' above"),
+        ("manifest.csv", "file,label\n", "holds no pictures"),
+        ("manifest.jsonl", "{\n", "line 1 is no JSON"),
+        ("manifest.jsonl", "[1]\n", "line 1 is no JSON object"),
+    ],
+)
+def test_a_wrong_manifest_is_told_with_its_line(
+    tmp_path: Path, make_pictures: Fill, name: str, text: str, message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        listing.scan(manifest(make_pictures(tmp_path, 1), text, name), "train")
+
+
+def test_two_manifests_are_one_too_many(tmp_path: Path, make_pictures: Fill) -> None:
+    manifest(manifest(make_pictures(tmp_path, 1), ""), "", "manifest.jsonl")
+    with pytest.raises(TrainingError, match="holds both"):
+        listing.scan(tmp_path, "train")
+
+
+def test_classes_txt_gives_the_order(tmp_path: Path, make_pictures: Fill) -> None:
+    manifest(make_pictures(tmp_path, 1), "red\nblue\n\ngreen\n", "classes.txt")
+    found = listing.scan(tmp_path, "train")
+    assert found.classes == ("red", "blue", "green")
+    assert found.files[0] == "red/0.png"
+    assert not found.skipped
+
+
+def test_classes_txt_that_does_not_agree_is_told(tmp_path: Path, make_pictures: Fill) -> None:
+    manifest(make_pictures(tmp_path, 1), "red\nblue\nyellow\n", "classes.txt")
+    with pytest.raises(TrainingError, match="no picture of yellow; not in the file: green"):
+        listing.scan(tmp_path, "train")
+
+
+def test_numbered_folders_have_readable_names(tmp_path: Path, make_pictures: Fill) -> None:
+    make_pictures(tmp_path, 1)
+    for old, new in (("red", "002.Afghan_hound"), ("blue", "010.Affenpinscher"), ("green", "100.Akita")):
+        (tmp_path / old).rename(tmp_path / new)
+    found = listing.scan(tmp_path, "train")
+    assert found.classes == ("Afghan hound", "Affenpinscher", "Akita")
+    assert found.files[0] == "002.Afghan_hound/0.png"
+    assert listing.scan(tmp_path, "validation", found.classes).labels == (0, 1, 2)
+
+
+@pytest.mark.parametrize("folders", [["1.a", "b"], ["1.a", "2.a"], ["2020", "2021"], ["v1.0_x", "v1.1_x"]])
+def test_other_names_stay(folders: list[str]) -> None:
+    assert listing.readable(folders) == folders
+
+
+def test_many_files_that_are_no_pictures_are_an_error(tmp_path: Path, make_pictures: Fill) -> None:
+    make_pictures(tmp_path, 4)
+    for name in ("red", "green", "blue"):
+        (tmp_path / name / "readme.txt").touch()
+    found = listing.scan(tmp_path, "train")
+    listing.check_skipped(found, "train", 0.1)  # one in each folder is nothing to stop for
+    for number in range(4):
+        (tmp_path / f"red/{number}.xml").touch()
+    with pytest.raises(TrainingError, match=r"7 of 19 files are passed over"):
+        listing.check_skipped(listing.scan(tmp_path, "train"), "train", 0.1)
