@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from local.jobs.system_metrics import Machine, SystemSampler
+from local.jobs.system_metrics import Gpus, Machine, SystemSampler
 
 
 def sampled(folder: Path, seconds: float = 10) -> Path:
@@ -64,3 +66,34 @@ def test_the_shares_are_those_since_the_last_sample() -> None:
     busiest = max(value for _, _, dimension, value in samples if dimension == "CPUUtilization")
     assert busiest > 50
     assert all(0 <= value <= 100 for kind, _, _, value in samples if kind not in ("network", "disk"))
+
+
+def test_gpus_are_read_through_their_drivers_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    def power(handle: int) -> int:
+        if handle == 1:
+            raise NVMLError("not supported")
+        return 250_500
+
+    library = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=70 + handle),
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=20, total=80),
+        nvmlDeviceGetPowerUsage=power,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    gpus = Gpus()
+    assert list(gpus.sample()) == [
+        ("gpu", "gpu0", "GPUUtilization", 70.0),
+        ("gpu", "gpu0", "GPUMemoryUtilization", 25.0),
+        ("gpu", "gpu0", "GPUPowerWatts", 250.5),
+        ("gpu", "gpu1", "GPUUtilization", 71.0),
+        ("gpu", "gpu1", "GPUMemoryUtilization", 25.0),
+    ]
+    gpus.close()
