@@ -23,9 +23,8 @@ PYTORCH_INDEX ?=
 CA_BUNDLE     ?=
 REGISTRY      ?=
 BUILD_FLAGS   ?=
-ifndef TAG
-TAG := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-endif
+# Empty: what is built is called as git describes it, and latest; what is pushed and run is the latest.
+TAG           ?=
 export DOCKER TAG PLATFORM BASE_IMAGE PYTORCH_INDEX CA_BUNDLE BUILD_FLAGS
 
 # The words after `make bench` say what to measure; they are no targets of their own.
@@ -84,7 +83,7 @@ build-serve: ## the serving image only
 	@docker/build serve
 
 push: $(READY) ## push both images to ECR, or to REGISTRY=host:port
-	@$(PY) -m scripts.cli push --tag "$(TAG)" $(if $(REGISTRY),--registry "$(REGISTRY)")
+	@$(PY) -m scripts.cli push $(if $(TAG),--tag "$(TAG)") $(if $(REGISTRY),--registry "$(REGISTRY)")
 
 smoke: ## run both images by hand, as SageMaker does: train, serve, predict, stop
 	@docker/smoke
