@@ -75,7 +75,9 @@ def skeleton(architecture: str, classes: int) -> nn.Module:
 
 def head_name(module: nn.Module) -> str:
     """Name of the layer whose shape depends on the classes: the last one with weights, e.g. "fc"."""
-    layers = [name for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    layers: list[str] = [
+        name for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)
+    ]
     return layers[-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +83,7 @@ def _from_disk(path: Path) -> Iterator[Picture]:
     else:
         raise ByocError(f"There is no file {path}.", "", code=NOT_FOUND, kind="NoFile")
     for file in files:
-        yield Picture(str(file), file.resolve().parent.name, file.read_bytes)
+        yield Picture(str(file), class_of(file.resolve().parent.name), file.read_bytes)
 
 
 def _from_s3(clients: Clients, uri: str) -> Iterator[Picture]:
@@ -92,7 +93,7 @@ def _from_s3(clients: Clients, uri: str) -> Iterator[Picture]:
             path = PurePosixPath(item["Key"])
             if path.suffix.lower() in PICTURES:
                 yield Picture(
-                    f"s3://{bucket}/{path}", path.parent.name, _reader(clients, bucket, item["Key"])
+                    f"s3://{bucket}/{path}", class_of(path.parent.name), _reader(clients, bucket, item["Key"])
                 )
 
 
@@ -142,6 +143,12 @@ def classify(
             pool.shutdown(cancel_futures=True)
             raise
     return answers
+
+
+def class_of(folder: str) -> str:
+    """The class of a folder, as the trainer names it: "Afghan hound" for `002.Afghan_hound`."""
+    numbered = re.fullmatch(r"\d+\.(.+)", folder)
+    return numbered[1].replace("_", " ").strip() if numbered else folder
 
 
 def with_plausible_truth(answers: Sequence[Answer]) -> list[Answer]:

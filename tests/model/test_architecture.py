@@ -36,7 +36,7 @@ def test_names_are_torchvisions_so_that_its_weights_fit() -> None:
 
 @pytest.mark.parametrize(("name", "classes"), [("resnet19", 3), ("resnet18", 1)])
 def test_what_cannot_be_built(name: str, classes: int) -> None:
-    with pytest.raises(ValueError, match="resnet19|at least 2"):
+    with pytest.raises(ValueError, match=r"resnet19|at least 2"):
         architecture.build(name, classes)
 
 

@@ -103,3 +103,11 @@ def test_a_sample_is_even_over_the_classes(project: Path) -> None:
 def test_a_strange_answer_is_told(body: bytes) -> None:
     with pytest.raises(ByocError, match="not that of our serving image"):
         predict.parse_answer(body)
+
+
+def test_numbered_folders_are_named_as_the_trainer_names_them() -> None:
+    assert [class_of(name) for name in ("002.Afghan_hound", "roses", "v1.0_x")] == [
+        "Afghan hound",
+        "roses",
+        "v1.0_x",
+    ]

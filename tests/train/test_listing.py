@@ -102,8 +102,7 @@ def manifest(folder: Path, text: str, name: str = "manifest.csv") -> Path:
         ),
         (
             "manifest.jsonl",
-            '{"image": "red/0.png", "class": "warm"}\n\n{"image": "blue/0.png", "class": "cold"}\n'
-            '{"file": "green/0.png", "label": "cold"}\n',
+            '{"image": "red/0.png", "class": "warm"}\n\n{"file": "blue/0.png", "label": "cold"}\n{"file": "green/0.png", "label": "cold"}\n',  # noqa: E501
         ),
     ],
 )
