@@ -106,7 +106,7 @@ def test_a_strange_answer_is_told(body: bytes) -> None:
 
 
 def test_numbered_folders_are_named_as_the_trainer_names_them() -> None:
-    assert [class_of(name) for name in ("002.Afghan_hound", "roses", "v1.0_x")] == [
+    assert [predict.class_of(name) for name in ("002.Afghan_hound", "roses", "v1.0_x")] == [
         "Afghan hound",
         "roses",
         "v1.0_x",
