@@ -227,6 +227,14 @@ class Order:
         order = self._by_class(random) if self._balanced else random.permutation(len(self._labels))
         return [order[n * self.batch_size : (n + 1) * self.batch_size] for n in range(len(self))]
 
+    def share(self, epoch: int, seed: int, start: int, rank: int, world: int) -> list[Indices]:
+        """One process's part of each batch from number `start` on; the parts are of equal size, or one apart.
+
+        A picture goes to the process that had it before wherever the sizes allow, so that each keeps its own
+        share of the pictures, and not the same ones as its neighbours.
+        """
+        return [_part(chunk, rank, world) for chunk in self.shuffled(epoch, seed)[start:]]
+
     def in_order(self, rank: int, world: int) -> list[Indices]:
         """All pictures once, this process's share of them."""
         mine = np.arange(rank, len(self._labels), world, dtype=np.int64)
@@ -242,6 +250,23 @@ class Order:
             rounds = -(-wanted // len(members))
             chosen.append(np.concatenate([random.permutation(members) for _ in range(rounds)])[:wanted])
         return random.permutation(np.concatenate(chosen))[: len(self._labels)]
+
+
+def _part(chunk: Indices, rank: int, world: int) -> Indices:
+    if world == 1:
+        return chunk
+    sizes = [len(chunk[number::world]) for number in range(world)]
+    at_home = [chunk[chunk % world == number][: sizes[number]] for number in range(world)]
+    homeless = chunk[~np.isin(np.arange(len(chunk)), _positions(chunk, world, sizes))]
+    first = sum(sizes[number] - len(at_home[number]) for number in range(rank))
+    return np.concatenate([at_home[rank], homeless[first : first + sizes[rank] - len(at_home[rank])]])
+
+
+def _positions(chunk: Indices, world: int, sizes: Sequence[int]) -> Indices:
+    """Where in the batch those stand who stay at home; a balanced batch may hold a picture twice."""
+    return np.concatenate(
+        [np.flatnonzero(chunk % world == number)[: sizes[number]] for number in range(world)]
+    )
 
 
 class Loader:
@@ -276,7 +301,7 @@ class Loader:
 
     def shuffled(self, epoch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> Batches:
         """The batches of a training epoch from number `start` on; of each, this process's share."""
-        chunks = [chunk[rank::world] for chunk in self.order.shuffled(epoch, seed)[start:]]
+        chunks = self.order.share(epoch, seed, start, rank, world)
         return Batches(self._batches(chunks, epoch, seed), len(chunks))
 
     def inputs(self, batch: Batch, device: str, memory_format: torch.memory_format) -> torch.Tensor:

@@ -73,6 +73,14 @@ class Process:
         dist.all_gather_object(values, value, group=self.control)
         return cast("list[T]", values)
 
+    def broadcast(self, value: T) -> T:
+        """The first process's value, for every one of them."""
+        if self.world == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0, group=self.control)
+        return values[0]
+
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag, whether any process sets it: all have to do the same at the same step."""
         return tuple(total > 0 for total in self.sum([float(flag) for flag in flags]))

@@ -63,7 +63,7 @@ class FeatureLoader:
         return Batches(self._batches(chunks), len(chunks))
 
     def shuffled(self, epoch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> Batches:
-        chunks = [chunk[rank::world] for chunk in self.order.shuffled(epoch, seed)[start:]]
+        chunks = self.order.share(epoch, seed, start, rank, world)
         return Batches(self._batches(chunks), len(chunks))
 
     def inputs(self, batch: Batch, device: str, memory_format: torch.memory_format) -> torch.Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from model import images
 from model.artifact import write_atomically
-from train.data import Pictures
+from train.data import Pictures, repeated_pictures
 from train.evaluation import Result
 
 SCHEMA: Final = 1
@@ -69,12 +69,14 @@ def _per_class(result: Result, classes: tuple[str, ...]) -> list[dict[str, Any]]
 
 
 def _data(pictures: Pictures) -> dict[str, Any]:
-    skipped = pictures.skipped
+    skipped, repeated = pictures.skipped, repeated_pictures(pictures)
     return {
         "images": len(pictures) - pictures.unreadable,
         "per_class": pictures.listing.per_class(),
         "skipped_count": len(skipped),
         "skipped": [dataclasses.asdict(one) for one in skipped[:_LISTED]],
+        "repeated_count": len(repeated),
+        "repeated": [list(pair) for pair in repeated[:_LISTED]],
     }
 
 

@@ -291,11 +291,22 @@ def save_model(paths: Paths, module: nn.Module, trainer: Trainer, info: artifact
     artifact.save(paths.model, module, info)
 
 
+def share_model(paths: Paths, process: Process) -> None:
+    """The first process's model for every machine: each has a folder of its own. Returns when all have it."""
+    files: dict[str, bytes] = {}
+    if process.is_first and process.world > process.local_world:
+        files = {path.name: path.read_bytes() for path in paths.model.iterdir()}
+    for name, content in process.broadcast(files).items():
+        if process.local_rank == 0 and not process.is_first:
+            (paths.model / name).write_bytes(content)
+    process.gather(None)
+
+
 def final_evaluation(
     paths: Paths, trainer: Trainer, loaders: dict[str, Loader], device: str, process: Process
 ) -> tuple[Result, str]:
     """Test what was saved, as it was saved and in full precision: what an endpoint will compute."""
-    process.gather(None)  # wait until the first process has written
+    share_model(paths, process)
     module, _ = artifact.load(paths.model, device)
     split = "test" if "test" in loaders else "validation"
     result = evaluate(

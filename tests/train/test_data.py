@@ -81,6 +81,23 @@ def test_processes_share_each_batch(folder: Path, pool: ThreadPoolExecutor) -> N
     assert not any(one & other for one, other in zip(*parts, strict=True))
 
 
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+@pytest.mark.parametrize("world", [2, 3, 8])
+def test_a_process_keeps_meeting_the_same_pictures(sampling: str, world: int) -> None:
+    order = Order([0] * 3000 + [1] * 1000, 256, sampling)
+    seen: list[set[int]] = [set() for _ in range(world)]
+    for epoch in range(2):
+        parts = [order.share(epoch, 1, 0, rank, world) for rank in range(world)]
+        for batch, *those in zip(order.shuffled(epoch, 1), *parts, strict=True):
+            assert sorted(np.concatenate(those).tolist()) == sorted(batch.tolist())
+            assert max(map(len, those)) - min(map(len, those)) <= 1
+        met = [set(np.concatenate(part).tolist()) for part in parts]
+        if epoch:
+            known = sum(len(one & other) for one, other in zip(met, seen, strict=True))
+            assert known > 0.5 * sum(map(len, met))
+        seen = met
+
+
 def test_balanced_sampling_shows_each_class_equally_often() -> None:
     labels = [0] * 90 + [1] * 9 + [2] * 1
     counts = np.bincount(np.asarray(labels)[np.concatenate(Order(labels, 10, "balanced").shuffled(0, 1))])

@@ -132,6 +132,7 @@ def test_the_same_picture_in_training_and_validation_is_told(job: Any, run: Run)
     assert code == 0
     assert "the same picture is in training and validation: red/3.png and red/other.png" in output
     assert job.report["in_train_and_validation"] == [["red/3.png", "red/other.png"]]
+    assert job.report["data"]["train"]["repeated_count"] == 0
 
 
 @pytest.mark.parametrize(
