@@ -1,4 +1,4 @@
-"""What the debugger costs: python bench/debugger.py [--blocks 5] [--image-size 96] [--steps 50]
+"""What the debugger costs: python -m bench.debugger [--blocks 5] [--image-size 96] [--steps 50]
 
 One process trains ResNet-18 on random pictures in blocks of steps. Blocks with nothing on alternate with
 blocks that have the profiler (step times, and the machine looked at every 500 ms) and with blocks that have

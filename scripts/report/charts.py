@@ -100,7 +100,7 @@ def spans_decades(values: Array) -> bool:
 def value_axis(title: str, values: Array, *, zero: bool = True, **more: Any) -> alt.Y:
     """The y axis for `value`: logarithmic where the values span decades, and saying so."""
     if spans_decades(values):
-        scale = alt.Scale(type="log", nice=False, padding=8, **more)
+        scale = alt.Scale(type="log", nice=False, **{"padding": 8, **more})
         finite = values[np.isfinite(values)]
         places = decades(float(finite.min()), float(finite.max()))
         axis = alt.Axis(labelExpr=VALUE_LABEL, values=places) if places else alt.Axis(labelExpr=VALUE_LABEL)

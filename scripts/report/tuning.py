@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -152,6 +152,12 @@ def parameters(inputs: TuningInputs) -> dict[str, str]:
     return found
 
 
+def setting(text: str) -> str:
+    """A setting's value with four significant digits, if it is a number: 0.0044303752 is 0.00443."""
+    value = _float(text)
+    return f"{value:.4g}" if math.isfinite(value) else text
+
+
 def _order(text: str) -> tuple[bool, float, str]:
     """Numbers by size and before words: 16, 32, 128."""
     value = _float(text)
@@ -177,12 +183,14 @@ def _table(inputs: TuningInputs, trials: list[Trial]) -> dict[str, list[Any]]:
     }
 
 
-def _colour() -> alt.Color:
+def _colour(trials: Sequence[Trial]) -> alt.Color:
+    """By status; the legend names those that there are, and is left out where all are the same."""
+    seen = [status for status in STATUS_COLOURS if any(item.status == status for item in trials)]
     return alt.Color(
         "status:N",
         title=None,
-        scale=alt.Scale(domain=list(STATUS_COLOURS), range=list(STATUS_COLOURS.values())),
-        legend=alt.Legend(orient="top"),
+        scale=alt.Scale(domain=seen, range=[STATUS_COLOURS[status] for status in seen]),
+        legend=alt.Legend(orient="top", columns=2) if len(seen) > 1 else None,
     )
 
 
@@ -201,7 +209,7 @@ def progress_figure(inputs: TuningInputs) -> Figure | None:
         return None
     values = np.array([item.objective for item in judged])
     running = np.maximum.accumulate(values) if inputs.maximise else np.minimum.accumulate(values)
-    y = value_axis(inputs.metric, values, zero=False)
+    y = value_axis(inputs.metric, values, zero=False, padding=14)
     x = alt.X(
         "number:Q",
         title="Trial, in the order of their start",
@@ -211,7 +219,7 @@ def progress_figure(inputs: TuningInputs) -> Figure | None:
     points = (
         alt.Chart(named("trials"))
         .mark_point(filled=True, size=75, opacity=0.9)
-        .encode(x=x, y=y, color=_colour(), tooltip=_TOOLTIP)
+        .encode(x=x, y=y, color=_colour(judged), tooltip=_TOOLTIP)
     )
     line = alt.Chart(named("best")).mark_line(interpolate="step-after", color=GREEN, size=2).encode(x=x, y=y)
     best = inputs.best
@@ -240,7 +248,7 @@ def parameter_figures(inputs: TuningInputs) -> list[Figure]:
         table = _table(inputs, trials)
         texts = [item.tuned[name] for item in trials]
         table["setting"] = texts if kind == "category" else [_float(text) for text in texts]
-        y = value_axis(inputs.metric, np.array(table["value"]), zero=False)
+        y = value_axis(inputs.metric, np.array(table["value"]), zero=False, padding=14)
         if kind == "category":
             x = alt.X(
                 "setting:N",
@@ -266,7 +274,7 @@ def parameter_figures(inputs: TuningInputs) -> list[Figure]:
         points = (
             alt.Chart(named("trials"))
             .mark_point(filled=True, size=80, opacity=0.85)
-            .encode(x=x, y=y, color=_colour(), tooltip=_TOOLTIP)
+            .encode(x=x, y=y, color=_colour(trials), tooltip=_TOOLTIP)
         )
         ring = (
             alt.Chart(named("trials"))
@@ -276,7 +284,9 @@ def parameter_figures(inputs: TuningInputs) -> list[Figure]:
         )
         best = inputs.best
         caption = (
-            f"The best trial (ringed) has {name}={best.tuned.get(name, words.NOT_KNOWN)}." if best else ""
+            f"The best trial (ringed) has {name}={setting(best.tuned.get(name, words.NOT_KNOWN))}."
+            if best
+            else ""
         )
         found.append(
             figure(
@@ -410,7 +420,7 @@ def timeline_figure(inputs: TuningInputs) -> Figure | None:
             x=x,
             x2="to:Q",
             y=alt.Y("number:O", title="Trial", axis=alt.Axis(ticks=False, domain=False, grid=False)),
-            color=_colour(),
+            color=_colour(trials),
             tooltip=_TOOLTIP,
         )
     )
@@ -473,6 +483,7 @@ def tuning_page(inputs: TuningInputs) -> str:
         first + last,
         inputs=inputs,
         best=best,
+        setting=setting,
         tiles=tiles,
         first=first,
         last=last,
