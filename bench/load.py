@@ -59,6 +59,21 @@ def answer(connection: socket.socket) -> tuple[int, bytes]:
     return int(head.split(b" ", 2)[1]), body
 
 
+def until_answered(port: int, request: bytes, seconds: float = 60) -> None:
+    """Wait for the first good answer. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 60) as connection:
+                connection.sendall(request)
+                if answer(connection)[0] == 200:
+                    return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError(f"the server on port {port} gives no good answer")
+
+
 def run(port: int, requests: list[bytes], connections: int, seconds: float, warm: float = 0.3) -> Load:
     """Send `requests` in turn. Answers in the first `warm` seconds do not count."""
     begin = time.perf_counter() + warm

@@ -217,6 +217,8 @@ def main() -> int:
             for pair in options.also:
                 name, _, port = pair.partition("=")
                 running.append(servers.Running(name, int(port)))
+            for server in running:  # the stock servers say that they are healthy before they are
+                load.until_answered(server.port, load.post(make_picture(0), server.path))
             measure(running, yardstick, options.rounds, options.seconds, fine=True)
         finally:
             for server in running:

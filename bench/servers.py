@@ -114,7 +114,7 @@ def textbook_mms(base: Path, work: Path, workers: int) -> Running:
     (model / "textbook.py").write_text((PEERS / "textbook.py").read_text())
     (work / "mms.properties").write_text(
         f"inference_address=http://127.0.0.1:{port}\nmanagement_address=http://127.0.0.1:{port}\n"
-        f"default_workers_per_model={workers}\ndecode_input_request=false\n"
+        f"default_workers_per_model={workers}\ndecode_input_request=false\nmodel_store={work}\n"
         "default_service_handler=textbook:handle\n"
     )
     import mms

@@ -1,0 +1,198 @@
+"""Precision, explanation, records, memory, folders, S3: the smaller parts."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from PIL import Image
+
+from model.artifact import ArtifactError
+from serve import explain, folder, memory, precision, s3
+from serve.classifier import Classifier
+from serve.errors import RequestError, ServeError
+from serve.frozen import freeze
+from serve.records import Records, metrics
+from serve.settings import Limits
+
+from .conftest import make_model, picture
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind", "capability", "expected"),
+    [
+        ("auto", "cpu", None, "fp32"),
+        ("auto", "cuda", (8, 6), "bf16"),
+        ("auto", "cuda", (7, 5), "fp16"),
+        ("auto", "cuda", (6, 1), "fp32"),
+        ("bf16", "cpu", None, "bf16"),
+    ],
+)
+def test_which_precision_is_tried(wanted: str, kind: str, capability: Any, expected: str) -> None:
+    assert precision.candidate(wanted, kind, capability) == expected
+
+
+def test_a_precision_that_changes_the_answer_is_refused() -> None:
+    def fixed(rows: list[list[float]]) -> Any:
+        return lambda _pictures: np.array(rows, dtype=np.float32)
+
+    one = [np.zeros((2, 2, 3), dtype=np.uint8)]
+    assert precision.compare(fixed([[0.51, 0.49]]), fixed([[0.52, 0.48]]), one).passed
+    assert "class" in precision.compare(fixed([[0.51, 0.49]]), fixed([[0.49, 0.51]]), one).reason
+    assert "0.200" in precision.compare(fixed([[0.7, 0.3]]), fixed([[0.9, 0.1]]), one).reason
+    assert "overflows" in precision.compare(fixed([[0.7, 0.3]]), fixed([[np.nan, 0.1]]), one).reason
+
+
+def test_stored_pictures_are_what_precision_is_checked_with(tmp_path: Path) -> None:
+    stored = np.stack([np.asarray(picture(seed, 32, 32)) for seed in range(3)])
+    safetensors.numpy.save_file({"pictures": stored}, tmp_path / precision.SAMPLES_FILE)
+    np.testing.assert_array_equal(precision.samples(tmp_path, 32), stored)
+    made_up = precision.samples(tmp_path, 48)  # those stored are for another network
+    assert {sample.shape for sample in made_up} == {(48, 48, 3)}
+    (tmp_path / precision.SAMPLES_FILE).write_bytes(b"damaged")
+    assert len(precision.samples(tmp_path, 32)) == len(made_up)
+
+
+def test_bf16_is_served_only_when_it_passed(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reduced = Classifier.load(model_dir, "cpu", numbers="bf16")
+    full = Classifier.load(model_dir, "cpu", numbers="fp32")
+    assert (reduced.kind, full.kind) == (torch.bfloat16, torch.float32)
+    pixels = [full.preprocessing.to_uint8(picture(seed)) for seed in range(4)]
+    np.testing.assert_allclose(reduced.probabilities(pixels), full.probabilities(pixels), atol=0.03)
+    monkeypatch.setattr(precision, "compare", lambda *_: precision.Verdict(False, "it lies"))
+    refused = Classifier.load(model_dir, "cpu", numbers="bf16")
+    assert refused.kind == torch.float32
+    assert "it lies" in refused.precision
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "squeezenet1_1"])
+def test_grad_cam_is_the_gradient_of_the_class(name: str) -> None:
+    torch.manual_seed(0)
+    from model import architecture
+
+    module = architecture.build(name, 4).eval().requires_grad_(False)
+    pictures = torch.randn(1, 3, 64, 64)
+    frozen = explain.grad_cam(freeze(module), pictures.contiguous(memory_format=torch.channels_last), 2)
+    plain = explain.grad_cam(module, pictures, 2)
+    assert frozen.shape == plain.shape == (2, 2) or name == "squeezenet1_1"
+    np.testing.assert_allclose(frozen, plain, atol=1e-3)
+    assert torch.is_grad_enabled()
+
+
+def test_a_network_without_places_cannot_be_explained() -> None:
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    with pytest.raises(explain.CannotExplain):
+        explain.grad_cam(flat, torch.zeros(1, 3, 2, 2), 0)
+
+
+def test_an_overlay_is_a_png_of_the_same_size() -> None:
+    data = explain.overlay(np.asarray(picture()), np.eye(3, dtype=np.float32))
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == ("PNG", (90, 70))
+
+
+def test_records_become_lines_and_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    records = Records(os.fdopen(reading, "rb"), each=True, seconds=3600)
+    os.write(writing, b'{"status":200,"total_ms":5.0}\n{"status"')
+    assert records.receive()
+    os.write(writing, b":503}\nsomething else\n")
+    os.close(writing)
+    assert not records.receive()
+    records.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ['{"status":200,"total_ms":5.0}', '{"status":503}', "something else"]
+    assert '"Rejected": 1' in lines[3]
+
+
+def test_metrics() -> None:
+    seen = [{"status": 200, "total_ms": float(ms), "batch": 2, "pictures": 1} for ms in range(1, 101)]
+    line = metrics([*seen, {"status": 422}, {"status": 500}], 1.5)
+    assert (line["Requests"], line["Errors4xx"], line["Errors5xx"], line["BatchSize"]) == (102, 1, 1, 2.0)
+    assert (line["TotalP50"], line["TotalP99"]) == (51.0, 99.0)
+    assert "QueueP50" not in line
+    assert line["_aws"]["Timestamp"] == 1500
+    named = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert named <= set(line)
+
+
+def test_memory_is_the_smaller_of_the_system_and_the_group(tmp_path: Path) -> None:
+    info = tmp_path / "meminfo"
+    info.write_text("MemTotal: 8000 kB\nMemAvailable: 4000 kB\n")
+    group = tmp_path / "group"
+    group.mkdir()
+    assert memory.available(info, group) == 4000 * 1024
+    (group / "memory.max").write_text("3000000\n")
+    (group / "memory.current").write_text("2000000\n")
+    (group / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
+    assert memory.available(info, group) == 1_500_000
+    assert memory.total(info, group) == 3_000_000
+    (group / "memory.max").write_text("max\n")
+    assert memory.total(info, group) == 8000 * 1024
+
+
+def test_a_model_that_does_not_fit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(tmp_path)
+    monkeypatch.setattr(memory, "available", lambda: 50_000_000)
+    with pytest.raises(MemoryError, match="MB"):
+        memory.require(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder link", "pickle"])
+def test_folders_hold_data_only(tmp_path: Path, kind: str) -> None:
+    folder.check(make_model(tmp_path))
+    if kind == "link":
+        (tmp_path / "labels.json").symlink_to("/etc/hostname")
+    elif kind == "folder link":
+        (tmp_path / "more").symlink_to("/etc")
+    else:
+        (tmp_path / "code").mkdir()
+        (tmp_path / "code" / "weights.PT").write_bytes(b"")
+    with pytest.raises(ArtifactError, match="link" if "link" in kind else "pickle"):
+        folder.check(tmp_path)
+
+
+class Bucket:
+    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+        if Key == "folder/absent":
+            raise RuntimeError("NoSuchKey")
+        data = b"x" * (100 if Key.endswith("large") else 3)
+        return {"ContentLength": len(data), "Body": io.BytesIO(data)}
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        ("s3://mine/folder/a", 200),
+        ("s3://mine/folder/large", 413),
+        ("s3://mine/folder/absent", 422),
+        ("s3://mine/other", 400),
+        ("s3://mine/folder", 400),
+        ("s3://mine-too/folder/a", 400),
+    ],
+)
+def test_only_allowed_objects_are_read(monkeypatch: pytest.MonkeyPatch, uri: str, code: int) -> None:
+    monkeypatch.setattr(s3, "client", Bucket)
+    limits = Limits(bytes=50, s3=("s3://mine/folder/",))
+    if code == 200:
+        assert s3.read(uri, "image", limits) == b"xxx"
+        return
+    with pytest.raises(RequestError) as caught:
+        s3.read(uri, "image", limits)
+    assert caught.value.code == code
+
+
+def test_s3_without_its_package_is_told_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ImportError
+
+    monkeypatch.setattr(s3, "client", missing)
+    s3.check(Limits())
+    with pytest.raises(ServeError, match="boto3"):
+        s3.check(Limits(s3=("s3://mine/",)))
