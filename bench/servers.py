@@ -123,7 +123,7 @@ def textbook_mms(base: Path, work: Path, workers: int) -> Running:
     # The command that the wrapper `multi-model-server --start` builds, without its detour.
     command = ["java", f"-Djava.io.tmpdir={work}", f"-DLOG_LOCATION={work}", f"-DMETRICS_LOCATION={work}"]
     command += ["-cp", str(jar), "com.amazonaws.ml.mms.ModelServer", "--mms-config-file"]
-    command += [str(work / "mms.properties"), "-m", f"model={model}"]
+    command += [str(work / "mms.properties"), "-m", f"model={model.name}"]
     environment = {
         "PYTHONPATH": f"{model}:{ROOT}:{Path(mms.__file__).parent.parent}",
         "MMS_PYTHON": sys.executable,

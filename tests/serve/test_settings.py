@@ -68,3 +68,9 @@ def test_every_variable_is_documented() -> None:
         line.split("|")[1].strip() for line in table.splitlines() if line.startswith(("| BYOC", "| SAGE"))
     }
     assert {name for name in documented if f'"{name}"' not in code} == set()
+
+
+def test_the_page_has_the_same_table() -> None:
+    table = [line for line in (settings.__doc__ or "").splitlines() if line.startswith("|")]
+    page = (Path(settings.__file__).parents[1] / "docs" / "serving.md").read_text()
+    assert "\n".join(table) in page
