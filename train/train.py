@@ -85,7 +85,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
             saver.save(trainer)
             log.info("stopped %s, at step %d", stopping.reason, trainer.progress.step)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            raise memory_error(error, settings) from error
+            raise explain(error, settings) from error
         finally:
             trainer.monitor.close()
 
@@ -212,9 +212,12 @@ def tell_tensorboard(paths: Paths, process: Process) -> Callable[[dict[str, floa
     return lambda metrics: file.write(int(metrics["step"]), metrics)
 
 
-def memory_error(error: Exception, settings: Settings) -> Exception:
-    """The error itself, or if memory ran out, one that says what to try."""
+def explain(error: Exception, settings: Settings) -> Exception:
+    """The error itself, or one that says what to try where memory ran out or torch.compile failed."""
     text = str(error)
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        reason = text.strip().partition("\n")[0]
+        return TrainingError(f"compile=true does not work here: {reason}; set compile=false")
     if (
         isinstance(error, RuntimeError)
         and "out of memory" not in text

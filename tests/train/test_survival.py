@@ -259,3 +259,14 @@ def test_killed_by_the_kernel_it_is_told_by_the_toolkit(job: Any) -> None:
     assert process.returncode != 0, output
     assert "killed" in job.failure, job.failure
     assert "ran out of memory" in job.failure
+
+
+def test_compile_without_a_compiler_says_so() -> None:
+    from train.interface import Settings
+    from train.train import explain
+
+    error = type("InvalidCxxCompiler", (RuntimeError,), {"__module__": "torch._inductor.exc"})(
+        "No compiler\nat"
+    )
+    reason = "compile=true does not work here: No compiler; set compile=false"
+    assert str(explain(error, Settings(compile=True))) == reason
