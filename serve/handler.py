@@ -43,7 +43,7 @@ def answer(bodies: Sequence[bytes | None], headers: Sequence[Mapping[str, str]],
     for classifier in {job.classifier for job in jobs if job.pixels}:
         if classifier is not None:
             mine = [job for job in jobs if job.classifier is classifier]
-            scores = list(classifier.probabilities([pixels for job in mine for pixels in job.pixels]))
+            scores: list[Any] = [*classifier.probabilities([pixels for job in mine for pixels in job.pixels])]
             for job in mine:
                 job.finish([scores.pop(0) for _ in job.pixels])
     end = time.perf_counter()
