@@ -16,6 +16,7 @@ from train.debug import Monitor
 from train.distributed import Process
 from train.features import FeatureLoader
 from train.precision import Precision
+from train.stopping import Stopped
 
 Matrix = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -77,10 +78,6 @@ class Result:
             f"{split}_top5": self.top5,
             f"{split}_macro_f1": self.macro_f1,
         }
-
-
-class Stopped(Exception):
-    """The job was told to end."""
 
 
 @torch.no_grad()

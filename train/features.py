@@ -6,7 +6,7 @@ Exact for pictures that are not augmented: the backbone would say the same in ev
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from torch import nn
@@ -14,15 +14,25 @@ from torch import nn
 from train.data import Batch, Batches, Indices, Loader
 from train.distributed import Process
 from train.precision import Precision
+from train.stopping import Stopped
 
 
 @torch.no_grad()
 def compute(
-    module: nn.Module, head: nn.Linear, loader: Loader, device: str, precision: Precision, process: Process
+    module: nn.Module,
+    head: nn.Linear,
+    loader: Loader,
+    device: str,
+    precision: Precision,
+    process: Process,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> FeatureLoader:
     """What the head is given for each picture of a split; the processes share the work.
 
     In the order of the listing and in full batches, so that a resumed job computes the very same numbers.
+
+    Raises:
+        Stopped: as soon as should_stop says so.
     """
     caught: list[torch.Tensor] = []
     handle = head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].float().cpu()))
@@ -32,6 +42,8 @@ def compute(
     try:
         with contextlib.closing(loader.in_order(process.rank, process.world)) as batches:
             for batch in batches:
+                if should_stop():
+                    break
                 if len(batch):
                     with precision.autocast(device):
                         module(loader.inputs(batch, device, precision.memory_format))
@@ -40,6 +52,8 @@ def compute(
     finally:
         handle.remove()
         module.train(was_training)
+    if process.any(should_stop())[0]:
+        raise Stopped
     parts = process.gather((torch.cat(rows), torch.cat(indices)))
     count = len(loader.pictures)
     features = torch.zeros(count, head.in_features)

@@ -22,11 +22,12 @@ from train.data import Batch, Loader
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
-from train.evaluation import Result, Stopped, evaluate
+from train.evaluation import Result, evaluate
 from train.features import FeatureLoader, compute
 from train.freezing import Freezing
 from train.interface import Settings, format_metrics
 from train.precision import FULL, Precision
+from train.stopping import Stopped
 
 log = logging.getLogger("train")
 
@@ -235,7 +236,9 @@ class Trainer:
     def _features(self, loader: Loader) -> FeatureLoader:
         assert isinstance(self._head, nn.Linear)
         before = time.perf_counter()
-        found = compute(self.module, self._head, loader, self.device, self.precision, self.process)
+        found = compute(
+            self.module, self._head, loader, self.device, self.precision, self.process, self._should_stop
+        )
         log.info(
             "only the head learns: the backbone saw %d pictures once, in %.1f s",
             len(loader.pictures), time.perf_counter() - before,

@@ -6,6 +6,10 @@ import signal
 import time
 
 
+class Stopped(Exception):
+    """The job was told to end."""
+
+
 class Stopping:
     """Remembers that the job is to end; the loop asks between batches.
 

@@ -26,12 +26,12 @@ from train.data import Loader, Pictures, repeated_pictures, same_pictures, worke
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
-from train.evaluation import Result, Stopped, evaluate
+from train.evaluation import Result, evaluate
 from train.interface import HyperparameterError, Settings, format_metrics
 from train.log import start_logging
 from train.loop import Trainer
 from train.paths import Paths
-from train.stopping import Stopping
+from train.stopping import Stopped, Stopping
 
 log = logging.getLogger("train")
 
@@ -92,7 +92,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
         info = describe_model(settings, pictures, loaded, machine, number_format, trainer)
         if process.is_first:
             save_model(paths, module, trainer, info)
-        if not stopping.asked():
+        if not process.any(stopping.asked())[0]:
             result, split = final_evaluation(paths, trainer, loaders, device, process)
             if process.is_first:
                 report.write(
