@@ -13,6 +13,7 @@ from docker.models.containers import Container
 from PIL import Image
 
 from docker import DockerClient
+from tests.docker.wait import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -98,8 +99,7 @@ def test_training_stops_when_asked_and_keeps_its_model(
     user: str, engine: DockerClient, images: dict[str, str], job: Path
 ) -> None:
     with running(engine, images["train"], "train", user=user, volumes=[f"{job}:/opt/ml"]) as container:
-        with contextlib.closing(container.logs(stream=True)) as lines:
-            assert any(b"validation_accuracy=" in line for line in lines), container.logs().decode()
+        until(lambda: b"validation_accuracy=" in container.logs(), 120)
         start = time.monotonic()
         container.stop(timeout=60)
         assert time.monotonic() - start < 30
