@@ -145,6 +145,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--soak", type=float, default=0)
     options = parser.parse_args()
+    servers.end_on_sigterm()
     good = True
     with tempfile.TemporaryDirectory(prefix="byoc-chaos-") as work:
         base = Path(work) / "base"

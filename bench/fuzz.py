@@ -313,6 +313,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path, help="a folder of folders of further pictures to start from")
     options = parser.parse_args()
+    servers.end_on_sigterm()
     bad: list[Any] = []
     if options.inputs:
         begin = time.perf_counter()

@@ -183,6 +183,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--forward", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    servers.end_on_sigterm()
     if options.forward:
         forward(options.forward)
         return 0

@@ -66,6 +66,11 @@ def free_port() -> int:
     raise RuntimeError("no free port")
 
 
+def end_on_sigterm() -> None:
+    """Let `finally` run when `timeout` ends a bench, so that no server stays behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def launch(
     name: str, command: list[str], environment: dict[str, str], port: int, path: str, log: Path
 ) -> Running:

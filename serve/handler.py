@@ -7,6 +7,7 @@ on a GPU). Whatever a caller sends gets an answer: an exception here would becom
 from __future__ import annotations
 
 import http
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +30,13 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes]:
         _worker = loading.start(context.system_properties)
         return []
     headers = [context.get_all_request_header(index) for index in range(len(data))]
-    return answer([item.get("body") for item in data], headers, context)
+    # Ends this process, in whatever code it hangs. multi-model-server notices and starts another worker; left to
+    # itself it would do so too, but let this one live.
+    signal.alarm(_worker.seconds)
+    try:
+        return answer([item.get("body") for item in data], headers, context)
+    finally:
+        signal.alarm(0)
 
 
 def answer(bodies: Sequence[bytes | None], headers: Sequence[Mapping[str, str]], context: Any) -> list[bytes]:

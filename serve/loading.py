@@ -24,10 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """`choose`: from a request's headers to its model; raises RequestError, and what `Models.get` does."""
+    """`choose`: from a request's headers to its model; raises RequestError, and what `Models.get` does.
+
+    `seconds`: that a request may take.
+    """
 
     choose: Callable[[Mapping[str, str]], Classifier]
     limits: settings.Limits
+    seconds: int = 60
 
 
 def start(properties: Mapping[str, Any]) -> Worker:
@@ -79,6 +83,7 @@ def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
     threads = int(os.environ.get("BYOC_THREADS") or 1)
     precision = os.environ.get("BYOC_PRECISION") or "auto"
     gpu = properties.get("gpu_id")
+    seconds = int(os.environ.get("BYOC_TIMEOUT") or Worker.seconds)
 
     def load(folder: Path) -> Classifier:
         return Classifier.load(folder, wanted, gpu, threads, precision)
@@ -95,10 +100,10 @@ def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
                 raise RequestError(404, "name a model: POST to /models/NAME/invoke")
             return held.get(headers[models.HEADER])
 
-        return Worker(choose, limits), f"ready for many models; {where}"
+        return Worker(choose, limits, seconds), f"ready for many models; {where}"
     only = load(Path(os.environ.get("BYOC_MODEL_DIR") or properties["model_dir"]))
     about = (
         f"{only.model['architecture']} with {only.model['classes']} classes, "
         f"version {only.model['version']}; {only.precision}; {where}"
     )
-    return Worker(lambda _headers: only, limits), about
+    return Worker(lambda _headers: only, limits, seconds), about

@@ -38,7 +38,8 @@ def properties(settings: Settings, private: Path) -> dict[str, str]:
         "number_of_netty_threads": "1",
         "netty_client_threads": "1",
         "job_queue_size": str(settings.queue),
-        "default_response_timeout_seconds": str(settings.timeout),
+        # Loading has to fit into it as well; the time of a request is kept by an alarm in the worker.
+        "default_response_timeout_seconds": str(max(settings.timeout + 10, 600)),
         "max_request_size": str(settings.limits.bytes),
         "max_response_size": str(max(settings.limits.bytes, 16 * 1024**2)),
         "decode_input_request": "false",

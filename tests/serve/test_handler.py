@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,22 @@ def test_scores_that_are_no_numbers_are_an_honest_error(monkeypatch: pytest.Monk
     [(status, body)] = ask((encode(picture()), {}))
     assert status == 500
     assert "finite" in body["message"]
+
+
+def test_a_request_that_hangs_ends_its_process() -> None:
+    """In a fork, as workers are."""
+
+    def hang(_headers: object) -> Classifier:
+        while True:
+            pass
+
+    child = os.fork()
+    if child == 0:
+        handler._worker = loading.Worker(hang, Limits(), seconds=1)
+        ask((b"x", {}))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGALRM
 
 
 def test_a_fault_of_ours_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
