@@ -178,6 +178,8 @@ def decide(item: Input) -> tuple[int, str]:
         asked = request.parse(item.body, headers, limits)
         answer.choose(item.accept)
         for picture in asked.pictures:
+            if isinstance(picture, bytes):
+                job.check_size(picture, limits)
             job.decode(picture, preprocessing, limits)
     except RequestError as error:
         json.loads(answer.error(error.code, str(error)))

@@ -30,8 +30,8 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes]:
         _worker = loading.start(context.system_properties)
         return []
     headers = [context.get_all_request_header(index) for index in range(len(data))]
-    # Ends this process, in whatever code it hangs. multi-model-server notices and starts another worker; left to
-    # itself it would do so too, but let this one live.
+    # Ends this process, in whatever code it hangs. multi-model-server notices and starts another worker; left
+    # to itself it would do so too, but let this one live.
     signal.alarm(_worker.seconds)
     try:
         return answer([item.get("body") for item in data], headers, context)

@@ -19,6 +19,7 @@ from serve.explain import CannotExplain
 from serve.settings import Limits
 
 log = logging.getLogger(__name__)
+_TOGETHER = 5  # times the pixels that one picture may have: what all of a request may have
 _OURS = "this is a fault of the server, and is in its log"
 
 
@@ -65,8 +66,15 @@ class Job:
         if asked.options.explain and self.media_type == answer.CSV:
             raise RequestError(406, f"explain puts a picture into the answer; accept {answer.JSON} for it")
         decoding = self.classifier.preprocessing
+        pixels = 0
         for number, picture in enumerate(asked.pictures):
             try:
+                if isinstance(picture, bytes):
+                    pixels += check_size(picture, limits)
+                    if pixels > _TOGETHER * limits.pixels:
+                        raise RequestError(
+                            413, f"up to here the request has {pixels} pixels; send less at once"
+                        )
                 self.pixels.append(decode(picture, decoding, limits))
             except RequestError as error:
                 where = f"picture {number}: " if asked.many else ""
@@ -102,23 +110,23 @@ class Job:
 
 
 def decode(picture: bytes | request.Array, preprocessing: Any, limits: Limits) -> Pixels:
-    """One picture as the trainer's evaluation sees it. Raises RequestError 413 or 422."""
+    """One picture as the trainer's evaluation sees it. Raises RequestError 422."""
     try:
         if isinstance(picture, np.ndarray):
             pixels: Pixels = preprocessing.to_uint8(Image.fromarray(picture))
             return pixels
-        check_size(picture, limits)
         pixels = preprocessing.to_uint8(images.decode(picture, preprocessing.min_side, limits.pixels))
     except images.BadImage as error:
         raise RequestError(422, str(error)) from error
     return pixels
 
 
-def check_size(data: bytes, limits: Limits) -> None:
-    """Look at the header only. Raises RequestError 413; the decoder refuses what is no picture."""
+def check_size(data: bytes, limits: Limits) -> int:
+    """Pixels, by the header only; 0 for what is no picture (decoding refuses it). Raises RequestError 413."""
     try:
         with Image.open(io.BytesIO(data), formats=images.FORMATS) as header:
             width, height = header.size
     except Exception:
-        return
+        return 0
     request.check_size(width, height, limits)
+    return width * height

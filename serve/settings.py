@@ -18,7 +18,7 @@
 | BYOC_DRAIN_SECONDS | 25 | after SIGTERM, time for the requests under way |
 | BYOC_LOST_SECONDS | 30 | without any worker for so long, the server gives up |
 | BYOC_MAX_BYTES | 6291456 | largest request body |
-| BYOC_MAX_PIXELS | 80000000 | largest picture, width times height; cannot be raised |
+| BYOC_MAX_PIXELS | 80000000 | largest picture, width x height; cannot be raised; a request: 5 times this |
 | BYOC_MAX_ASPECT | 200 | longest picture, longer side to shorter side |
 | BYOC_MAX_IMAGES | 64 | most pictures in one request |
 | BYOC_TOP_K | 5 | classes in an answer, unless the request says otherwise |

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -60,6 +61,14 @@ def test_pictures_beyond_the_limits_are_413(size: tuple[int, int], says: str) ->
     [(status, body)] = ask((encode(picture(0, *size)), {}))
     assert status == 413
     assert says in body["message"]
+
+
+def test_the_pictures_of_a_request_have_a_limit_together() -> None:
+    one = base64.b64encode(encode(picture(0, 300, 300))).decode()
+    document = json.dumps({"images": [one] * 6}).encode()
+    [(status, body)] = ask((document, {"content-type": "application/json"}))
+    assert status == 413
+    assert "picture 5: " in body["message"]
 
 
 def test_scores_that_are_no_numbers_are_an_honest_error(monkeypatch: pytest.MonkeyPatch) -> None:
