@@ -21,13 +21,13 @@ class Forwarder:
         self._port = port
         self._loop = asyncio.new_event_loop()
         self._listeners: dict[str, asyncio.Server] = {}
-        self._connections: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.run_until_complete(_end_tasks())
         self._loop.close()
 
     def listen(self, gateway: str, subnet: str) -> None:
@@ -39,7 +39,8 @@ class Forwarder:
         asyncio.run_coroutine_threadsafe(self._leave(gateway), self._loop).result(10)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        for gateway in list(self._listeners):
+            self.leave(gateway)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -47,16 +48,12 @@ class Forwarder:
         network = ipaddress.ip_network(subnet)
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._connections.add(task)
             try:
                 # Other machines can send packets to any address of this one.
                 if ipaddress.ip_address(writer.get_extra_info("peername")[0]) in network:
                     await self._forward(reader, writer)
             finally:
                 writer.close()
-                self._connections.discard(task)
 
         self._listeners[gateway] = await asyncio.start_server(accept, gateway, self._port)
 
@@ -73,12 +70,14 @@ class Forwarder:
         if listener is not None:
             listener.close()
 
-    async def _close(self) -> None:
-        for gateway in list(self._listeners):
-            await self._leave(gateway)
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+
+async def _end_tasks() -> None:
+    """Ends every other task of this loop, and lets what they close be closed."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -135,6 +135,20 @@ def test_output_exit_code_folders_and_environment(runtime: DockerRuntime, home: 
         assert path.stat().st_uid == os.getuid(), path
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can stand in for another user")
+def test_files_belong_to_the_services_user(
+    runtime: DockerRuntime, home: Path, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = spec(home, small, "id -u; touch /opt/ml/file; echo $HOME; touch $HOME/other")
+    os.chown(made.base, 4242, 4242)
+    monkeypatch.setattr("local.runtime.docker.os.getuid", lambda: 4242)
+    monkeypatch.setattr("local.runtime.docker.os.getgid", lambda: 4242)
+    lines = Output()
+    assert runtime.start(made, lines).wait(60) == 0
+    assert lines.all == ["4242", "/tmp"]
+    assert (made.base / "file").stat().st_uid == 4242
+
+
 def test_paths(runtime: DockerRuntime, home: Path, small: str) -> None:
     base = home / "jobs/ml"
     assert runtime.inside(base, "/opt/ml/output/tensors") == "/opt/ml/output/tensors"

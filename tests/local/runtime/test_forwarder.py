@@ -64,7 +64,7 @@ def test_bytes_go_there_and_back(port: int, forwarder: Forwarder) -> None:
 
 def test_only_the_networks_own_containers_are_let_in(port: int, forwarder: Forwarder) -> None:
     forwarder.listen(GATEWAY, "172.30.0.0/16")
-    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+    with pytest.raises(ConnectionError):
         post(port, b"x")
 
 
@@ -89,6 +89,6 @@ def test_a_service_that_is_gone(forwarder: Forwarder) -> None:
         free.bind(("127.0.0.1", 0))
         dead = Forwarder(free.getsockname()[1])
     dead.listen(GATEWAY, "127.0.0.0/8")
-    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+    with pytest.raises(ConnectionError):
         post(dead._port, b"x")
     dead.close()
