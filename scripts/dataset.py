@@ -7,6 +7,7 @@ class folders in each, which are taken as they are. What lies deeper inside a cl
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -190,9 +191,11 @@ def _why_unreadable(path: Path) -> str:
     from PIL import Image
 
     try:
-        path.name.encode()
+        str(path).encode()
     except UnicodeEncodeError:
         return "its name is not valid UTF-8"
+    if any(unicodedata.category(letter) == "Cc" for letter in str(path)):
+        return "its name has a control character (tab, newline, …)"
     try:
         if path.stat().st_size == 0:
             return "the file is empty"

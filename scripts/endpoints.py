@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -159,7 +160,8 @@ def _left_configs(clients: Clients, name: str) -> list[str]:
         item["EndpointConfigName"]
         for page in pages
         for item in page["EndpointConfigs"]
-        if item["EndpointConfigName"].startswith(f"{name}-v-")
+        # Not those of an endpoint that is called NAME-v.
+        if re.fullmatch(re.escape(name) + r"-v-\d{4}-\d{6}-\d\d", item["EndpointConfigName"])
     ]
 
 

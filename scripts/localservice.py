@@ -70,6 +70,15 @@ def up(
         ByocError: the port belongs to something else, or the service does not come up (with its last words).
     """
     home = home.resolve()
+    if other := status(home):
+        if other.port == port and health(port):
+            return other, False
+        raise ByocError(
+            f"The local SageMaker of {home} runs already, at {other.url}.",
+            "Use that address, or stop it first: `byoc local down`.",
+            code=FAILED,
+            kind="AlreadyRunning",
+        )
     if running := health(port):
         if Path(running.home).resolve() != home:
             raise ByocError(
@@ -108,7 +117,7 @@ def up(
     except BaseException:
         if process is not None:
             _end(process.pid, process)
-        _pid_file(home).unlink(missing_ok=True)
+            _pid_file(home).unlink(missing_ok=True)
         raise
 
 
@@ -147,15 +156,17 @@ def down(home: Path) -> Service | None:
 
 def status(home: Path) -> Service | None:
     """The service of `home`, whether it answers already or not."""
+    home = home.resolve()
     try:
-        noted = json.loads(_pid_file(home.resolve()).read_text())
+        noted = json.loads(_pid_file(home).read_text())
         pid, port = int(noted["pid"]), int(noted["port"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if not _is_service(pid, home):
+        return None
     answering = health(port)
-    if answering and Path(answering.home).resolve() == home.resolve():
-        return answering
-    return Service(pid, port, str(home)) if _is_service(pid) else None
+    # What answers on the port is believed only where it is the process that was started here.
+    return answering if answering and answering.pid == pid else Service(pid, port, str(home))
 
 
 def free_port() -> int:
@@ -179,17 +190,17 @@ def _pid_file(home: Path) -> Path:
     return home / "service.json"
 
 
-def _is_service(pid: int) -> bool:
+def _is_service(pid: int, home: Path) -> bool:
     """Whether the process is alive and ours: a number from an old file may belong to anybody by now."""
-    if not _alive(pid):
+    if pid <= 0 or not _alive(pid):
         return False
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        command = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
     except OSError:  # no /proc, as on macOS
         command = subprocess.run(
-            ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+            ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
         ).stdout
-    return "-m local" in command
+    return " -m local " in command and f" --home {home} " in command
 
 
 def _alive(pid: int) -> bool:

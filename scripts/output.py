@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
+    from rich.text import Text
+
+
+# Control characters but tab and newline: a log could clear the screen, set the title, or fake other output.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """`text` without what would steer a terminal."""
+    return _CONTROLS.sub("", text)
 
 
 class Output:
@@ -39,16 +50,18 @@ class Output:
         """A line; `values` are put in without their brackets being taken for markup."""
         from rich.markup import escape
 
-        self.console.print(text.format(**{key: escape(str(value)) for key, value in values.items()}))
+        self.console.print(
+            text.format(**{key: escape(printable(str(value))) for key, value in values.items()})
+        )
 
     def raw(self, text: str, style: str = "") -> None:
         """A line from elsewhere (a log, a path), shown as it is."""
-        self.console.print(text, style=style, markup=False)
+        self.console.print(printable(text), style=style, markup=False)
 
     def warn(self, text: str) -> None:
         from rich.markup import escape
 
-        self.console.print(f"[yellow]![/] {escape(text)}")
+        self.console.print(f"[yellow]![/] {escape(printable(text))}")
 
     def result(self, document: Mapping[str, Any]) -> None:
         """The command's outcome, for machines; silent otherwise."""
@@ -65,18 +78,29 @@ class Output:
             self.result({"error": body})
             return
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(Text.assemble(("Error: ", "bold red"), error.message))
+        console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)))
         if error.remedy:
-            console.print(Text.assemble(("→ ", "green"), error.remedy))
+            console.print(Text.assemble(("→ ", "green"), printable(error.remedy)))
 
     def table(self, *columns: str, title: str = "", right: Sequence[str] = ()) -> Table:
+        """An empty table; fill it with `row`."""
         from rich import box
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        table = Table(
+            title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+        )
         for column in columns:
             table.add_column(column, justify="right" if column in right else "left")
         return table
+
+    def row(self, table: Table, *cells: str | Text, style: str = "") -> None:
+        """One more row. A string is shown as it is; what is to be coloured is a Text."""
+        from rich.text import Text
+
+        shown = (Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells)
+        table.add_row(*shown, style=style)
 
     def show(self, table: Table) -> None:
         self.console.print(table, soft_wrap=False)

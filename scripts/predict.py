@@ -173,7 +173,8 @@ def _ask(clients: Clients, endpoint: str, picture: Picture, top: int) -> Answer:
         ranked = parse_answer(response["Body"].read())
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code == "ModelError":  # this picture's problem, not the endpoint's
+        too_large = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 413
+        if code == "ModelError" or too_large:  # this picture's problem, not the endpoint's
             problem = translate(error)
             return Answer(picture.source, picture.folder, error=problem.message if problem else str(error))
         if code == "ValidationError" and "not f" in str(error).lower():

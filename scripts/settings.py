@@ -6,6 +6,7 @@ else from byoc.toml, else from the default below. An unknown key is an error tha
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -311,7 +312,9 @@ def load(
         ("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),
     ):
         if value := next((environment[name] for name in variables if environment.get(name)), ""):
-            raw.setdefault("aws", {})[key] = value
+            section = raw.setdefault("aws", {})
+            if isinstance(section, dict):  # what else it is, _build will say
+                section[key] = value
     settings: Settings = _build(Settings, raw, "", str(file))
     for override in overrides:
         _override(raw, override)
@@ -407,6 +410,8 @@ def _wrong(name: str, value: Any, expected: str, source: str) -> ByocError:
 
 
 def _check(rules: Mapping[str, Any], value: Any, name: str, source: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _wrong(name, value, "a finite number", source)
     if rules.get("choices") and value not in rules["choices"]:
         raise _wrong(name, value, "one of " + ", ".join(map(str, rules["choices"])), source)
     if rules.get("minimum") is not None and value < rules["minimum"]:

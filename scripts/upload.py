@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 THREADS = 16
+CHANNELS = ("train", "validation", "test")
 _SINGLE_PART = 5 * 1024**3  # S3's limit; one part, so that the ETag is the content's MD5
 
 
@@ -64,10 +65,10 @@ def sync(
     files: Mapping[str, Path],
     progress: Callable[[int, int], None] | None = None,
 ) -> Uploaded:
-    """Make `prefix` in the bucket hold exactly `files` (key below the prefix → file).
+    """Make the channels below `prefix` in the bucket hold exactly `files` (key below the prefix → file).
 
-    A file is left alone where size and MD5 agree with the object's. Objects below the prefix that are not in
-    `files` are deleted: a picture that moved from train to test must not stay in train.
+    A file is left alone where size and MD5 agree with the object's. Other objects of the channels are
+    deleted: a picture that moved from train to test must not stay in train.
     """
     prefix = prefix.strip("/") + "/"
     there = _list(s3, bucket, prefix)
@@ -87,7 +88,8 @@ def sync(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    stale = [key for key in there if key[len(prefix) :] not in files]
+    ours = tuple(f"{prefix}{channel}/" for channel in CHANNELS)
+    stale = [key for key in there if key.startswith(ours) and key[len(prefix) :] not in files]
     for chunk in _chunks(iter(stale), 1000):
         s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True})
     return Uploaded(sent, unchanged, len(stale), sent_bytes)

@@ -177,11 +177,13 @@ def _overview(context: Context, data: Dataset) -> Any:
     table = context.out.table("class", *data.channels, right=tuple(data.channels))
     shown = data.classes[:20]
     for label in shown:
-        table.add_row(label, *(str(len(classes.get(label, ()))) for classes in data.channels.values()))
+        context.out.row(
+            table, label, *(str(len(classes.get(label, ()))) for classes in data.channels.values())
+        )
     if len(data.classes) > len(shown):
-        table.add_row(f"… {len(data.classes) - len(shown)} more")
+        context.out.row(table, f"… {len(data.classes) - len(shown)} more")
     table.add_section()
-    table.add_row("all", *(str(data.count(channel)) for channel in data.channels), style="bold")
+    context.out.row(table, "all", *(str(data.count(channel)) for channel in data.channels), style="bold")
     return table
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scripts import state
 from scripts.context import Context, command, last
 from scripts.errors import FAILED, INTERRUPTED, ByocError
-from scripts.output import bar, percent
+from scripts.output import bar, percent, printable
 
 if TYPE_CHECKING:
     from scripts.predict import Answer
@@ -147,9 +147,9 @@ def evaluate(
     score = service.score(answers)
     table = out.table("class", "right", "of", "accuracy", right=("right", "of", "accuracy"))
     for label, (right, total) in score.per_class.items():
-        table.add_row(label, str(right), str(total), percent(right / total))
+        out.row(table, label, str(right), str(total), percent(right / total))
     table.add_section()
-    table.add_row("all", str(score.right), str(score.pictures), percent(score.accuracy), style="bold")
+    out.row(table, "all", str(score.right), str(score.pictures), percent(score.accuracy), style="bold")
     out.show(table)
     if score.refused:
         out.warn(f"{score.refused} pictures were refused, e.g. {next(a for a in answers if a.error).source}")
@@ -239,21 +239,27 @@ def _trained_accuracy(context: Context, endpoint: str) -> float | None:
 
 
 def _show(context: Context, answers: Sequence[Answer], top: int) -> None:
-    table: Any = context.out.table("picture", "class", "probability", "truth", right=("probability",))
+    from rich.text import Text
+
+    out = context.out
+    table = out.table("picture", "class", "probability", "truth", right=("probability",))
     for answer in answers:
         if answer.error:
-            table.add_row(_short(answer.source), "[red]refused[/]", "", answer.error)
+            out.row(table, _short(answer.source), Text("refused", "red"), "", answer.error)
             continue
-        mark = "" if not answer.truth else " [green]✓[/]" if answer.right else " [red]✗[/]"
+        truth = Text(printable(answer.truth) or "–")
+        if answer.truth:
+            truth.append(*((" ✓", "green") if answer.right else (" ✗", "red")))
         for number, (label, probability) in enumerate(answer.top[:top]):
             first = number == 0
-            table.add_row(
+            out.row(
+                table,
                 _short(answer.source) if first else "",
                 label,
                 percent(probability),
-                f"{answer.truth or '–'}{mark}" if first else "",
+                truth if first else "",
             )
-    context.out.show(table)
+    out.show(table)
 
 
 def _short(source: str) -> str:

@@ -183,7 +183,8 @@ def _trials(out: Output, snapshot: Snapshot) -> Any:
     )
     for number, trial in enumerate(snapshot.trials, 1):
         won = trial.name == snapshot.best
-        table.add_row(
+        out.row(
+            table,
             str(number),
             *(short(trial.hyperparameters.get(key, "")) for key in names),
             "" if trial.objective is None else _objective(snapshot, trial.objective) + (" ★" if won else ""),

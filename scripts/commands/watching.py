@@ -153,13 +153,16 @@ def jobs(
             for item in sagemaker.list_endpoints(**page)["Endpoints"]
         ],
     }
+    from rich.text import Text
+
     table = out.table("kind", "name", "status", "created")
     for kind, items in lists.items():
         for item in items:
             status = item["status"]
             style = _STATUS_STYLE.get(status, "green" if status == "InService" else "")
-            shown = f"[{style}]{status}[/]" if style else status
-            table.add_row(kind, item["name"], shown, f"{item['at'].astimezone():%Y-%m-%d %H:%M:%S}")
+            out.row(
+                table, kind, item["name"], Text(status, style), f"{item['at'].astimezone():%Y-%m-%d %H:%M:%S}"
+            )
     if table.row_count:
         out.show(table)
     else:
@@ -212,7 +215,9 @@ def logs(
             show(context, name, full_log=True)
         except KeyboardInterrupt:
             goes_on(out, name, f"byoc logs -f {name}")
-        watched.require_completed(watched.describe(clients, name))
+        job = watched.describe(clients, name)
+        watched.require_completed(job)
+        out.result({"name": name, "status": job["TrainingJobStatus"]})
         return
     lines = list(watched.LogTail(clients, watched.TRAINING_LOGS, f"{name}/").read())
     for line in lines:
@@ -298,6 +303,8 @@ def tell_findings(out: Output, findings: list[Found]) -> None:
 
 def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
     """What the rules found, with the evidence; those that found nothing in one line each verdict."""
+    from rich.text import Text
+
     from scripts import jobs
 
     quiet: dict[str, list[str]] = {}
@@ -306,7 +313,7 @@ def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
         name, status = rule["RuleConfigurationName"], rule["RuleEvaluationStatus"]
         if status in {"IssuesFound", "Error"}:
             evidence = _CONDITION_MET.sub("", rule.get("StatusDetails", ""))
-            table.add_row(name, f"[{_RULE_STYLE.get(status, 'yellow')}]{status}[/]", evidence)
+            out.row(table, name, Text(status, _RULE_STYLE.get(status, "yellow")), evidence)
         else:
             quiet.setdefault(status, []).append(name)
     if table.row_count:

@@ -141,3 +141,10 @@ def test_a_stray_folder_beside_train(tmp_path: Path) -> None:
         draw(tmp_path / "data" / part)
     with pytest.raises(ByocError, match="has the folder cat beside"):
         prepare(tmp_path / "data")
+
+
+def test_a_name_with_a_control_character_is_refused(project: Path) -> None:
+    folder = draw(project / "data")
+    (folder / "cat" / "0.png").rename(folder / "cat" / "a\tb.png")
+    with pytest.raises(ByocError, match="control character"):
+        dataset.prepare(folder, validation=0.2, test=0.2, seed=0)

@@ -104,3 +104,20 @@ def test_a_number_that_belongs_to_another_process_by_now(home: Path, port: int) 
         assert other.poll() is None
     finally:
         other.communicate(b"\n")
+
+
+def test_another_port_leaves_the_running_service_known(home: Path, port: int) -> None:
+    service, _ = localservice.up(home, port)
+    with pytest.raises(ByocError, match="runs already"):
+        localservice.up(home, localservice.free_port())
+    assert localservice.down(home) == service
+
+
+def test_a_stale_file_ends_no_foreign_process(home: Path, port: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        (home / "service.json").write_text(f'{{"pid": {other.pid}, "port": {port}}}')
+        assert localservice.down(home) is None
+        assert other.poll() is None
+        other.communicate()
+    (home / "service.json").write_text(f'{{"pid": -1, "port": {port}}}')
+    assert localservice.status(home) is None

@@ -39,10 +39,16 @@ def test_only_what_is_new_or_changed_is_sent(clients: Clients, project: Path) ->
 
 def test_what_is_no_longer_in_the_split_is_removed_and_nothing_else(clients: Clients, project: Path) -> None:
     clients.s3.put_object(Bucket="pictures", Key="p/data2/keep.png")
+    clients.s3.put_object(Bucket="pictures", Key="p/data/somebody/elses.csv")
     clients.s3.put_object(Bucket="pictures", Key="p/data/test/old.png")
     pictures = files(draw(project / "data", each=1))
     assert upload.sync(clients.s3, "pictures", "p/data/", pictures).removed == 1
-    assert keys(clients) == {"p/data2/keep.png", "p/data/cat/0.png", "p/data/dog/0.png"}
+    assert keys(clients) == {
+        "p/data2/keep.png",
+        "p/data/somebody/elses.csv",
+        "p/data/cat/0.png",
+        "p/data/dog/0.png",
+    }
 
 
 def test_the_content_type_is_set_and_odd_names_survive(clients: Clients, project: Path) -> None:
