@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import tarfile
 import uuid
@@ -11,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from local.jobs.files import put_file, regular_files
+from local.jobs.files import open_below, put_file, regular_files
 
 _SAMPLE = 256 * 1024
 _CHUNK = 1024 * 1024
@@ -66,10 +67,11 @@ class _Gzip(io.RawIOBase):
         super().close()
 
 
-def pack(folder: Path, target: Path, scratch: Path) -> int:
+def pack(folder: Path, target: Path, scratch: Path, base: Path | None = None) -> int:
     """Packs what is in `folder` as `target` (.tar.gz); how many files. Links and special files are left out.
 
     Same names and contents give the same bytes. `target` appears whole; `scratch` is a folder on its disk.
+    `base`: a folder above from which on no link is followed.
     """
     aside = scratch / uuid.uuid4().hex
     count = 0
@@ -77,8 +79,8 @@ def pack(folder: Path, target: Path, scratch: Path) -> int:
         with aside.open("wb") as raw, _Gzip(raw) as packed:
             packed.level(1)
             with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as tar:
-                for path in regular_files(folder):
-                    with path.open("rb") as file:
+                for path in regular_files(folder, base):
+                    with os.fdopen(open_below(base or folder, path), "rb") as file:
                         info = tar.gettarinfo(arcname=str(path.relative_to(folder)), fileobj=file)
                         info.uid = info.gid = 0
                         info.uname = info.gname = "root"
@@ -105,11 +107,11 @@ def _level(file: BinaryIO, size: int) -> int:
     return 1 if len(zlib.compress(sample, 1)) < _WORTH_IT * len(sample) else 0
 
 
-def put_uncompressed(folder: Path, target: Path, scratch: Path) -> int:
+def put_uncompressed(folder: Path, target: Path, scratch: Path, base: Path | None = None) -> int:
     """Copies what is in `folder` below `target`; how many files (OutputDataConfig.CompressionType NONE)."""
     count = 0
-    for path in regular_files(folder):
-        put_file(path, target / path.relative_to(folder), scratch)
+    for path in regular_files(folder, base):
+        put_file(path, target / path.relative_to(folder), scratch, base or folder)
         count += 1
     return count
 

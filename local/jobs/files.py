@@ -16,10 +16,53 @@ from typing import Any
 
 _PIECE = 1 << 30
 _CHUNK = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def regular_files(folder: Path) -> Iterator[Path]:
-    """All regular files below `folder`, by name; links and special files are left out."""
+def open_below(base: Path, path: Path, flags: int = os.O_RDONLY, *, make: bool = False) -> int:
+    """Opens the regular file `path`, which lies below `base`; a descriptor. OSError if it is none.
+
+    No link on the way from `base` is followed, for what lies there is a job's, and a link of it may lead
+    anywhere on this machine. Nor does a FIFO make it wait. `make`: with the folders that are missing.
+    """
+    *parents, name = path.relative_to(base).parts
+    folder = os.open(base, _FOLDER & ~os.O_NOFOLLOW)
+    try:
+        for parent in parents:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(parent, dir_fd=folder)
+            inner = os.open(parent, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        found = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return found
+
+
+def is_folder_below(base: Path, folder: Path) -> bool:
+    """Whether `folder` is a real one, and no link leads to it from `base`."""
+    try:
+        while folder != base:
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                return False
+            folder = folder.parent
+    except OSError:
+        return False
+    return True
+
+
+def regular_files(folder: Path, base: Path | None = None) -> Iterator[Path]:
+    """All regular files below `folder`, by name; links and special files are left out.
+
+    `base`: a folder above, below which a job may have made links; none if a link leads to `folder`.
+    """
+    if base is not None and not is_folder_below(base, folder):
+        return
     pending = [str(folder)]
     while pending:
         subfolders = []
@@ -35,13 +78,13 @@ def regular_files(folder: Path) -> Iterator[Path]:
         pending.extend(reversed(subfolders))
 
 
-def copy_data(source: Path, target: Path) -> None:
-    """Copies a regular file's content (shares its blocks where the file system can); follows no link."""
-    # A job may put a link or a FIFO where a file was.
-    read = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def copy_data(source: Path, target: Path, base: Path | None = None) -> None:
+    """Copies a regular file's content (shares its blocks where the file system can); follows no link.
+
+    `base`: a folder above `source` from which on no link is followed, by default its own.
+    """
+    read = open_below(base or source.parent, source)
     try:
-        if not stat.S_ISREG(os.fstat(read).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", str(source))
         write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
             _copy(read, write)
@@ -67,11 +110,11 @@ def _copy(read: int, write: int) -> None:
             piece = piece[os.write(write, piece) :]
 
 
-def put_file(source: Path, target: Path, scratch: Path) -> None:
+def put_file(source: Path, target: Path, scratch: Path, base: Path | None = None) -> None:
     """Copies a file into a bucket: appears whole under its name. `scratch`: a folder on the same disk."""
     aside = scratch / uuid.uuid4().hex
     try:
-        copy_data(source, aside)
+        copy_data(source, aside, base)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside.replace(target)
     finally:
@@ -87,15 +130,25 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder and whatever permissions a job gave to what is in it. No error if it is not there."""
+    """Removes a folder, whatever permissions a job gave to what is in it. No error if it is not there.
 
-    def unlock(function: Any, path: str, _: object) -> None:
-        with contextlib.suppress(OSError):
-            Path(path).parent.chmod(0o700)
-            Path(path).chmod(0o700)
-            function(path)
-
+    What cannot be removed stays.
+    """
     if folder.is_symlink():
         folder.unlink()
-    else:
-        shutil.rmtree(folder, onerror=unlock)
+        return
+    pending = [str(folder)]
+    while pending:
+        path = pending.pop()
+        with contextlib.suppress(OSError):
+            _unlock(path)
+            with os.scandir(path) as entries:
+                pending.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unlock(folder: str) -> None:
+    """Gives a folder's owner all rights; follows no link, and changes no mode without need."""
+    status = os.lstat(folder)
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.chmod(folder, 0o700)  # noqa: PTH101

@@ -16,6 +16,7 @@ class Mirror:
     """Copies new and changed files of `folder` to `target`; with `deletions`, removes what is gone.
 
     `scratch`: a folder on the bucket's disk. Files for which `skip` is true (half-written ones) stay here.
+    `base`: a folder above from which on no link is followed, by default `folder`.
     """
 
     def __init__(
@@ -26,8 +27,10 @@ class Mirror:
         *,
         deletions: bool = False,
         skip: Callable[[Path], bool] = lambda _: False,
+        base: Path | None = None,
     ) -> None:
         self._folder = folder
+        self._base = base or folder
         self._target = target
         self._scratch = scratch
         self._deletions = deletions
@@ -36,13 +39,15 @@ class Mirror:
 
     def known(self) -> None:
         """Takes what is here now as already there (after a restore)."""
-        self._seen = {path: stamp for path in regular_files(self._folder) if (stamp := _stamp(path))}
+        self._seen = {
+            path: stamp for path in regular_files(self._folder, self._base) if (stamp := _stamp(path))
+        }
 
     def sync(self) -> int:
         """One pass; how many files were copied or removed. OSError if the bucket cannot be written."""
         changes = 0
         present = set()
-        for path in regular_files(self._folder):
+        for path in regular_files(self._folder, self._base):
             stamp = _stamp(path)
             if stamp is None or self._skip(path):
                 continue
@@ -50,7 +55,7 @@ class Mirror:
             if self._seen.get(path) == stamp:
                 continue
             try:
-                put_file(path, self._target / path.relative_to(self._folder), self._scratch)
+                put_file(path, self._target / path.relative_to(self._folder), self._scratch, self._base)
             except FileNotFoundError:
                 continue  # removed meanwhile
             # The stamp from before the copy: what changed during it is copied again.
@@ -66,7 +71,7 @@ class Mirror:
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        stat = path.stat()
+        stat = path.lstat()
     except FileNotFoundError:
         return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from local.jobs.documents import Document, rules_job
-from local.jobs.files import write_json
+from local.jobs.files import is_folder_below, open_below, write_json
 from local.jobs.logfile import LogFile
 from local.jobs.mirror import Mirror, Syncer
 from local.jobs.services import Services, log
-from local.runtime import ContainerSpec, RuntimeProblem
+from local.runtime import Container, ContainerSpec, RuntimeProblem
 
 KINDS = ("Debug", "Profiler")
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
@@ -99,6 +100,9 @@ class RulesRun:
         results.mkdir(parents=True, exist_ok=True)
         for folder in self._inputs.values():
             folder.mkdir(parents=True, exist_ok=True)
+            # The training container runs already, and the folder is a mount in another one.
+            if not is_folder_below(self._folder.parent, folder):
+                raise RuntimeProblem("The job has put a link in the place of a folder that its rules read.")
         container = runtime.start(
             ContainerSpec(
                 name=rules_job(self._job),
@@ -125,22 +129,14 @@ class RulesRun:
         )
         mirrors = []
         if self._target is not None:
-            mirrors.append(Mirror(results, self._target, self._scratch, skip=_unfinished))
+            mirrors.append(Mirror(results, self._target, self._scratch, skip=_unfinished, base=base))
         syncer = Syncer(mirrors, output.write)
-        deadline = kill_at = float("inf")
-        stopping = False
-        while container.wait(self._services.timing.tick) is None:
-            now = time.monotonic()
-            self._mirror_status(results / "status.json")
-            if self._training_over.is_set() and deadline == float("inf"):
-                deadline = now + self._services.timing.rules_limit
-            if not stopping and (self._closing.is_set() or now > deadline):
-                stopping = True
-                container.terminate()
-                kill_at = now + (5 if self._closing.is_set() else 30)
-            if now > kill_at:
-                container.kill()
-        syncer.finish()
+        try:
+            stopping = self._follow(container, results / "status.json")
+        finally:
+            container.kill()
+            container.wait(10)
+            syncer.finish()
         self._mirror_status(results / "status.json")
         if stopping:
             self._settle("Stopped", "The evaluation was ended before it came to a verdict.")
@@ -150,26 +146,43 @@ class RulesRun:
         else:
             self._settle("Error", "The rules command ended without a verdict on this rule.")
 
+    def _follow(self, container: Container, status: Path) -> bool:
+        """Takes over what the command finds until it ends; whether it had to be ended."""
+        deadline = kill_at = float("inf")
+        stopping = False
+        while container.wait(self._services.timing.tick) is None:
+            now = time.monotonic()
+            self._mirror_status(status)
+            if self._training_over.is_set() and deadline == float("inf"):
+                deadline = now + self._services.timing.rules_limit
+            if not stopping and (self._closing.is_set() or now > deadline):
+                stopping = True
+                container.terminate()
+                kill_at = now + (5 if self._closing.is_set() else 30)
+            if now > kill_at:
+                container.kill()
+        return stopping
+
     def _mirror_status(self, path: Path) -> None:
         """Takes over what the rules say so far."""
         try:
-            stat = path.stat()
-            if (stat.st_ino, stat.st_mtime_ns) == self._status_stamp:
-                return
-            self._status_stamp = (stat.st_ino, stat.st_mtime_ns)
-            status = json.loads(path.read_text())
+            with os.fdopen(open_below(self._folder, path)) as file:
+                stat = os.fstat(file.fileno())
+                if (stat.st_ino, stat.st_mtime_ns) == self._status_stamp:
+                    return
+                self._status_stamp = (stat.st_ino, stat.st_mtime_ns)
+                status = json.load(file)
+            told = {kind: _told(status, kind) for kind in KINDS}
         except FileNotFoundError:
             return
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("rules of %s: %s: %s", self._job, path, error)
             return
 
         def change(doc: Document) -> None:
             for kind in KINDS:
-                key = f"{kind}RuleEvaluationStatuses"
-                told = {entry["RuleConfigurationName"]: entry for entry in status.get(key, [])}
-                for entry in doc.get(key, []):
-                    news = told.get(entry["RuleConfigurationName"])
+                for entry in doc.get(f"{kind}RuleEvaluationStatuses", []):
+                    news = told[kind].get(entry["RuleConfigurationName"])
                     if news is None:
                         continue
                     for member in ("RuleEvaluationStatus", "StatusDetails", "LastModifiedTime"):
@@ -193,6 +206,19 @@ class RulesRun:
             self._services.store.mutate("training-job", self._job, change)
         except KeyError:
             log.warning("rules of %s: the job's document is gone", self._job)
+
+
+def _told(status: Any, kind: str) -> dict[str, dict[str, Any]]:
+    """What a status file says of the rules of one kind, by their names. ValueError if it is none."""
+    entries = status.get(f"{kind}RuleEvaluationStatuses", []) if isinstance(status, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("not an object of lists")
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("RuleConfigurationName"), str):
+            raise ValueError("an entry without RuleConfigurationName")
+        if not isinstance(entry.get("RuleEvaluationStatus", ""), str):
+            raise ValueError("a RuleEvaluationStatus that is no text")
+    return {entry["RuleConfigurationName"]: entry for entry in entries}
 
 
 def unsettled_rules(doc: Document) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from local.jobs.artifacts import put_uncompressed
 from local.jobs.contract import Host
+from local.jobs.files import open_below
 from local.jobs.mirror import Mirror, Syncer
 from local.jobs.services import Services
 from local.jobs.system_metrics import DEFAULT_INTERVAL, SystemSampler
@@ -38,6 +41,7 @@ class Streams:
         scratch: Path,
         report: Callable[[str], None],
     ) -> None:
+        self._base = host.base
         self._folders = {
             block: folder
             for block, _ in _BLOCKS
@@ -59,17 +63,18 @@ class Streams:
             self._sampler.close()
         for block in ("DebugHookConfig", "ProfilerConfig"):
             if block in self._folders:
-                self._folders[block].mkdir(parents=True, exist_ok=True)
-                (self._folders[block] / END_FILE).touch()
+                with contextlib.suppress(OSError):  # the job has put a link or a file in the folder's place
+                    path = self._folders[block] / END_FILE
+                    os.close(open_below(self._base, path, os.O_WRONLY | os.O_CREAT, make=True))
         self._syncer.finish()
 
     def _mirror(self, block: str, target: Path, scratch: Path) -> Mirror:
         folder = self._folders[block]
         if block != "CheckpointConfig":
-            return Mirror(folder, target, scratch, skip=_unfinished)
+            return Mirror(folder, target, scratch, skip=_unfinished, base=self._base)
         if target.is_dir():
             put_uncompressed(target, folder, scratch)
-        mirror = Mirror(folder, target, scratch, deletions=True)
+        mirror = Mirror(folder, target, scratch, deletions=True, base=self._base)
         mirror.known()
         return mirror
 
@@ -78,7 +83,7 @@ class Streams:
         if profiler is None or profiler.get("DisableProfiler", False):
             return None
         interval = int(profiler.get("ProfilingIntervalInMilliseconds", DEFAULT_INTERVAL))
-        return SystemSampler(self._folders["ProfilerConfig"], node, interval)
+        return SystemSampler(self._folders["ProfilerConfig"], node, interval, self._base)
 
 
 def _unfinished(path: Path) -> bool:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from local.jobs.files import open_below
 from local.jobs.services import log
 
 DEFAULT_INTERVAL = 500  # ms, SageMaker's default
@@ -24,9 +26,17 @@ Sample = tuple[str, str, str, float]  # Type, Name, Dimension, Value
 
 
 class SystemSampler:
-    """A thread that writes this machine's utilisation below `folder` until `close`."""
+    """A thread that writes this machine's utilisation below `folder` until `close`.
 
-    def __init__(self, folder: Path, node: str, interval_ms: int = DEFAULT_INTERVAL) -> None:
+    `base`: a folder above from which on no link is followed, by default `folder`.
+    """
+
+    def __init__(
+        self, folder: Path, node: str, interval_ms: int = DEFAULT_INTERVAL, base: Path | None = None
+    ) -> None:
+        if base is None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._base = base or folder
         self._folder = folder / "system" / "incremental"
         self._node = node
         self._interval = max(_SHORTEST, interval_ms) / 1000
@@ -56,7 +66,6 @@ class SystemSampler:
         now = time.time()
         hour = time.strftime("%Y%m%d%H", time.gmtime(now))
         path = self._folder / hour / f"{int(now) // 60 * 60:010d}.{self._node}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         lines = [
             json.dumps(
                 {
@@ -70,7 +79,8 @@ class SystemSampler:
             )
             for kind, name, dimension, value in samples
         ]
-        with path.open("a") as file:
+        descriptor = open_below(self._base, path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, make=True)
+        with os.fdopen(descriptor, "a") as file:
             file.write("".join(line + "\n" for line in lines))
 
 

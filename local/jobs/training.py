@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -13,7 +14,7 @@ from local.jobs.artifacts import pack, put_uncompressed
 from local.jobs.channels import DataProblem, Downloader
 from local.jobs.contract import Host
 from local.jobs.documents import DEFAULT_MAX_RUNTIME, MESSAGES, Document, enter, fail
-from local.jobs.files import regular_files, remove_tree
+from local.jobs.files import open_below, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
 from local.jobs.rules import RulesRun, settle_rules, wants_rules
@@ -306,16 +307,16 @@ class TrainingRun:
         try:
             target = self._services.config.bucket_path(uri)
             data = base / "output" / "data"
-            if any(True for _ in regular_files(data)):
-                pack(data, target / "output.tar.gz", self._scratch)
+            if any(True for _ in regular_files(data, base)):
+                pack(data, target / "output.tar.gz", self._scratch, base)
             if not model:
                 return
             if output.get("CompressionType") == "NONE":
                 uri += "/model/"
-                put_uncompressed(base / "model", target / "model", self._scratch)
+                put_uncompressed(base / "model", target / "model", self._scratch, base)
             else:
                 uri += "/model.tar.gz"
-                pack(base / "model", target / "model.tar.gz", self._scratch)
+                pack(base / "model", target / "model.tar.gz", self._scratch, base)
         except (OSError, ValueError) as error:
             text = (error.strerror if isinstance(error, OSError) else None) or error
             raise JobFailure(f"ClientError: Artifact upload failed: {uri}: {text}.") from error
@@ -324,7 +325,8 @@ class TrainingRun:
     def _failure_reason(self, hosts: list[Host], codes: list[int | None]) -> str:
         number, code = next((number, code) for number, code in enumerate(codes) if code != 0)
         try:
-            with (hosts[number].base / "output" / "failure").open(errors="replace") as file:
+            base = hosts[number].base
+            with os.fdopen(open_below(base, base / "output" / "failure"), errors="replace") as file:
                 text = file.read(FAILURE_LIMIT).strip()
         except OSError:
             text = ""

@@ -326,6 +326,44 @@ def test_a_bad_local_path_fails_the_job(platform: Platform) -> None:
     assert "LocalPath '/opt/ml/../../etc' must be an absolute path" in platform.ended()["FailureReason"]
 
 
+LINKS = """
+import shutil
+secret = pathlib.Path(SECRET)
+def link(name):
+    path = base / name
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(secret)
+for name in ("model", "checkpoints", "output/tensors", "output/profiler", "output/data"): link(name)
+time.sleep(0.3)
+(base / "output/failure").symlink_to(secret / "file")
+sys.exit(1)
+"""
+
+
+def test_a_jobs_links_lead_nowhere(platform: Platform, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "file").write_text("secret")
+    platform.command("train", LINKS.replace("SECRET", repr(str(secret))))
+    platform.train(
+        CheckpointConfig={"S3Uri": "s3://bucket/checkpoints"},
+        DebugHookConfig={"S3OutputPath": "s3://bucket/debug"},
+        ProfilerConfig={"S3OutputPath": "s3://bucket/debug", "ProfilingIntervalInMilliseconds": 100},
+    )
+    doc = platform.ended()
+    assert "secret" not in doc["FailureReason"]
+    assert [path.name for path in secret.iterdir()] == ["file"]
+    bucket = platform.object("s3://bucket")
+    assert not [path for path in bucket.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+
+
+def test_a_fifo_for_a_reason_does_not_hang_the_job(platform: Platform) -> None:
+    platform.command("train", "os.mkfifo(base / 'output' / 'failure'); sys.exit(3)")
+    platform.train()
+    assert "exit code: 3" in platform.ended()["FailureReason"]
+
+
 def test_close_stops_running_jobs_and_leaves_nothing(platform: Platform) -> None:
     platform.command("train", SLOW)
     platform.train()
@@ -427,6 +465,21 @@ def test_rules_that_end_without_a_verdict_are_errors(platform: Platform, script:
     doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
     assert verdict(doc) == "Error"
     assert details in doc["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
+
+
+@pytest.mark.parametrize("status", ["[]", '{"DebugRuleEvaluationStatuses": {}}', "[" * 100_000])
+def test_a_status_file_that_is_none_leaves_nothing_behind(platform: Platform, status: str) -> None:
+    platform.command("train", "time.sleep(0.3)")
+    platform.command(
+        "rules",
+        f"out = sys.argv[sys.argv.index('--output') + 1]\n"
+        f"pathlib.Path(out, 'status.json').write_text({status!r})\ntime.sleep(0.2)",
+    )
+    platform.train(**debugged(platform))
+    platform.ended()
+    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
+    assert verdict(doc) == "Error"
+    assert "without a verdict" in doc["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
 
 
 def test_a_missing_rules_image_is_the_rules_error_not_the_jobs(platform: Platform) -> None:
