@@ -73,7 +73,17 @@ def handlers(control: Control) -> Mapping[str, Handler]:
     def delete(request: Request) -> None:
         name = request["EndpointName"]
         arn = find(name)["EndpointArn"]
-        _mutate(control, name, lambda doc: doc.update(EndpointStatus="Deleting"))
+        under_way = False
+
+        def change(doc: Document) -> None:
+            nonlocal under_way
+            under_way = doc["EndpointStatus"] == "Deleting"
+            doc["EndpointStatus"] = "Deleting"
+
+        _mutate(control, name, change)
+        if under_way:
+            # A second deletion would come to its end when the name may be another endpoint's.
+            return
         store.delete("tags", arn)
         control.engine.delete_endpoint(name)
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from local.errors import RequestTooLarge, ValidationError
 from local.jobs.documents import Document
+from local.jobs.files import remove_tree
 from local.jobs.services import Services, log
 from local.jobs.variant import EndpointProblem, Variant, VariantSpec, variant_spec
 from local.seam import InvokeResult
@@ -39,6 +40,10 @@ class Fleet:
             except EndpointProblem as problem:
                 problems.append(problem)
                 self.cancel()
+            except Exception as error:
+                log.exception("endpoint: variant %s", variant.spec.name)
+                problems.append(EndpointProblem(f"The local SageMaker failed: {error!r}"))
+                self.cancel()
 
         _in_parallel(start, self._variants)
         if problems:
@@ -50,8 +55,7 @@ class Fleet:
 
     def stop(self, grace: float) -> None:
         _in_parallel(lambda variant: variant.stop(grace), self._variants)
-        if self._root.is_dir():
-            self._root.rmdir()
+        remove_tree(self._root)
 
     def choose(self, target: str | None) -> Variant | None:
         """The variant that a request names, or one by weight; None if there is none of that name."""
@@ -147,7 +151,9 @@ class EndpointRun:
         if doc is None:
             return
         stored = doc.get("_Live")
+        lost = None
         if restored and stored:
+            lost = doc.get("_EndpointConfigName")
             specs = [VariantSpec(**spec) for spec in stored["Variants"]]
             config = stored["EndpointConfigName"]
         else:
@@ -161,14 +167,14 @@ class EndpointRun:
                 fleet.cancel()
         try:
             fleet.start()
-        except EndpointProblem:
+        except BaseException:
             fleet.stop(services.timing.endpoint_grace)
             raise
         finally:
             with self._lock:
                 self._pending = None
         old, self._live = self._live, fleet
-        self._change(lambda doc: _in_service(doc, config, specs))
+        self._change(lambda doc: _in_service(doc, config, specs, lost))
         if old is not None:
             old.stop(services.timing.endpoint_grace)
 
@@ -203,10 +209,12 @@ class EndpointRun:
 
     def _delete(self) -> None:
         with self._operation:
-            if self._live is not None:
-                self._live.stop(self._services.timing.endpoint_grace)
-                self._live = None
-            self._services.store.delete("endpoint", self.name)
+            try:
+                if self._live is not None:
+                    self._live.stop(self._services.timing.endpoint_grace)
+                    self._live = None
+            finally:
+                self._services.store.delete("endpoint", self.name)
 
     def _change(self, change: Callable[[Document], None]) -> None:
         try:
@@ -215,11 +223,16 @@ class EndpointRun:
             log.warning("endpoint %s: its document is gone", self.name)
 
 
-def _in_service(doc: Document, config: str, specs: list[VariantSpec]) -> None:
+def _in_service(doc: Document, config: str, specs: list[VariantSpec], lost: str | None) -> None:
+    """`lost`: the configuration of an update that did not survive a restart."""
     doc["EndpointConfigName"] = config
     doc["EndpointStatus"] = "InService"
     doc.pop("FailureReason", None)
     doc.pop("_EndpointConfigName", None)
+    if lost:
+        doc["FailureReason"] = (
+            f"The local SageMaker ended during the update to {lost}; {config} serves. Update it again."
+        )
     doc["ProductionVariants"] = [_summary(spec) for spec in specs]
     # The configuration and the model may be deleted while the endpoint serves.
     doc["_Live"] = {

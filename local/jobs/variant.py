@@ -236,6 +236,10 @@ class Variant:
                     return
             except (EndpointProblem, RuntimeProblem) as problem:
                 self._say(str(problem))
+            except Exception as error:
+                log.exception("endpoint %s", self._endpoint)
+                self._say(f"the local SageMaker failed: {error!r}")
+                (self._container or container).kill()
             else:
                 backoff = 0.5
 

@@ -100,3 +100,15 @@ def test_a_name_is_taken(configured: Service, refused: Refused) -> None:
         request = {"EndpointName": name, "EndpointConfigName": "c"}
         message = refused(sagemaker.create_endpoint, "ValidationException", **request)
         assert message.startswith("Cannot create already existing endpoint")
+
+
+def test_a_second_deletion_does_nothing(configured: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    sagemaker = configured.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    deleted: list[str] = []
+    # As a real engine, which takes its time.
+    monkeypatch.setattr(configured.engine, "delete_endpoint", deleted.append)
+    sagemaker.delete_endpoint(EndpointName="e")
+    sagemaker.delete_endpoint(EndpointName="e")
+    assert deleted == ["e"]
+    assert sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "Deleting"

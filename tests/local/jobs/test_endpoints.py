@@ -11,6 +11,8 @@ import psutil
 import pytest
 
 from local.errors import ModelError, RequestTooLarge, ServiceUnavailable, ValidationError
+from local.jobs.endpoints import Fleet
+from local.jobs.variant import Variant
 
 Platform = Any  # conftest.Platform
 
@@ -332,6 +334,78 @@ def test_a_restart_brings_the_endpoint_back_though_its_model_was_deleted(serving
     serving.start()
     status(serving, "InService")
     assert invoke(serving)["pid"] != pid
+
+
+def test_an_update_that_a_restart_cut_off_is_told(serving: Platform) -> None:
+    serving.engine.close()
+    serving.store.mutate(
+        "endpoint",
+        "endpoint",
+        lambda doc: doc.update({"EndpointStatus": "Updating", "_EndpointConfigName": "second"}),
+    )
+    serving.start()
+    doc = status(serving, "InService")
+    assert doc["EndpointConfigName"] == "config"
+    assert "during the update to second; config serves" in doc["FailureReason"]
+
+
+def test_any_error_at_the_start_fails_the_endpoint(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise OSError("no port")
+
+    platform.command("serve", SERVE + RUN)
+    describe(platform)
+    monkeypatch.setattr(Variant, "_launch", broken)
+    create(platform)
+    assert "no port" in status(platform, "Failed")["FailureReason"]
+    assert list(platform.config.jobs_root.iterdir()) == []
+
+
+def test_any_error_at_a_restart_of_the_container_is_got_over(
+    serving: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, failures = Variant._launch, []
+
+    def fails_once(variant: Variant) -> bool:
+        if not failures:
+            failures.append(1)
+            raise OSError("no port")
+        return launch(variant)
+
+    monkeypatch.setattr(Variant, "_launch", fails_once)
+    first = invoke(serving)["pid"]
+    with pytest.raises(ModelError):
+        serving.engine.invoke("endpoint", b"exit", {})
+    deadline = time.monotonic() + 10
+    while True:
+        assert time.monotonic() < deadline
+        try:
+            assert invoke(serving)["pid"] != first
+        except (ServiceUnavailable, ModelError):
+            time.sleep(0.02)
+        else:
+            break
+    assert failures
+
+
+def test_what_cannot_be_stopped_does_not_stay_in_deleting(
+    serving: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Fleet.stop
+
+    def broken(fleet: Fleet, grace: float) -> None:
+        stop(fleet, grace)
+        raise OSError("oh")
+
+    monkeypatch.setattr(Fleet, "stop", broken)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    serving.engine.delete_endpoint("endpoint")
+    with serving.store.changed:
+        assert serving.store.changed.wait_for(
+            lambda: serving.store.get("endpoint", "endpoint") is None, timeout=10
+        )
 
 
 def test_close_ends_a_container_that_ignores_sigterm(stopped: Platform) -> None:
