@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import IO
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from local import peers
 from local.app import App
 from local.config import DEFAULT_PORT, DEFAULT_REGION, Config
 from local.jobs.engine import Engine
@@ -78,6 +80,7 @@ async def _run(app: App, engine: Engine, listener: socket.socket) -> None:
     server = _Server(
         uvicorn.Config(
             app,
+            http=peers.guarded(AutoHTTPProtocol),
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -84,7 +84,10 @@ class App:
             await self._s3(scope, receive, send)
             return
         limit = self._payload_limit if service == "runtime" else _CONTROL_LIMIT
-        body = await _read(receive, headers, limit)
+        try:
+            body = await _read(receive, headers, limit)
+        except _BrokenOff:
+            return  # a part of a request is none, and nobody waits for an answer
         if body is None:
             error = RequestTooLarge(f"The request's body is larger than {limit} bytes.")
             await _send(too_large(limit) if service == "runtime" else error_answer(error), send)
@@ -160,8 +163,12 @@ def _forbidden(text: str) -> Answer:
     )
 
 
+class _BrokenOff(Exception):
+    """The client has gone in the middle of its request."""
+
+
 async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes | None:
-    """The whole body; None if it is larger than `limit`."""
+    """The whole body; None if it is larger than `limit`. _BrokenOff if the client leaves before its end."""
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         return None
@@ -174,7 +181,9 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
         if size > limit:
             return None
         blocks.append(block)
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+        if message["type"] == "http.disconnect":
+            raise _BrokenOff
+        if not message.get("more_body", False):
             return b"".join(blocks)
 
 

@@ -117,6 +117,10 @@ def _parse(body: bytes) -> Any:
         raise SerializationException(f"The request's body is not JSON: {error}.") from None
     if not isinstance(parsed, dict):
         raise SerializationException("The request's body must be a JSON object.")
+    try:
+        dump(parsed)
+    except UnicodeEncodeError:
+        raise SerializationException("The request's body has half a character (a lone surrogate).") from None
     return parsed
 
 

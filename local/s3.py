@@ -77,10 +77,11 @@ class S3Server:
 
     def _start(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
+        program = rclone()
         # A short path: a socket's may have 107 bytes only, and the home folder's is the user's choice.
         self._folder = Path(tempfile.mkdtemp(prefix="byoc-s3-"))
         addresses = (f"--addr=unix://{self.data}", f"--rc-addr=unix://{self.control}")
-        command = [str(rclone()), "serve", "s3", *_FLAGS, *addresses, str(self._root)]
+        command = [str(program), "serve", "s3", *_FLAGS, *addresses, str(self._root)]
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARD), str(self._folder), *command],

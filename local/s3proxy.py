@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ _KNOWN = {
 }  # fmt: skip
 
 _ATTEMPTS = 5
+_LONGEST_PART = 255  # bytes of a file's name
 _SHORT = 1 << 20  # bytes of an answer that is read before it is passed on
 
 _SPARE = 16 << 20  # bytes that stay free on the disk for the service itself
@@ -163,6 +165,32 @@ class S3Proxy:
                 "A key cannot have '.' or '..' as a component in the local S3, where keys are paths of files."
             )
             return xml_error(400, "InvalidArgument", text)
+        if method in ("PUT", "POST") and target.key:
+            return self._unfit(method, target, dict(scope["headers"]))
+        return None
+
+    def _unfit(self, method: str, target: Target, headers: dict[bytes, bytes]) -> Answer | None:
+        """What is wrong with an object that is to be written."""
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in target.key):
+            return xml_error(400, "InvalidArgument", "A key cannot have control characters in the local S3.")
+        if any(len(os.fsencode(part)) > _LONGEST_PART for part in target.key.split("/")):
+            text = f"A key's components have at most {_LONGEST_PART} bytes each in the local S3."
+            return xml_error(400, "InvalidArgument", text)
+        path = self._path(target)
+        if path is None:
+            return None
+        bucket = self._root / target.bucket
+        above = [folder for folder in path.parents if folder.is_relative_to(bucket)]
+        if any(folder.is_file() for folder in above) or (path.is_dir() and not target.key.endswith("/")):
+            text = "In the local S3, keys are paths: none can be an object and a folder of objects at once."
+            return xml_error(400, "InvalidArgument", text)
+        condition = headers.get(b"if-none-match")
+        if b"if-match" in headers or condition not in (None, b"*"):
+            text = "Of conditional writes, the local S3 has If-None-Match: * only."
+            return xml_error(501, "NotImplemented", text)
+        if condition is not None and path.exists():
+            text = "At least one of the pre-conditions you specified did not hold"
+            return xml_error(412, "PreconditionFailed", text)
         return None
 
     def _free(self) -> int:

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS documents (
 
 
 class Store:
-    """Documents by (kind, name). Safe to use from many threads; one process at a time (`local.lock`)."""
+    """Documents by (kind, name). Safe to use from many threads; one process at a time (the home's `lock`)."""
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file at `path`; ":memory:" keeps nothing."""
@@ -53,11 +53,16 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (_known(kind), name, body))
 
     def insert(self, kind: str, name: str, doc: Document) -> bool:
-        """Writes `doc` unless the name is taken; says whether it did."""
+        """Writes `doc` unless the name is taken; says whether it did.
+
+        SageMaker compares names without regard to case, and ARNs are in lower case.
+        """
         body = _dump(doc)
         with self._lock:
             done = self._db.execute(
-                "INSERT OR IGNORE INTO documents VALUES (?, ?, ?)", (_known(kind), name, body)
+                "INSERT INTO documents SELECT ?1, ?2, ?3 WHERE NOT EXISTS"
+                " (SELECT 1 FROM documents WHERE kind = ?1 AND lower(name) = lower(?2))",
+                (_known(kind), name, body),
             )
             return done.rowcount == 1
 

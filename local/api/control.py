@@ -44,9 +44,6 @@ class Control:
         Raises `taken` if the name is. What cannot be launched is not left in the store.
         """
         tags = unique_tags(request.get("Tags", []))
-        # SageMaker compares names without regard to case, and ARNs are in lower case.
-        if any(other.lower() == name.lower() and other != name for other in self.store.names(kind)):
-            raise taken
         if not self.store.insert(kind, name, doc):
             raise taken
         arn = self.config.arn(kind, name)

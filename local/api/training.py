@@ -10,7 +10,7 @@ from local.api.control import Control, Request, unique
 from local.api.listing import Columns, page
 from local.errors import ResourceInUse, ResourceNotFound, ValidationException
 from local.jobs.documents import training_document
-from local.jobs.metrics import compiled
+from local.jobs.metrics import compiled, is_explosive
 from local.protocol import Handler
 
 NOT_FOUND = "Requested resource not found."
@@ -106,6 +106,11 @@ def check_metrics(definitions: Sequence[Mapping[str, str]]) -> None:
         if not groups:
             raise ValidationException(
                 f"The Regex of metric {definition['Name']!r} has no group: put the value in parentheses."
+            )
+        if is_explosive(definition["Regex"]):
+            raise ValidationException(
+                f"The Regex of metric {definition['Name']!r} repeats a part that has repeats or alternatives "
+                "itself, as in (a+)+: some lines would keep it busy for ever. Write it without."
             )
 
 

@@ -206,6 +206,9 @@ class TuningRun:
         if definition.name:
             child["_DefinitionName"] = definition.name
         services.store.put("training-job", name, child)
+        tags = services.store.get("tags", self._doc["HyperParameterTuningJobArn"])
+        if tags is not None:
+            services.store.put("tags", child["TrainingJobArn"], tags)
         run = TrainingRun(
             services,
             name,

@@ -22,8 +22,12 @@ class Lines:
         self._name = name
         self._rest = b""
         self._told = False
+        self._returned = False
 
     def feed(self, block: bytes) -> None:
+        if self._returned and block.startswith(b"\n"):
+            block = block[1:]  # the second half of an ending whose first has ended the line already
+        self._returned = block.endswith(b"\r")
         *lines, self._rest = _ENDINGS.split(self._rest + block)
         while len(self._rest) > _LIMIT:
             lines.append(self._rest[:_LIMIT])

@@ -150,6 +150,7 @@ class ProcessRuntime:
         with self._lock:
             if self._closed:
                 shutil.rmtree(scratch, ignore_errors=True)
+                self._release(port)
                 raise RuntimeProblem("The local SageMaker is shutting down.")
             try:
                 process = subprocess.Popen(
@@ -164,6 +165,7 @@ class ProcessRuntime:
                 )
             except OSError as error:
                 shutil.rmtree(scratch, ignore_errors=True)
+                self._release(port)
                 raise RuntimeProblem(f"Cannot start {executable}: {error.strerror}.") from error
             container = ProcessContainer(process, spec.name, port, self._ports)
             self._living.add(container)
@@ -177,6 +179,10 @@ class ProcessRuntime:
 
         threading.Thread(target=follow, name=f"output {spec.name}", daemon=True).start()
         return container
+
+    def _release(self, port: int | None) -> None:
+        if port is not None:
+            self._ports.release(port)
 
     def close(self) -> None:
         with self._lock:

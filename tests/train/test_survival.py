@@ -46,6 +46,7 @@ class Killed(BaseException):
     """As abrupt as a signal: nothing of the job runs after it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_between_any_two_steps_it_ends_with_the_same_weights(
     new_job: Callable[[str], Any], run: Run, monkeypatch: pytest.MonkeyPatch, seed: int
