@@ -258,7 +258,7 @@ def main() -> int:
     default = "demo-diverging" if arguments.diverging else "demo"
     folder = arguments.folder or Path(__file__).resolve().parent.parent / "out" / default
     demo = Demo(folder.absolute(), steps=5 if arguments.diverging else 7)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         story(demo)

@@ -9,6 +9,7 @@ from local.runtime.lines import Lines
     ("blocks", "expected"),
     [
         ([b"one\ntw", b"o\n"], ["one", "two"]),
+        ([b"a\r", b"\nb\r", b"c\n"], ["a", "b", "c"]),
         ([b"10%\r20%\r\nend"], ["10%", "20%", "end"]),
         ([b"a\n\nb\n"], ["a", "", "b"]),
         ([b"\xff", "ü".encode()[:1], "ü".encode()[1:] + b"\n"], ["�ü"]),
