@@ -101,7 +101,10 @@ class S3Proxy:
         method = scope["method"]
         problem = self._problem(method, target, scope)
         if problem is not None:
-            await _answer(problem, send)
+            # Its body is not read, and a client that waited to be told to go on never sends it: whatever
+            # came next on the connection would be taken for it.
+            headers = {**problem.headers, "connection": "close"} if _has_body(scope) else problem.headers
+            await _answer(Answer(problem.status, problem.body, headers), send)
             return
         request = httpx.Request(
             method,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from collections.abc import Callable, Mapping
@@ -115,3 +116,26 @@ def test_not_even_in_pieces(service: Service) -> None:
     connection.request("POST", "/", pieces, headers, encode_chunked=True)
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_a_request_that_breaks_off_is_not_carried_out(service: Service) -> None:
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    sent: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/endpoints/e/invocations",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")],
+    }
+    asyncio.run_coroutine_threadsafe(service.server.app(scope, receive, send), service.server.loop).result(10)
+    assert (sent, service.engine.calls) == ([], [])

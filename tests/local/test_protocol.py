@@ -94,3 +94,9 @@ def test_further_members_of_an_error() -> None:
 def test_a_handler_for_no_operation() -> None:
     with pytest.raises(ValueError, match="sagemaker has no operation Dance"):
         service(Dance=lambda request: None)
+
+
+@pytest.mark.parametrize("body", [b'{"ModelName": "\\ud800"}', b'{"ModelName": "\xed\xa0\x80"}'])
+def test_half_a_character_is_the_callers_mistake(body: bytes) -> None:
+    answer = service(DescribeModel=lambda request: None).call("DescribeModel", body)
+    assert told(answer)[:2] == (400, "SerializationException")

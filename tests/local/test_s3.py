@@ -314,3 +314,24 @@ def test_reads_go_on_while_a_job_writes(service: Service, s3: Any) -> None:
     finally:
         over.set()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [("a\nb", "control characters"), ("é" * 128, "at most 255 bytes"), ("p/q", "at once"), ("d", "at once")],
+)
+def test_keys_that_are_no_paths(service: Service, s3: Any, key: str, says: str) -> None:
+    service.put("s3://bucket/p", b"old")
+    service.put("s3://bucket/d/e", b"old")
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        s3.put_object(Bucket="bucket", Key=key, Body=b"x")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert says in caught.value.response["Error"]["Message"]
+
+
+def test_conditional_writes(service: Service, s3: Any, refused: Refused) -> None:
+    request = {"Bucket": "bucket", "Key": "once", "Body": b"1"}
+    s3.put_object(**request, IfNoneMatch="*")
+    refused(s3.put_object, "PreconditionFailed", **{**request, "Body": b"2"}, IfNoneMatch="*")
+    refused(s3.put_object, "NotImplemented", **{**request, "Body": b"2"}, IfMatch="abc")
+    assert read(s3, "once") == b"1"

@@ -105,3 +105,9 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_text("not a database " * 100)
     with pytest.raises(sqlite3.DatabaseError):
         Store(tmp_path / "state.db")
+
+
+def test_names_that_differ_only_by_case_are_one(store: Store) -> None:
+    assert store.insert("model", "Name", {"Number": 1})
+    assert not store.insert("model", "nAME", {"Number": 2})
+    assert store.insert("endpoint", "nAME", {"Number": 2})

@@ -179,6 +179,7 @@ def test_refused_at_once(
         ([METRIC, METRIC], "Duplicate metric name: loss"),
         ([{"Name": "loss", "Regex": "(["}], "The Regex of metric 'loss' is not a regular expression"),
         ([{"Name": "loss", "Regex": "loss"}], "has no group"),
+        ([{"Name": "loss", "Regex": r"(\d+)+;"}], "metric 'loss' repeats a part that has repeats"),
     ],
 )
 def test_metrics_that_would_find_nothing(

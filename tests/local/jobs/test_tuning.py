@@ -276,3 +276,12 @@ def test_a_restart_fails_an_orphaned_tuning_job(stopped: Platform) -> None:
     doc = stopped.store.get("tuning-job", "lost")
     assert doc["HyperParameterTuningJobStatus"] == "Failed"
     assert doc["TrainingJobStatusCounters"] == {"Completed": 1, "InProgress": 0, "NonRetryableError": 2}
+
+
+def test_the_tags_of_a_tuning_job_are_its_trials_too(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    tags = {"Tags": [{"Key": "team", "Value": "a"}]}
+    platform.store.put("tags", platform.config.arn("tuning-job", "tune"), tags)
+    tune(platform, config={"ResourceLimits": limits(1, 1)})
+    ended(platform)
+    assert [platform.store.get("tags", job["TrainingJobArn"]) for job in children(platform)] == [tags]

@@ -269,3 +269,11 @@ def test_a_long_line_without_an_end_is_cut(runtime: ProcessRuntime, tmp_path: Pa
     lines = Lines()
     assert runtime.start(spec(tmp_path), lines).wait(10) == 0
     assert [len(line) for line in lines.all] == [262_144, 262_144, 75_712]
+
+
+def test_a_container_that_is_refused_keeps_no_port(tmp_path: Path, runtime: ProcessRuntime) -> None:
+    launcher(tmp_path, "serve", "#!/bin/sh\n")
+    runtime.close()
+    with pytest.raises(RuntimeProblem, match="shutting down"):
+        runtime.start(spec(tmp_path, command="serve", listen=True), Lines())
+    assert not runtime._ports._taken
