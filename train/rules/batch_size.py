@@ -6,19 +6,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from train.rules.profile import Profile
-from train.rules.rule import Finding, Parameter, Rule
-from train.rules.system import NEEDS, NO_GPU, after_patience, by_gpu
+from train.rules.profile import Sample
+from train.rules.rule import Finding, Parameter
+from train.rules.system import GPURule, by_gpu
 
 
-class BatchSize(Rule):
+class BatchSize(GPURule):
     """Fires when over the newest `window` samples the 95th percentiles of CPU use, GPU use and GPU memory all
     lie below their thresholds."""
 
     name = "BatchSize"
     source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-profiler-rules.html#batch-size-rule"
     looks_for = "CPU, GPU and GPU memory that are all little used"
-    needs = NEEDS
     parameters: ClassVar = {
         "cpu_threshold_p95": Parameter(70.0, least=0.0, most=100.0),
         "gpu_threshold_p95": Parameter(70.0, least=0.0, most=100.0),
@@ -27,29 +26,20 @@ class BatchSize(Rule):
         "window": Parameter(500, least=1),
     }
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
-    def profile(self, profile: Profile) -> None:
-        self.seen = len(profile.samples)
-        self.replace(None)
-        if not profile.has_gpu:
-            self._summary = NO_GPU
-            return
-        samples = after_patience(profile, self.integer("patience"))[-self.integer("window") :]
+    def judge(self, samples: list[Sample]) -> None:
+        samples = samples[-self.integer("window") :]
         cpu = [sample.cpu for sample in samples if sample.cpu is not None]
         gpu = by_gpu(samples).values()
         memory = by_gpu(samples, memory=True).values()
         if not cpu or not gpu or not memory:
-            self._summary = f"Fewer samples than the patience of {self.integer('patience')}."
+            self.evidence = self.too_few
             return
         found = {
             "cpu": float(np.percentile(cpu, 95)),
             "gpu": max(float(np.percentile(use, 95)) for use in gpu),
             "gpu_memory": max(float(np.percentile(use, 95)) for use in memory),
         }
-        self._summary = (
+        self.evidence = (
             f"95th percentiles over {len(samples)} samples: CPU {found['cpu']:.0f} %, GPU "
             f"{found['gpu']:.0f} %, GPU "
             f"memory {found['gpu_memory']:.0f} %."
@@ -60,12 +50,9 @@ class BatchSize(Rule):
                     step=None,
                     tensor=None,
                     severity="medium",
-                    message=f"Nothing on the machine is busy. {self._summary}",
+                    message=f"Nothing on the machine is busy. {self.evidence}",
                     cause="Batches too small for this machine.",
                     remedy="Raise the batch size (and the learning rate with it), or choose a smaller "
                     "instance.",
                 )
             )
-
-    def summary(self) -> str:
-        return self._summary

@@ -31,16 +31,12 @@ class Dataloader(Rule):
         "max_threshold": Parameter(200.0, least=0.0),
     }
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
     def profile(self, profile: Profile) -> None:
         self.replace(None)
         steps = [step for step in profile.steps if step.mode == "TRAIN" and step.step >= FIRST_STEPS]
         self.seen = len(steps)
         if len(steps) < LEAST_STEPS:
-            self._summary = f"Fewer than {LEAST_STEPS} training steps were timed."
+            self.evidence = f"Fewer than {LEAST_STEPS} training steps were timed."
             return
         total = float(np.sum([step.total for step in steps]))
         share = 100.0 * float(np.sum([step.phases[0] for step in steps])) / max(total, 1e-9)
@@ -52,14 +48,14 @@ class Dataloader(Rule):
             percent = 100.0 * workers / cores
             known = f" with {workers} loader processes for {cores} cores"
             wrong = not self.number("min_threshold") <= percent <= self.number("max_threshold")
-        self._summary = (
+        self.evidence = (
             f"Over {len(steps)} steps training waited for data {share:.1f} % of the time{known} "
             f"(limit {WAITING:g} %)."
         )
         if share > WAITING and wrong:
             self.add(
                 severity="high" if share > 50 else "medium",
-                message=self._summary,
+                message=self.evidence,
                 cause="Decoding or augmenting the pictures is slower than the training step, with too few "
                 "loader "
                 "processes or too many for the cores.",
@@ -67,6 +63,3 @@ class Dataloader(Rule):
                 "size that "
                 "training uses, or cache the decoded ones.",
             )
-
-    def summary(self) -> str:
-        return self._summary

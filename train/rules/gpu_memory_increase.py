@@ -6,37 +6,27 @@ from typing import ClassVar
 
 import numpy as np
 
-from train.rules.profile import Profile
-from train.rules.rule import Parameter, Rule
-from train.rules.system import NEEDS, NO_GPU, after_patience, by_gpu
+from train.rules.profile import Sample
+from train.rules.rule import Parameter
+from train.rules.system import GPURule, by_gpu
 
 
-class GPUMemoryIncrease(Rule):
+class GPUMemoryIncrease(GPURule):
     """Fires when a GPU's memory use, averaged over `window` samples, grows by over `increase` points from one
     window to the next."""
 
     name = "GPUMemoryIncrease"
     source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-profiler-rules.html#gpu-memory-increase"
     looks_for = "a large increase of memory use on a GPU"
-    needs = NEEDS
     parameters: ClassVar = {
         "increase": Parameter(10.0, least=0.0, most=100.0),
         "patience": Parameter(100, least=0),
         "window": Parameter(10, least=1),
     }
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
-    def profile(self, profile: Profile) -> None:
-        self.seen = len(profile.samples)
-        self.replace(None)
-        if not profile.has_gpu:
-            self._summary = NO_GPU
-            return
+    def judge(self, samples: list[Sample]) -> None:
         parts = []
-        for name, use in by_gpu(after_patience(profile, self.integer("patience")), memory=True).items():
+        for name, use in by_gpu(samples, memory=True).items():
             windows = use.size // self.integer("window")
             if windows < 2:
                 continue
@@ -55,7 +45,4 @@ class GPUMemoryIncrease(Rule):
                     "raising "
                     "the batch size.",
                 )
-        self._summary = "; ".join(parts) or "Too few samples."
-
-    def summary(self) -> str:
-        return self._summary
+        self.evidence = "; ".join(parts) or "Too few samples."

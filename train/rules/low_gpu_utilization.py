@@ -6,19 +6,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from train.rules.profile import Profile
-from train.rules.rule import Parameter, Rule
-from train.rules.system import NEEDS, NO_GPU, after_patience, by_gpu
+from train.rules.profile import Sample
+from train.rules.rule import Parameter
+from train.rules.system import GPURule, by_gpu
 
 
-class LowGPUUtilization(Rule):
+class LowGPUUtilization(GPURule):
     """Fires for a GPU whose 95th percentile of use over the newest `window` samples is below `threshold_p95`
     (too little to do), or is above it with a 5th percentile below `threshold_p5` (starts and stops)."""
 
     name = "LowGPUUtilization"
     source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-profiler-rules.html#low-gpu-utilization"
     looks_for = "GPUs that are little used, or whose use goes up and down"
-    needs = NEEDS
     parameters: ClassVar = {
         "threshold_p95": Parameter(70.0, least=0.0, most=100.0),
         "threshold_p5": Parameter(10.0, least=0.0, most=100.0),
@@ -26,18 +25,9 @@ class LowGPUUtilization(Rule):
         "patience": Parameter(100, least=0),
     }
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
-    def profile(self, profile: Profile) -> None:
-        self.seen = len(profile.samples)
-        self.replace(None)
-        if not profile.has_gpu:
-            self._summary = NO_GPU
-            return
+    def judge(self, samples: list[Sample]) -> None:
         parts = []
-        for name, use in by_gpu(after_patience(profile, self.integer("patience"))).items():
+        for name, use in by_gpu(samples).items():
             window = use[-self.integer("window") :]
             low, high = (float(value) for value in np.percentile(window, [5, 95]))
             text = f"{name}: p5 {low:.0f} %, p95 {high:.0f} % over {window.size} samples"
@@ -56,7 +46,4 @@ class LowGPUUtilization(Rule):
                     cause="It waits for data, checkpoints or evaluations between its bursts.",
                     remedy="Look at the step times: a large data wait asks for more loader workers.",
                 )
-        self._summary = "; ".join(parts) or f"Fewer samples than the patience of {self.integer('patience')}."
-
-    def summary(self) -> str:
-        return self._summary
+        self.evidence = "; ".join(parts) or self.too_few

@@ -20,10 +20,6 @@ class MaxInitializationTime(Rule):
     needs = "step timings or system metrics: ask for them with ProfilerConfig"
     parameters: ClassVar = {"threshold": Parameter(20.0, least=0.0)}
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
     def profile(self, profile: Profile) -> None:
         if profile.started is None:
             return
@@ -31,12 +27,12 @@ class MaxInitializationTime(Rule):
         first = min((step.start for step in profile.steps), default=None)
         waited = (profile.now if first is None else first) - profile.started
         came = "No step came within" if first is None else "The first step came after"
-        self._summary = f"{came} {waited:.0f} s (limit {self.number('threshold'):g} minutes)."
+        self.evidence = f"{came} {waited:.0f} s (limit {self.number('threshold'):g} minutes)."
         finding = Finding(
             step=None,
             tensor=None,
             severity="medium",
-            message=self._summary,
+            message=self.evidence,
             cause="A download of data or weights inside the job, scanning very many files, or a loader "
             "that starts "
             "slowly.",
@@ -44,6 +40,3 @@ class MaxInitializationTime(Rule):
             "log.",
         )
         self.replace(finding if waited > 60 * self.number("threshold") else None)
-
-    def summary(self) -> str:
-        return self._summary

@@ -19,10 +19,6 @@ class OverallFrameworkMetrics(Rule):
     looks_for = "nothing: it reports how a step's time divides"
     needs = "step timings: ask for them with ProfilerConfig"
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
     def profile(self, profile: Profile) -> None:
         self.seen = len(profile.steps)
         parts = []
@@ -41,7 +37,4 @@ class OverallFrameworkMetrics(Rule):
             if hook > 0.005 * total:
                 shares += f", the debugger's own work {100 * hook / total:.0f} %"
             parts.append(f"{len(steps)} {mode} steps of {total / len(steps):.1f} ms on average: {shares}")
-        self._summary = "; ".join(parts)
-
-    def summary(self) -> str:
-        return self._summary
+        self.evidence = "; ".join(parts)

@@ -19,10 +19,6 @@ class OverallSystemUsage(Rule):
     looks_for = "nothing: it reports how much of the machine was used"
     needs = NEEDS
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
     def profile(self, profile: Profile) -> None:
         samples = profile.timeline()
         self.seen = len(samples)
@@ -34,10 +30,7 @@ class OverallSystemUsage(Rule):
             _usage("GPU", [sample.gpu for sample in samples]),
             _usage("GPU memory", gpu_memory),
         ]
-        self._summary = f"{len(samples)} samples; " + ", ".join(part for part in parts if part) + "."
-
-    def summary(self) -> str:
-        return self._summary
+        self.evidence = f"{len(samples)} samples; " + ", ".join(part for part in parts if part) + "."
 
 
 def _usage(name: str, values: Sequence[float | None]) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from train.rules.batch_size import BatchSize
-from train.rules.cpu_bottleneck import CPUBottleneck
+from train.rules.bottleneck import CPUBottleneck, IOBottleneck
 from train.rules.dataloader import Dataloader
 from train.rules.gpu_memory_increase import GPUMemoryIncrease
-from train.rules.io_bottleneck import IOBottleneck
 from train.rules.load_balancing import LoadBalancing
 from train.rules.low_gpu_utilization import LowGPUUtilization
 from train.rules.max_initialization_time import MaxInitializationTime

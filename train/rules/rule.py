@@ -111,6 +111,7 @@ class Rule:
         self.findings: list[Finding] = []
         self.found = 0
         self.seen = 0  # how much of what it needs a rule has seen; 0 at the end means it could not judge
+        self.evidence = ""
         self.stops_job = _stops_job(given)
 
     def observe(self, step: Observation) -> None:
@@ -124,7 +125,7 @@ class Rule:
 
     def summary(self) -> str:
         """One sentence of evidence, for a rule that found nothing too."""
-        return ""
+        return self.evidence
 
     def parts(self) -> Sequence[Rule]:
         """The rules that a rule is made of, for the report; most are made of none."""

@@ -62,10 +62,6 @@ class StepOutlier(Rule):
         "n_outliers": Parameter(10, least=0),
     }
 
-    def __init__(self, raw: dict[str, object] | None = None) -> None:
-        super().__init__(raw)
-        self._summary = ""
-
     def profile(self, profile: Profile) -> None:
         self.seen = len(profile.steps)
         self.replace(None)
@@ -81,7 +77,7 @@ class StepOutlier(Rule):
         for (worker, mode), steps in sorted(groups.items()):
             if len(steps) >= LEAST_STEPS:
                 parts.append(self._judge(worker, mode, steps, spent[worker]))
-        self._summary = "; ".join(parts) or f"Fewer than {LEAST_STEPS} steps were timed."
+        self.evidence = "; ".join(parts) or f"Fewer than {LEAST_STEPS} steps were timed."
 
     def _judge(self, worker: str, mode: str, steps: list[StepTime], spent: float) -> str:
         total = np.array([sum(step.phases) or step.total for step in steps])
@@ -118,6 +114,3 @@ class StepOutlier(Rule):
                 "step, give the loader more workers, and the training a machine of its own.",
             )
         return text
-
-    def summary(self) -> str:
-        return self._summary

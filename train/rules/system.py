@@ -1,34 +1,40 @@
-"""What the rules on system metrics share: columns of samples, and the sentence for a job without a GPU."""
+"""What the rules on system metrics share: a job's samples without its start, by GPU, if it has any."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from train.rules.profile import Profile, Sample, io_wait
-from train.rules.rule import Parameter
+from train.rules.profile import Profile, Sample
+from train.rules.rule import Rule
 
 Numbers = npt.NDArray[np.float64]
 NO_GPU = "The job ran without a GPU, so this does not apply."
 NEEDS = "system metrics: ask for them with ProfilerConfig (ProfilingIntervalInMilliseconds)"
-SCAN = Parameter(60_000_000, least=1)
 
 
-def after_patience(profile: Profile, patience: int) -> list[Sample]:
-    """The samples without the first `patience`, in which a job starts up."""
-    return profile.timeline()[patience:]
+class GPURule(Rule):
+    """A rule on the samples of a job with a GPU; it judges all of them anew each time."""
 
+    needs = NEEDS
 
-def paired(samples: list[Sample], kind: str) -> tuple[Numbers, Numbers]:
-    """For the samples that have both: the mean of `kind` ("cpu" or "io") and the mean GPU use, in percent."""
-    pairs = []
-    for sample in samples:
-        value = sample.cpu if kind == "cpu" else io_wait(sample)
-        gpu = sample.gpu
-        if value is not None and gpu is not None:
-            pairs.append((value, gpu))
-    table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    def profile(self, profile: Profile) -> None:
+        self.seen = len(profile.samples)
+        self.replace(None)
+        if profile.has_gpu:
+            # A job starts up in the first `patience` samples.
+            self.judge(profile.timeline()[self.integer("patience") :])
+        else:
+            self.evidence = NO_GPU
+
+    def judge(self, samples: list[Sample]) -> None:
+        """Look at the samples, and say in `evidence` what they show."""
+        raise NotImplementedError
+
+    @property
+    def too_few(self) -> str:
+        """The evidence of a job that has only just started."""
+        return f"Fewer samples than the patience of {self.integer('patience')}."
 
 
 def by_gpu(samples: list[Sample], *, memory: bool = False) -> dict[str, Numbers]:
