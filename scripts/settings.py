@@ -482,10 +482,11 @@ def _range_from_flag(text: str) -> Any:
     low, high, *scale = text.split(":")
     if len(scale) > 1:
         return text
-    return {"min": _number(low), "max": _number(high), "scale": scale[0] if scale else ""}
+    return {"min": number_or_text(low), "max": number_or_text(high), "scale": scale[0] if scale else ""}
 
 
-def _number(text: str) -> int | float | str:
+def number_or_text(text: str) -> int | float | str:
+    """What a value from the command line stands for in a range."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
-from scripts.settings import Range, Settings, defaults_of
+from scripts.settings import Range, Settings, defaults_of, number_or_text
 from train.interface import HYPERPARAMETERS
 
 WIDTH = 100
@@ -96,7 +96,7 @@ def _line(key: str, value: Any, help_text: str, *, active: bool) -> list[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, Range):
         if value.categorical:
-            return f"[{', '.join(_toml(_plain(item)) for item in value.values)}]"
+            return f"[{', '.join(_toml(number_or_text(item)) for item in value.values)}]"
         scale = {"Logarithmic": "log", "Linear": "linear", "ReverseLogarithmic": "reverse_log"}.get(
             value.scale, "auto"
         )
@@ -110,15 +110,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return repr(value)
-
-
-def _plain(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _key(name: str) -> str:

@@ -18,7 +18,7 @@ _SHARED = {
 
 
 class Bottleneck(GPURule):
-    """Fires when in over `threshold` percent of the samples the suspect's use is above its own threshold while
+    """Fires when in over `threshold` percent of the samples the suspect is above its own threshold while
     the GPUs' is below `gpu_threshold`."""
 
     suspect: ClassVar[str]  # the parameter of its threshold
