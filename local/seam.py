@@ -42,6 +42,11 @@ class EngineLike(Protocol):
     def stop_tuning(self, name: str) -> None:
         """The document says Stopping when this returns, unless the job is over."""
 
+    def submit_transform(self, name: str) -> None: ...
+
+    def stop_transform(self, name: str) -> None:
+        """The document says Stopping when this returns, unless the job is over."""
+
     def create_endpoint(self, name: str) -> None: ...
 
     def update_endpoint(self, name: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 Document = dict[str, Any]
 
-KINDS = ("training-job", "tuning-job", "model", "endpoint-config", "endpoint", "tags")
+KINDS = ("training-job", "tuning-job", "model", "endpoint-config", "endpoint", "transform-job", "tags")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (

@@ -63,7 +63,7 @@ class Downloader:
         source = channel["DataSource"].get("S3DataSource")
         if source is None:
             raise DataProblem(f"ClientError: Channel {name!r} has no S3DataSource; others are not supported.")
-        pairs = self._objects(name, source)
+        pairs = self.objects(f"Channel {name!r}", source)
         if source.get("S3DataDistributionType") == "ShardedByS3Key":
             pairs = [pair for number, pair in enumerate(pairs) if number % hosts == host]
         made: set[Path] = set()
@@ -83,8 +83,11 @@ class Downloader:
                 ) from error
         return len(pairs)
 
-    def _objects(self, channel: str, source: Mapping[str, Any]) -> list[tuple[str, Path]]:
-        """The channel's objects: path relative to the channel's folder, and file."""
+    def objects(self, what: str, source: Mapping[str, Any]) -> list[tuple[str, Path]]:
+        """An S3DataSource's objects: key below its prefix, and file. DataProblem if there are none.
+
+        `what`: whose source it is, for messages.
+        """
         uri = source["S3Uri"]
         kind = source.get("S3DataType", "S3Prefix")
         try:
@@ -94,7 +97,7 @@ class Downloader:
                 found = list(self._manifest(uri))
             else:
                 raise DataProblem(
-                    f"ClientError: Channel {channel!r} has S3DataType {kind}; the local SageMaker has "
+                    f"ClientError: {what} has S3DataType {kind}; the local SageMaker has "
                     "S3Prefix and ManifestFile."
                 )
         except ValueError as error:

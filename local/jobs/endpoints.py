@@ -14,7 +14,8 @@ from local.errors import RequestTooLarge, ValidationError
 from local.jobs.documents import Document
 from local.jobs.files import remove_tree
 from local.jobs.services import Services, log
-from local.jobs.variant import EndpointProblem, Variant, VariantSpec, variant_spec
+from local.jobs.serving import ServingProblem
+from local.jobs.variant import Variant, VariantSpec, variant_spec
 from local.seam import InvokeResult
 
 T = TypeVar("T")
@@ -31,18 +32,18 @@ class Fleet:
         self._root = root
 
     def start(self) -> None:
-        """Returns when all variants are healthy. EndpointProblem as soon as one of them cannot be."""
-        problems: list[EndpointProblem] = []
+        """Returns when all variants are healthy. ServingProblem as soon as one of them cannot be."""
+        problems: list[ServingProblem] = []
 
         def start(variant: Variant) -> None:
             try:
                 variant.start()
-            except EndpointProblem as problem:
+            except ServingProblem as problem:
                 problems.append(problem)
                 self.cancel()
             except Exception as error:
                 log.exception("endpoint: variant %s", variant.spec.name)
-                problems.append(EndpointProblem(f"The local SageMaker failed: {error!r}"))
+                problems.append(ServingProblem(f"The local SageMaker failed: {error!r}"))
                 self.cancel()
 
         _in_parallel(start, self._variants)
@@ -139,7 +140,7 @@ class EndpointRun:
         with self._operation:
             try:
                 self._bring_up(restored)
-            except EndpointProblem as problem:
+            except ServingProblem as problem:
                 self._fail(str(problem))
             except Exception as error:
                 log.exception("endpoint %s", self.name)
@@ -182,12 +183,12 @@ class EndpointRun:
         store = self._services.store
         config = store.get("endpoint-config", config_name)
         if config is None:
-            raise EndpointProblem(f"Endpoint configuration {config_name} does not exist.")
+            raise ServingProblem(f"Endpoint configuration {config_name} does not exist.")
         specs = []
         for variant in config["ProductionVariants"]:
             model = store.get("model", variant.get("ModelName", ""))
             if model is None:
-                raise EndpointProblem(
+                raise ServingProblem(
                     f"Model {variant.get('ModelName')} of variant {variant['VariantName']} does not exist."
                 )
             specs.append(variant_spec(variant, model))

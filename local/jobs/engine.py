@@ -12,6 +12,7 @@ from local.jobs.files import remove_tree
 from local.jobs.rules import settle_rules, unsettled_rules
 from local.jobs.services import Services
 from local.jobs.training import TrainingRun
+from local.jobs.transform import TransformRun, fail_transform
 from local.jobs.tuning import TuningRun
 from local.runtime import make_runtime
 from local.seam import InvokeResult
@@ -23,7 +24,7 @@ _ORPHANED = (
 
 
 class Engine:
-    """Runs training jobs, tuning jobs and endpoints; `local.seam.EngineLike` says what each call means."""
+    """Runs jobs and endpoints; `local.seam.EngineLike` says what each call means."""
 
     def __init__(self, config: Config, store: Store, *, services: Services | None = None) -> None:
         """`services` replaces what is made from `config` and `store` (other times, another runtime)."""
@@ -31,6 +32,7 @@ class Engine:
         self._lock = threading.Lock()
         self._training: dict[str, TrainingRun] = {}
         self._tuning: dict[str, TuningRun] = {}
+        self._transform: dict[str, TransformRun] = {}
         self._endpoints = Endpoints(self._services)
         self._closing = False
 
@@ -49,6 +51,11 @@ class Engine:
         for doc in store.list("tuning-job"):
             if doc["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
                 store.mutate("tuning-job", doc["HyperParameterTuningJobName"], _fail_tuning)
+        for doc in store.list("transform-job"):
+            if doc["TransformJobStatus"] in ("InProgress", "Stopping"):
+                store.mutate(
+                    "transform-job", doc["TransformJobName"], lambda doc: fail_transform(doc, _ORPHANED)
+                )
         root = self._services.config.jobs_root
         if root.is_dir():
             for folder in root.iterdir():
@@ -92,6 +99,24 @@ class Engine:
         if run is not None:
             run.stop("user")
 
+    # --- batch transform --------------------------------------------------------------------------
+
+    def submit_transform(self, name: str) -> None:
+        run = TransformRun(self._services, name)
+        with self._lock:
+            self._transform = {key: value for key, value in self._transform.items() if value.alive}
+            self._transform[name] = run
+            run.start()
+            closing = self._closing
+        if closing:
+            run.stop("service")
+
+    def stop_transform(self, name: str) -> None:
+        with self._lock:
+            run = self._transform.get(name)
+        if run is not None:
+            run.stop("user")
+
     # --- endpoints --------------------------------------------------------------------------------
 
     def create_endpoint(self, name: str) -> None:
@@ -116,13 +141,16 @@ class Engine:
         for each in tuning:
             each.stop("service")
         with self._lock:
-            training = list(self._training.values())
+            training, transform = list(self._training.values()), list(self._transform.values())
         for run in training:
             run.stop("service", grace)
+        for job in transform:
+            job.stop("service")
         self._endpoints.close(grace)
         deadline = time.monotonic() + grace + 10
-        for join in [*(run.join for run in training), *(each.join for each in tuning)]:
-            join(max(0.1, deadline - time.monotonic()))
+        runs: list[TrainingRun | TransformRun | TuningRun] = [*training, *transform, *tuning]
+        for ending in runs:
+            ending.join(max(0.1, deadline - time.monotonic()))
         self._services.runtime.close()
 
 

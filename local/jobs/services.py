@@ -30,6 +30,10 @@ class Timing:
     """ContainerStartupHealthCheckTimeoutInSeconds, where the variant names none."""
     ping_interval: float = 10.0
     invoke_timeout: float = 60.0
+    transform_timeout: float = 600.0
+    """InvocationsTimeoutInSeconds, where a transform job names none."""
+    retry_pause: float = 0.5
+    """Before the first retry of a transform job's request; the next ones wait longer."""
 
 
 @dataclass(frozen=True)

@@ -4,58 +4,30 @@ from __future__ import annotations
 
 import random
 import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from local.errors import ModelError, ServiceUnavailable
-from local.jobs.artifacts import ArtifactProblem, unpack
-from local.jobs.files import copy_data, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.services import Services, log
-from local.runtime import Container, ContainerSpec, RuntimeProblem
+from local.jobs.serving import NOT_FORWARDED, ModelServer, ModelSpec, ServingProblem, model_spec
+from local.runtime import RuntimeProblem
 from local.seam import InvokeResult
 
-_PING_TIMEOUT = 2.0
-_PING_PAUSE = 0.1  # seconds between pings while a container starts
 _PINGS_MISSED = 3
 _LONGEST_BACKOFF = 30.0
 _MESSAGE_LIMIT = 4096
-# What belongs to one connection, and what is set anew.
-_NOT_FORWARDED = {
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "host",
-    "content-length",
-    "accept-encoding",
-    "authorization",
-    "x-amz-security-token",
-}
 
 
-class EndpointProblem(Exception):
-    """A variant cannot be brought into service; the text is a FailureReason."""
-
-
-@dataclass(frozen=True)
-class VariantSpec:
+@dataclass(frozen=True, kw_only=True)
+class VariantSpec(ModelSpec):
     """What a variant runs, taken from its endpoint configuration and model when they were deployed."""
 
     name: str
-    image: str
-    model_data: str | None
-    environment: dict[str, str] = field(default_factory=dict)
     weight: float = 1.0
-    startup_seconds: float | None = None
 
 
 class Variant:
@@ -65,181 +37,91 @@ class Variant:
         self.spec = spec
         self._services = services
         self._endpoint = endpoint
-        self._folder = folder
         self._group = f"/aws/sagemaker/Endpoints/{endpoint}"
-        self._stream = f"{spec.name}/i-local"
-        self._log = LogFile(services.config.log_file(self._group, self._stream))
-        self._container: Container | None = None
-        self._lock = threading.Lock()
+        self._log = LogFile(services.config.log_file(self._group, f"{spec.name}/i-local"))
+        self._server = ModelServer(
+            services,
+            spec,
+            folder,
+            self._log,
+            name=f"{endpoint}-{spec.name}",
+            unhealthy=f"The primary container for production variant {spec.name} did not pass the ping "
+            "health check. Please check CloudWatch logs for this endpoint.",
+        )
         self._healthy = threading.Event()
-        self._stopping = threading.Event()
         self._idle = threading.Condition()
         self._in_flight = 0
         self._drained = False
         self._watcher: threading.Thread | None = None
-        self._client = httpx.Client(
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(services.timing.invoke_timeout, connect=5),
-            # Short, so that a server that drops idle connections is not met in that moment.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2),
-        )
 
     # --- life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Unpacks the model and starts the container; returns once it is healthy. EndpointProblem."""
+        """Unpacks the model and starts the container; returns once it is healthy. ServingProblem."""
         try:
-            self._services.runtime.check(self.spec.image, "serve")
-            self._fetch_model()
+            self._server.prepare()
             if not self._launch():
-                raise EndpointProblem("The endpoint was deleted before it was in service.")
+                raise ServingProblem("The endpoint was deleted before it was in service.")
         except RuntimeProblem as problem:
-            raise EndpointProblem(str(problem)) from problem
+            raise ServingProblem(str(problem)) from problem
         self._watcher = threading.Thread(target=self._watch, name=f"endpoint {self._endpoint}", daemon=True)
         self._watcher.start()
 
     def cancel(self) -> None:
         """Makes a running `start` give up, and ends the watching."""
-        self._stopping.set()
+        self._server.stopping.set()
 
     def stop(self, grace: float) -> None:
         """Answers what was accepted; then SIGTERM, SIGKILL after `grace` seconds; returns when it is over."""
-        self._stopping.set()
+        self.cancel()
         with self._idle:
             self._drained = True
             self._idle.wait_for(lambda: self._in_flight == 0, timeout=grace)
-        with self._lock:
-            container = self._container
-        if container is not None:
-            container.terminate()
-            if container.wait(grace) is None:
-                container.kill()
-                container.wait(10)
+        self._server.end(grace)
         if self._watcher is not None:
             self._watcher.join(10)
-        self._client.close()
         self._log.close()
-        remove_tree(self._folder)
-
-    def _fetch_model(self) -> None:
-        base = self._folder / "ml"
-        model = base / "model"
-        remove_tree(self._folder)
-        model.mkdir(parents=True)
-        uri = self.spec.model_data
-        if uri is None:
-            return
-        try:
-            source = self._services.config.bucket_path(uri)
-            if source.is_dir():
-                for path in regular_files(source):
-                    target = model / path.relative_to(source)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    copy_data(path, target)
-            elif source.is_file():
-                unpack(source, model)
-            else:
-                raise EndpointProblem(
-                    f"Could not find model data at {uri}. Please ensure that the role has access to it and "
-                    "that the object exists."
-                )
-        except ValueError as error:
-            raise EndpointProblem(f"ModelDataUrl {error}") from error
-        except ArtifactProblem as problem:
-            raise EndpointProblem(f"Failed to extract model data archive {uri}: {problem}.") from problem
-        except OSError as error:
-            raise EndpointProblem(f"Failed to fetch model data {uri}: {error.strerror or error}.") from error
+        self._server.close()
 
     def _launch(self) -> bool:
-        """Starts a container and waits until it is healthy; False if it is no longer wanted.
-
-        EndpointProblem if it does not become healthy, RuntimeProblem if it cannot be started.
-        """
-        with self._lock:
-            if self._stopping.is_set():
-                return False
-            container = self._container = self._services.runtime.start(
-                ContainerSpec(
-                    name=f"{self._endpoint}-{self.spec.name}",
-                    image=self.spec.image,
-                    command="serve",
-                    base=self._folder / "ml",
-                    environment={**self._services.aws_environment(), **self.spec.environment},
-                    listen=True,
-                ),
-                self._log.write,
-            )
-        limit = self.spec.startup_seconds or self._services.timing.startup_check
-        deadline = time.monotonic() + limit
-        while not self._ping(container):
-            if container.wait(_PING_PAUSE) is not None:
-                if self._stopping.is_set():
-                    return False
-                raise EndpointProblem(
-                    f"{self._unhealthy()} The container ended with exit code {container.exit_code}. "
-                    f"{self._last_lines()}"
-                )
-            if self._stopping.is_set():
-                return False
-            if time.monotonic() > deadline:
-                container.kill()
-                raise EndpointProblem(
-                    f"{self._unhealthy()} It was not healthy within {limit:g} seconds "
-                    f"(ContainerStartupHealthCheckTimeoutInSeconds). {self._last_lines()}"
-                )
-        self._healthy.set()
-        return True
-
-    def _unhealthy(self) -> str:
-        return (
-            f"The primary container for production variant {self.spec.name} did not pass the ping health "
-            "check. Please check CloudWatch logs for this endpoint."
-        )
-
-    def _last_lines(self) -> str:
-        lines = self._log.tail(3)
-        return f"Last lines of its log: {' | '.join(lines)}" if lines else "Its log is empty."
-
-    def _ping(self, container: Container) -> bool:
-        try:
-            answer = self._client.get(f"{container.url}/ping", timeout=_PING_TIMEOUT)
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == httpx.codes.OK
+        if self._server.launch():
+            self._healthy.set()
+            return True
+        return False
 
     def _watch(self) -> None:
         """Restarts the container when it has died or no longer answers pings."""
         missed = 0
         backoff = 0.5
-        while not self._stopping.is_set():
-            container = self._container
+        stopping = self._server.stopping
+        while not stopping.is_set():
+            container = self._server.container
             assert container is not None
             if container.wait(self._services.timing.ping_interval) is None:
-                missed = 0 if self._ping(container) else missed + 1
+                missed = 0 if self._server.ping(container) else missed + 1
                 if missed < _PINGS_MISSED:
                     continue
                 self._say(f"{missed} pings without an answer: the container is restarted")
                 container.kill()
                 container.wait(10)
-            if self._stopping.is_set():
+            if stopping.is_set():
                 return
             self._healthy.clear()
             missed = 0
             self._say(f"the container ended with exit code {container.exit_code}; restart in {backoff:g} s")
-            if self._stopping.wait(backoff):
+            if stopping.wait(backoff):
                 return
             # Jitter, so that several variants do not start in step.
             backoff = min(_LONGEST_BACKOFF, backoff * 2 * random.uniform(0.9, 1.1))
             try:
                 if not self._launch():
                     return
-            except (EndpointProblem, RuntimeProblem) as problem:
+            except (ServingProblem, RuntimeProblem) as problem:
                 self._say(str(problem))
             except Exception as error:
                 log.exception("endpoint %s", self._endpoint)
                 self._say(f"the local SageMaker failed: {error!r}")
-                (self._container or container).kill()
+                (self._server.container or container).kill()
             else:
                 backoff = 0.5
 
@@ -263,16 +145,13 @@ class Variant:
                 self._idle.notify_all()
 
     def _ask(self, body: bytes, headers: dict[str, str]) -> InvokeResult:
-        container = self._container
-        if container is None or not self._healthy.is_set():
+        if not self._healthy.is_set():
             raise ServiceUnavailable(
                 f"The container of variant {self.spec.name} of endpoint {self._endpoint} is being restarted. "
                 "Try again in a few seconds."
             )
-        sent = {name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED}
-        sent["accept-encoding"] = "identity"
         try:
-            answer = self._client.post(f"{container.url}/invocations", content=body, headers=sent)
+            answer = self._server.invoke(body, headers, self._services.timing.invoke_timeout)
         except httpx.TimeoutException:
             raise self._model_error(
                 0,
@@ -286,9 +165,7 @@ class Variant:
         if not answer.is_success:
             raise self._model_error(answer.status_code, answer.text[:_MESSAGE_LIMIT])
         kept = {
-            name.lower(): value
-            for name, value in answer.headers.items()
-            if name.lower() not in _NOT_FORWARDED
+            name.lower(): value for name, value in answer.headers.items() if name.lower() not in NOT_FORWARDED
         }
         return InvokeResult(answer.status_code, kept, answer.content, self.spec.name)
 
@@ -305,27 +182,13 @@ class Variant:
 
 
 def variant_spec(variant: dict[str, Any], model: dict[str, Any]) -> VariantSpec:
-    """The spec of a ProductionVariant that serves `model` (a DescribeModel document). EndpointProblem."""
-    name = variant["VariantName"]
-    container = model.get("PrimaryContainer")
-    if container is None and len(model.get("Containers", [])) == 1:
-        container = model["Containers"][0]
-    if container is None:
-        raise EndpointProblem(
-            f"Model {model['ModelName']} of variant {name} is an inference pipeline; the local SageMaker "
-            "serves models of one container."
-        )
-    if container.get("Mode") == "MultiModel":
-        raise EndpointProblem(
-            f"Model {model['ModelName']} of variant {name} is a multi-model container, which the local "
-            "SageMaker does not serve yet."
-        )
-    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    """The spec of a ProductionVariant that serves `model` (a DescribeModel document). ServingProblem."""
+    served = model_spec(model)
     return VariantSpec(
-        name=name,
-        image=container["Image"],
-        model_data=container.get("ModelDataUrl") or source.get("S3Uri"),
-        environment=dict(container.get("Environment", {})),
+        name=variant["VariantName"],
+        image=served.image,
+        model_data=served.model_data,
+        environment=served.environment,
         weight=float(variant.get("InitialVariantWeight", 1.0)),
         startup_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
     )

@@ -62,6 +62,13 @@ class FakeEngine:
         self._called("stop_tuning", name)
         self.store.update("tuning-job", name, HyperParameterTuningJobStatus="Stopping")
 
+    def submit_transform(self, name: str) -> None:
+        self._called("submit_transform", name)
+
+    def stop_transform(self, name: str) -> None:
+        self._called("stop_transform", name)
+        self.store.update("transform-job", name, TransformJobStatus="Stopping")
+
     def create_endpoint(self, name: str) -> None:
         self._called("create_endpoint", name)
 

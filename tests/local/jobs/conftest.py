@@ -125,13 +125,13 @@ class Platform:
         [file] = sorted((self.config.log_folder(group) / name).glob("*.log"))
         return [line.partition(" ")[2] for line in file.read_text().splitlines()]
 
-    def log_line(self, start: str, name: str = "job") -> str:
+    def log_line(self, start: str, name: str = "job", group: str = "/aws/sagemaker/TrainingJobs") -> str:
         """Waits until the job has printed a line that begins so."""
         deadline = time.monotonic() + 15
-        folder = self.config.log_folder("/aws/sagemaker/TrainingJobs") / name
+        folder = self.config.log_folder(group) / name
         while time.monotonic() < deadline:
             if any(folder.glob("*.log")):
-                for line in self.log(name):
+                for line in self.log(name, group):
                     if line.startswith(start):
                         return line
             time.sleep(0.01)

@@ -1,0 +1,129 @@
+"""Transform jobs: CreateTransformJob, DescribeTransformJob, ListTransformJobs, StopTransformJob."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from local.api.control import Control, Request, echo, now
+from local.api.listing import Columns, page
+from local.api.models import missing
+from local.api.training import check_s3
+from local.config import Config
+from local.errors import ResourceInUse, ResourceNotFound, ValidationException
+from local.jobs.records import Processing
+from local.protocol import Handler
+from local.store import Document
+
+_COLUMNS = Columns(name="TransformJobName", status="TransformJobStatus")
+_MOST_MB = 100  # of one payload, and of all that are on their way to one instance
+_DEFAULT_MB = 6
+_ECHOED = (
+    "ModelName",
+    "MaxConcurrentTransforms",
+    "ModelClientConfig",
+    "MaxPayloadInMB",
+    "BatchStrategy",
+    "Environment",
+    "TransformInput",
+    "TransformOutput",
+    "TransformResources",
+    "DataProcessing",
+    "ExperimentConfig",
+)
+
+
+def handlers(control: Control) -> Mapping[str, Handler]:
+    store = control.store
+
+    def create(request: Request) -> dict[str, Any]:
+        name = request["TransformJobName"]
+        check(request)
+        control.find("model", request["ModelName"], lambda arn: missing("model", arn))
+        doc = transform_document(control.config, request)
+        arn = doc["TransformJobArn"]
+        taken = ResourceInUse(
+            "Transform job names must be unique within an AWS account and region, and a transform job with "
+            f"this name already exists ({arn})"
+        )
+        control.add("transform-job", name, doc, request, taken, control.engine.submit_transform)
+        return {"TransformJobArn": arn}
+
+    def describe(request: Request) -> dict[str, Any]:
+        name = request["TransformJobName"]
+        return control.find("transform-job", name, lambda _: ValidationException(_not_found(name)))
+
+    def list_(request: Request) -> dict[str, Any]:
+        found = page(store.list("transform-job"), request, _COLUMNS, order="Descending")
+        return found.answer("TransformJobSummaries", found.items)
+
+    def stop(request: Request) -> None:
+        name = request["TransformJobName"]
+        doc = control.find("transform-job", name, lambda _: ResourceNotFound(_not_found(name)))
+        status = doc["TransformJobStatus"]
+        if status not in ("InProgress", "Stopping"):
+            raise ValidationException(
+                f"The request was rejected because the transform job is in status {status}."
+            )
+        control.engine.stop_transform(name)
+
+    return {
+        "CreateTransformJob": create,
+        "DescribeTransformJob": describe,
+        "ListTransformJobs": list_,
+        "StopTransformJob": stop,
+    }
+
+
+def transform_document(config: Config, request: Mapping[str, Any]) -> Document:
+    """The first document of a job that `request` (a valid CreateTransformJob) asks for."""
+    name, time = str(request["TransformJobName"]), now()
+    return {
+        "TransformJobName": name,
+        "TransformJobArn": config.arn("transform-job", name),
+        "TransformJobStatus": "InProgress",
+        **echo(dict(request), *_ECHOED),
+        "CreationTime": time,
+        "LastModifiedTime": time,
+    }
+
+
+def check(request: Mapping[str, Any]) -> None:
+    """What AWS refuses at once though the shapes allow it, and what is not done here."""
+    source = request["TransformInput"]
+    data = source["DataSource"]["S3DataSource"]
+    if data["S3DataType"] not in ("S3Prefix", "ManifestFile"):
+        raise ValidationException(
+            f"S3DataType {data['S3DataType']} is not available for transform jobs; use S3Prefix or "
+            "ManifestFile."
+        )
+    check_s3(data["S3Uri"], "TransformInput.DataSource.S3DataSource.S3Uri")
+    check_s3(request["TransformOutput"]["S3OutputPath"], "TransformOutput.S3OutputPath")
+    if source.get("SplitType") in ("RecordIO", "TFRecord"):
+        raise ValidationException(
+            f"SplitType {source['SplitType']}: the local SageMaker splits by Line, or not at all (None)."
+        )
+    if "DataCaptureConfig" in request:
+        raise ValidationException("DataCaptureConfig: the local SageMaker captures no data; leave it out.")
+    _check_limits(request)
+    try:
+        Processing(request)
+    except ValueError as error:
+        raise ValidationException(str(error)) from None
+
+
+def _check_limits(request: Mapping[str, Any]) -> None:
+    payload, parallel = request.get("MaxPayloadInMB"), request.get("MaxConcurrentTransforms", 0)
+    if payload is not None and payload > _MOST_MB:
+        raise ValidationException(f"MaxPayloadInMB is {payload}, and may be {_MOST_MB} at most.")
+    together = parallel * (_DEFAULT_MB if payload is None else payload)
+    if together > _MOST_MB:
+        raise ValidationException(
+            f"MaxConcurrentTransforms times MaxPayloadInMB is {together}, and may be {_MOST_MB} at most."
+        )
+    if payload == 0 and request["TransformInput"].get("SplitType", "None") != "None":
+        raise ValidationException("MaxPayloadInMB 0 streams whole objects, and needs SplitType None.")
+
+
+def _not_found(name: str) -> str:
+    return f"Could not find requested job with name: {name}"

@@ -1,0 +1,212 @@
+"""One batch transform job from its start to its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+from local.jobs.channels import DataProblem
+from local.jobs.files import remove_tree
+from local.jobs.invocations import STRATEGIES, Invocations, Limits, Stopped
+from local.jobs.logfile import LogFile
+from local.jobs.objects import Objects
+from local.jobs.services import Services, log
+from local.jobs.serving import ModelServer, ModelSpec, ServingProblem, model_spec
+from local.runtime import RuntimeProblem
+from local.store import Document
+
+LOG_GROUP = "/aws/sagemaker/TransformJobs"
+_REASON_LIMIT = 1024  # characters, as DescribeTransformJob has it
+_UNHEALTHY = (
+    "The primary container of the transform job did not pass the ping health check. Please check CloudWatch "
+    "logs for this job."
+)
+
+Cause = Literal["user", "service"]
+
+
+class JobFailure(Exception):
+    """The job cannot go on; the text is its FailureReason."""
+
+
+class TransformRun:
+    """Runs one transform job in a thread of its own. Its document must be in the store."""
+
+    def __init__(self, services: Services, name: str) -> None:
+        self.name = name
+        self._services = services
+        doc = services.store.get("transform-job", name)
+        if doc is None:
+            raise KeyError(name)
+        self._doc = doc
+        # Now, because it may be deleted while the job waits.
+        self._model = services.store.get("model", doc["ModelName"])
+        self._folder = services.config.jobs_root / f"{name}-transform-{uuid.uuid4().hex[:8]}"
+        self._lock = threading.Lock()
+        self._cause: Cause | None = None
+        self._decided = False
+        self._cancelled = threading.Event()
+        self._server: ModelServer | None = None
+        stream = f"{name}/i-local-{int(time.time())}"
+        self._log = LogFile(services.config.log_file(LOG_GROUP, stream))
+        self._data_log = LogFile(services.config.log_file(LOG_GROUP, f"{stream}/data-log"))
+        self._objects = Objects(services, doc, self._folder / "aside", self._cancelled, self._say)
+        self._thread = threading.Thread(target=self._run, name=f"transform {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, cause: Cause = "user") -> None:
+        """Asks the job to stop. From here on nothing makes it a failure."""
+        with self._lock:
+            if self._decided or self._cause is not None:
+                return
+            self._cause = cause
+            self._mutate(lambda doc: doc.update({"TransformJobStatus": "Stopping"}))
+            self._cancelled.set()
+            if self._server is not None:
+                self._server.stopping.set()
+        self._services.slots.wake()
+
+    # --- the job's life ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        reason = ""
+        try:
+            if self._services.slots.acquire(1, self._cancelled) is not None:
+                try:
+                    self._transform()
+                finally:
+                    self._services.slots.release()
+            reason = self._objects.reason()
+        except Stopped:
+            pass
+        except (JobFailure, DataProblem) as problem:
+            reason = str(problem)
+        except RuntimeProblem as problem:
+            reason = f"ClientError: {problem}"
+        except ServingProblem as problem:
+            reason = f"AlgorithmError: {problem}"
+        except Exception as error:
+            log.exception("transform job %s", self.name)
+            reason = f"InternalServerError: The local SageMaker failed: {error!r}"
+        self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        with self._lock:
+            self._decided = True
+        if self._cause is not None:
+            # As on AWS, a job that is stopped leaves no output.
+            self._objects.discard()
+            self._say("the job was stopped")
+        elif reason:
+            self._say(reason)
+        self._log.close()
+        self._data_log.close()
+        # Before the document: should the disk be full, this makes room for it.
+        remove_tree(self._folder)
+        if self._cause is not None:
+            self._mutate(lambda doc: _enter(doc, "Stopped"))
+        elif reason:
+            self._mutate(lambda doc: fail_transform(doc, reason))
+        else:
+            self._mutate(lambda doc: _enter(doc, "Completed"))
+
+    def _transform(self) -> None:
+        self._mutate(lambda doc: doc.update({"TransformStartTime": time.time()}))
+        self._objects.find((self._model or {}).get("ExecutionRoleArn", "-"))
+        server = ModelServer(
+            self._services,
+            self._spec(),
+            self._folder / "model",
+            self._log,
+            name=self.name,
+            unhealthy=_UNHEALTHY,
+        )
+        try:
+            with self._lock:
+                self._server = server
+                if self._cancelled.is_set():
+                    return
+            try:
+                server.prepare()
+            except ServingProblem as problem:
+                raise JobFailure(f"ClientError: {problem}") from problem
+            if not server.launch():
+                return
+            limits = Limits.of(self._doc, server, self._say)
+            asking = Invocations(self._services, self._doc, server, self._cancelled, self._say)
+            with ThreadPoolExecutor(limits.parallel, thread_name_prefix=self.name) as pool:
+                try:
+                    self._objects.send(limits, lambda batch: pool.submit(asking.ask, batch))
+                finally:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    # Requests whose answers nobody waits for end with the container.
+                    server.end(self._grace)
+        finally:
+            server.end(self._grace)
+            server.close()
+
+    @property
+    def _grace(self) -> float:
+        timing = self._services.timing
+        return timing.close_grace if self._cause == "service" else timing.endpoint_grace
+
+    def _spec(self) -> ModelSpec:
+        """The model, with the variables of a transform job."""
+        if self._model is None:
+            raise JobFailure(f"ClientError: Model {self._doc['ModelName']} does not exist.")
+        try:
+            spec = model_spec(self._model)
+        except ServingProblem as problem:
+            raise JobFailure(f"ClientError: {problem}") from problem
+        given = {
+            "SAGEMAKER_MAX_PAYLOAD_IN_MB": self._doc.get("MaxPayloadInMB"),
+            "SAGEMAKER_BATCH_STRATEGY": STRATEGIES.get(self._doc.get("BatchStrategy", "")),
+            "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": self._doc.get("MaxConcurrentTransforms"),
+        }
+        environment = {
+            **spec.environment,
+            **self._doc.get("Environment", {}),
+            "SAGEMAKER_BATCH": "true",
+            # As on AWS, only what the request has.
+            **{name: str(value) for name, value in given.items() if value is not None},
+        }
+        return replace(spec, environment=environment)
+
+    # --- the document -----------------------------------------------------------------------------
+
+    def _mutate(self, change: Callable[[Document], object]) -> None:
+        def apply(doc: Document) -> None:
+            change(doc)
+
+        try:
+            self._services.store.mutate("transform-job", self.name, apply)
+        except KeyError:
+            log.warning("transform job %s: its document is gone", self.name)
+
+    def _say(self, text: str) -> None:
+        self._data_log.write(f"[sagemaker logs]: {text}")
+
+
+def fail_transform(doc: Document, reason: str) -> None:
+    """Ends a transform job's document as Failed, in place."""
+    doc["FailureReason"] = reason[:_REASON_LIMIT]
+    _enter(doc, "Failed")
+
+
+def _enter(doc: Document, status: str) -> None:
+    doc["TransformJobStatus"] = status
+    doc["TransformEndTime"] = time.time()
