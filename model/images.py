@@ -10,11 +10,12 @@ import io
 import logging
 import re
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 # Formats that decode inside the process; leaves out those that start another program (EPS).
 FORMATS: Final = (
@@ -34,6 +35,13 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 # What a damaged file makes it log, thousands of lines sometimes, is up to whoever made the file.
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
+_BAND: Final = 128  # rows
+# What makes a picture upright, by its EXIF orientation.
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # What may follow image data inside a JPEG file: tables, scans, comments, application data, the end.
@@ -125,41 +133,76 @@ def _check_jpeg(data: bytes) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata does not make a damaged picture
         return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy() if isinstance(image, ImageFile.ImageFile) else image  # detached from the file
+    convert = _conversion(image)
+    result = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        result.paste(convert(band), (0, top))
+    return result
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Rows from the top: what lies between two modes takes many bytes for each pixel."""
+    for top in range(0, image.height, _BAND):
+        yield top, image.crop((0, top, image.width, min(top + _BAND, image.height)))
+
+
+def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """From a band of this picture to RGB."""
     mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return image.copy()  # detaches from the file object
     if mode.startswith("I") or mode == "F":
-        return _grey_to_8_bits(image).convert("RGB")
+        return _grey_to_8_bits(image)
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _over_white
     if mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return cast(Image.Image, ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
-    return image.convert("RGB")
+        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+        return lambda band: cast(Image.Image, ImageCms.applyTransform(band, transform))
+    return lambda band: band.convert("RGB")
 
 
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
+def _over_white(band: Image.Image) -> Image.Image:
+    rgba = band.convert("LA").convert("RGBA") if band.mode == "La" else band.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _grey_to_8_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """Grey of more than 8 bits. Pillow's own conversion clips it, which turns 16-bit scans white.
 
     A 16-bit mode is scaled by its full range. The 32-bit and float modes do not say their range: values
     that fit 8 or 16 bits (or 0 to 1) are taken as such, anything else is stretched between its extremes.
     """
-    grey = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(grey.min()), float(grey.max())
-    if image.mode.startswith("I;16"):
-        grey /= 257
-    elif low < 0 or high > 65535:
-        grey = (grey - low) * (255 / (high - low)) if high > low else np.zeros_like(grey)
+    low, high = 0.0, 65535.0
+    if not image.mode.startswith("I;16"):
+        low, high = _extremes(image)
+    shift, scale = 0.0, 1.0
+    if low < 0 or high > 65535:
+        shift, scale = low, 255 / (high - low) if high > low else 0.0
     elif high > 255:
-        grey /= 257
+        scale = 1 / 257
     elif image.mode == "F" and high <= 1:
-        grey *= 255
-    return Image.fromarray(np.rint(grey).astype(np.uint8))
+        scale = 255.0
+
+    def convert(band: Image.Image) -> Image.Image:
+        grey = np.rint((_numbers(band) - shift) * scale)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+    return convert
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    extremes = [(numbers.min(), numbers.max()) for numbers in (_numbers(band) for _, band in _bands(image))]
+    return float(min(low for low, _ in extremes)), float(max(high for _, high in extremes))
+
+
+def _numbers(band: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.nan_to_num(np.asarray(band, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)

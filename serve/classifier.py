@@ -87,9 +87,12 @@ class Classifier:
         name = precision.candidate(numbers, kind, capability)
         if name == "fp32":
             return full
-        pictures = precision.samples(path, info.preprocessing.input_size)
+        try:
+            samples = precision.read_samples(path, info.preprocessing.input_size, len(info.classes))
+        except precision.BadSamples as error:
+            return dataclasses.replace(full, precision=f"fp32, because {name} cannot be checked: {error}")
         reduced = make(precision.TYPES[name])
-        verdict = precision.compare(full.probabilities, reduced.probabilities, pictures)
+        verdict = precision.compare(full.probabilities, reduced.probabilities, samples)
         if not verdict.passed:
             return dataclasses.replace(full, precision=f"fp32, because {name} was checked: {verdict.reason}")
         return dataclasses.replace(reduced, precision=f"{name} ({verdict.reason})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -10,23 +11,29 @@ from model.artifact import ArtifactError
 
 _PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib")
 _MOST: Final = 10_000
+_DEEPEST: Final = 16
 
 
 def check(folder: Path) -> None:
     """Refuse a folder that was packed by somebody else than the trainer.
 
     Raises:
-        model.artifact.ArtifactError: a link, which could lead anywhere; a pickle, which could run code; or
-            more files than any model has.
+        model.artifact.ArtifactError: a link, which could lead anywhere; a pipe or a device; a pickle, which
+            could run code; or more files than any model has.
     """
     count = 0
     for place, folders, files in os.walk(folder):
         for name in [*folders, *files]:
             path = Path(place) / name
             count += 1
-            if path.is_symlink():
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
                 raise ArtifactError(f"{path} is a link; a model holds plain files only")
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # who opens a pipe waits for ever
+                raise ArtifactError(f"{path} is a pipe or a device; a model holds plain files only")
             if path.suffix.lower() in _PICKLES and name in files:
                 raise ArtifactError(f"{path} may be a pickle, which could run code; a model is safetensors")
             if count > _MOST:
                 raise ArtifactError(f"{folder} holds more than {_MOST} files; that is no model")
+        if len(Path(place).relative_to(folder).parts) >= _DEEPEST and folders:
+            raise ArtifactError(f"{folder} holds folders more than {_DEEPEST} deep; that is no model")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model import images
 from model.artifact import ArtifactError
-from serve import answer, models, request
+from serve import answer, models, request, s3
 from serve.classifier import Classifier, Pixels
 from serve.errors import RequestError, ServeError
 from serve.explain import CannotExplain
@@ -69,6 +69,8 @@ class Job:
         pixels = 0
         for number, picture in enumerate(asked.pictures):
             try:
+                if isinstance(picture, s3.Object):
+                    picture = picture.read(limits)
                 if isinstance(picture, bytes):
                     pixels += check_size(picture, limits)
                     if pixels > _TOGETHER * limits.pixels:

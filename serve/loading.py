@@ -17,7 +17,7 @@ import torch
 from model import architecture, artifact, device
 from serve import events, memory, models, process, settings
 from serve.classifier import Classifier, prepare
-from serve.errors import RequestError, ServeError
+from serve.errors import RequestError, ServeError, printable
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,9 @@ def start(properties: Mapping[str, Any]) -> Worker:
     silence_libraries()
     logging.getLogger("mms.service").setLevel(logging.WARNING)  # else it logs a metric for each request
     ours = logging.getLogger("serve")
-    ours.addHandler(logging.StreamHandler())  # stdout is multi-model-server's own
+    handler = logging.StreamHandler()  # stdout is multi-model-server's own
+    handler.setFormatter(OneLine())
+    ours.addHandler(handler)
     ours.propagate = False
     process.die_with_parent(os.getppid())
     events.send("started")
@@ -57,6 +59,13 @@ def start(properties: Mapping[str, Any]) -> Worker:
     gc.freeze()  # a later collection would touch every object, and with it every page that workers share
     events.send("loaded", message=f"{about}, loaded in {time.perf_counter() - begin:.1f} s")
     return worker
+
+
+class OneLine(logging.Formatter):
+    """Messages may hold what somebody else has named; only a traceback has lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
 
 
 def silence_libraries() -> None:

@@ -50,6 +50,7 @@ def properties(settings: Settings, private: Path) -> dict[str, str]:
         "byoc.workers": str(settings.workers),
         "byoc.batch_size": str(settings.batch_size),
         "byoc.batch_delay_ms": str(settings.batch_delay_ms),
+        "byoc.timeout": str(settings.timeout),
         "byoc.drain_seconds": str(settings.drain_seconds),
         "byoc.lost_seconds": str(settings.lost_seconds),
         "byoc.execution_parameters": json.dumps(execution),
@@ -94,6 +95,7 @@ def environment(settings: Settings, private: Path, inherited: Mapping[str, str])
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "TMPDIR": str(private),
+        "BYOC_MAX_PIXELS": str(settings.limits.pixels),
         "BYOC_MODEL_DIR": str(settings.model_dir),
         events.VARIABLE: str(private / "events"),
     }

@@ -20,6 +20,9 @@ NAMES: Final = ("auto", "fp32", "bf16", "fp16")
 TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SAMPLES_FILE: Final = "samples.safetensors"
 _MAX_SHIFT: Final = 0.05  # of a probability
+_MAX_DRIFT: Final = 0.01  # from training's machine to this one; TF32 on a GPU makes a few thousandths
+_MOST: Final = 256
+_HEADER_BYTES: Final = 65_536
 _MADE_UP: Final = 16
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -44,18 +47,39 @@ class Verdict:
     reason: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What to compare on: `pictures`, each uint8 [S, S, 3]; `name` says in words what they are.
+
+    `trained`: float32 [N, classes], what the trainer found for them; None where nobody has.
+    """
+
+    pictures: list[Pixels]
+    name: str
+    trained: Probabilities | None = None
+
+
+class BadSamples(ValueError):
+    """The stored samples cannot be used; the text says why."""
+
+
 def compare(
     full: Callable[[list[Pixels]], Probabilities],
     reduced: Callable[[list[Pixels]], Probabilities],
-    pictures: list[Pixels],
+    samples: Samples,
 ) -> Verdict:
     """Put the same pictures through both."""
-    expected, found = full(pictures), reduced(pictures)
+    expected = full(samples.pictures)
+    where = f"on {len(samples.pictures)} {samples.name}"
+    if samples.trained is not None:
+        shift = float(np.abs(expected - samples.trained).max())
+        if shift > _MAX_DRIFT:
+            return Verdict(False, f"fp32 itself is {shift:.3f} off what training found {where}")
+    found = reduced(samples.pictures)
     if not np.isfinite(found).all():
         return Verdict(False, "it overflows")
     changed = int((expected.argmax(axis=1) != found.argmax(axis=1)).sum())
     shift = float(np.abs(expected - found).max())
-    where = f"on {len(pictures)} sample pictures"
     if changed:
         return Verdict(False, f"it changes the class {where}: {changed}")
     if shift > _MAX_SHIFT:
@@ -63,16 +87,41 @@ def compare(
     return Verdict(True, f"same classes {where}, probabilities within {shift:.4f}")
 
 
-def samples(folder: Path, side: int) -> list[Pixels]:
-    """The stored pictures, each [side, side, 3]; where there are none, patterns, always the same."""
+def read_samples(folder: Path, side: int, classes: int) -> Samples:
+    """What the trainer has stored; where there is nothing, patterns made up here, always the same.
+
+    Args:
+        side: of the square that the network sees, in pixels.
+        classes: how many the network tells apart.
+
+    Raises:
+        BadSamples: the file is there and is damaged, too large, or for another network.
+    """
     path = folder / SAMPLES_FILE
-    if path.is_file():
-        try:
-            stored = safetensors.numpy.load_file(path)["pictures"]
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError):
-            stored = np.zeros(0)
-        if stored.dtype == np.uint8 and stored.shape[1:] == (side, side, 3) and len(stored):
-            return list(stored[:256])
+    if not path.exists():
+        return Samples(_made_up(side), f"patterns made up here, as there is no {SAMPLES_FILE}")
+    try:
+        if path.stat().st_size > _MOST * (3 * side * side + 4 * classes) + _HEADER_BYTES:
+            raise BadSamples(f"{SAMPLES_FILE} is larger than {_MOST} pictures of {side} x {side}")
+        stored = safetensors.numpy.load(path.read_bytes())
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        if isinstance(error, BadSamples):
+            raise
+        raise BadSamples(f"{SAMPLES_FILE} cannot be read: {error}") from error
+    pictures, trained = stored.get("pictures"), stored.get("probabilities")
+    if pictures is None or pictures.dtype != np.uint8 or pictures.shape[1:] != (side, side, 3):
+        raise BadSamples(f"{SAMPLES_FILE} must hold 'pictures', uint8 [n, {side}, {side}, 3]")
+    if not 1 <= len(pictures) <= _MOST:
+        raise BadSamples(f"{SAMPLES_FILE} holds {len(pictures)} pictures; it must be 1 to {_MOST}")
+    if trained is not None:
+        if trained.dtype != np.float32 or trained.shape != (len(pictures), classes):
+            raise BadSamples(f"{SAMPLES_FILE} must hold 'probabilities' as float32 [n, {classes}]")
+        if not np.isfinite(trained).all():
+            raise BadSamples(f"{SAMPLES_FILE} holds probabilities that are no numbers")
+    return Samples(list(pictures), "pictures that the trainer stored", trained)
+
+
+def _made_up(side: int) -> list[Pixels]:
     generator = np.random.default_rng(0)
     pictures = []
     for number in range(_MADE_UP):

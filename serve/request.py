@@ -28,6 +28,7 @@ ACCEPTED: Final = (
 JSON_HELP: Final = (
     'send {"image": "<base64>"}, {"images": ["<base64>", ...]} or {"instances": [{"b64": "..."}]}'
 )
+Picture = bytes | Array | s3.Object
 ATTRIBUTES: Final = "x-amzn-sagemaker-custom-attributes"
 
 
@@ -45,9 +46,12 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """`pictures`: encoded files, or arrays [H, W, 3]. `many`: the caller sent a list, and gets one."""
+    """`pictures`: encoded files, arrays [H, W, 3], or where in S3 files lie.
 
-    pictures: tuple[bytes | Array, ...]
+    `many`: the caller sent a list, and gets one.
+    """
+
+    pictures: tuple[Picture, ...]
     many: bool
     options: Options
 
@@ -70,7 +74,7 @@ def parse(body: bytes, headers: Mapping[str, str], limits: Limits) -> Request:
     full_type = headers.get("x-form-type") or headers.get("content-type", "")
     media_type = full_type.partition(";")[0].strip().lower()
     many = False
-    pictures: list[bytes | Array]
+    pictures: list[Picture]
     if not media_type or media_type in IMAGE_TYPES or media_type.startswith("image/"):
         pictures = [body]
     elif media_type == "application/json":
@@ -93,7 +97,7 @@ def parse(body: bytes, headers: Mapping[str, str], limits: Limits) -> Request:
     return Request(tuple(pictures), many, options)
 
 
-def _json(body: bytes, options: Options, limits: Limits) -> tuple[list[bytes | Array], bool, Options]:
+def _json(body: bytes, options: Options, limits: Limits) -> tuple[list[Picture], bool, Options]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -116,7 +120,7 @@ def _json(body: bytes, options: Options, limits: Limits) -> tuple[list[bytes | A
     if not isinstance(value, list) or not value:
         raise RequestError(400, f"{field} must be a list of at least one picture; {JSON_HELP}")
     _check_count(len(value), limits)
-    pictures: list[bytes | Array] = []
+    pictures: list[Picture] = []
     for index, item in enumerate(value):
         if isinstance(item, dict):
             item = item.get("b64", item.get("image"))
@@ -129,9 +133,9 @@ def _check_count(count: int, limits: Limits) -> None:
         raise RequestError(413, f"there are {count} pictures; the limit is {limits.images} in a request")
 
 
-def _picture(value: Any, where: str, limits: Limits) -> bytes:
+def _picture(value: Any, where: str, limits: Limits) -> bytes | s3.Object:
     if isinstance(value, str) and value.startswith("s3://"):
-        return s3.read(value, where, limits)
+        return s3.find(value, where, limits)
     return _base64(value, where)
 
 
@@ -152,7 +156,7 @@ def _base64(value: Any, where: str) -> bytes:
     return data
 
 
-def _npy(body: bytes, limits: Limits) -> tuple[list[bytes | Array], bool]:
+def _npy(body: bytes, limits: Limits) -> tuple[list[Picture], bool]:
     """Bytes [H, W, 3] or [N, H, W, 3] in NumPy's format. Never unpickles."""
     expected = "send numpy.save's bytes of a uint8 array [height, width, 3] or [n, height, width, 3]"
     stream = io.BytesIO(body)
@@ -164,12 +168,14 @@ def _npy(body: bytes, limits: Limits) -> tuple[list[bytes | Array], bool]:
         shape, fortran, dtype = read(stream)  # type: ignore[no-untyped-call]
     except Exception as error:  # the header is parsed as a Python literal, which can fail in many ways
         raise RequestError(400, f"the body is not in NumPy's format; {expected}") from error
+    if not all(0 <= side <= len(body) for side in shape):  # one of ten thousand digits cannot even be printed
+        raise RequestError(400, f"the array's shape does not fit its {len(body)} bytes; {expected}")
     if dtype != np.uint8 or fortran or len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
-        raise RequestError(400, f"the array is {dtype} {list(shape)[:8]}; {expected}")
+        raise RequestError(400, f"the array is {str(dtype)[:40]} {list(shape)[:8]}; {expected}")
     if len(shape) == 4:
         _check_count(shape[0], limits)
     data = stream.read()
-    if any(side < 0 for side in shape) or math.prod(shape) != len(data):
+    if math.prod(shape) != len(data):
         raise RequestError(400, f"the array's shape does not fit its {len(data)} bytes; {expected}")
     height, width = shape[-3], shape[-2]
     check_size(width, height, limits)

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import logging
 from typing import Any
 
 from serve.errors import RequestError, ServeError
 from serve.settings import Limits
 
+log = logging.getLogger(__name__)
 
-def read(uri: str, where: str, limits: Limits) -> bytes:
-    """The object's bytes. `where`: the picture's place in the request, for messages.
+
+@dataclasses.dataclass(frozen=True)
+class Object:
+    """One that requests may name. It is read when its turn has come: a list of many is never in memory."""
+
+    bucket: str
+    key: str
+
+    def read(self, limits: Limits) -> bytes:
+        """The object's bytes. Raises RequestError: 413 if it is too large, 422 if it cannot be had."""
+        try:
+            found = client().get_object(Bucket=self.bucket, Key=self.key)
+            if found["ContentLength"] > limits.bytes:
+                raise RequestError(
+                    413, f"the object has {found['ContentLength']} bytes; the limit is {limits.bytes}"
+                )
+            data: bytes = found["Body"].read(limits.bytes)
+        except RequestError:
+            raise
+        except Exception as error:  # botocore's errors have two bases, and the transport's more
+            response = getattr(error, "response", {})
+            reason = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+            if reason is None:  # nothing that S3 said: no credentials, no route
+                log.error("S3 cannot be read: %s", error)
+            raise RequestError(
+                422, f"the object cannot be read from S3 ({reason or type(error).__name__})"
+            ) from error
+        if not data:
+            raise RequestError(422, "the object in S3 is empty")
+        return data
+
+
+def find(uri: str, where: str, limits: Limits) -> Object:
+    """What a request names. `where`: the picture's place in it, for messages.
 
     Raises:
-        RequestError: 400 if this is not allowed, 413 if it is too large, 422 if it cannot be read.
+        RequestError: 400 if this is not allowed.
     """
     if not any(uri.startswith(prefix) for prefix in limits.s3):
         known = (
@@ -21,20 +56,10 @@ def read(uri: str, where: str, limits: Limits) -> bytes:
         )
         raise RequestError(400, f"{where} is an S3 URI that is not allowed: {known} (BYOC_S3_PREFIXES)")
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    try:
-        found = client().get_object(Bucket=bucket, Key=key)
-        if found["ContentLength"] > limits.bytes:
-            raise RequestError(
-                413, f"{where} has {found['ContentLength']} bytes; the limit is {limits.bytes}"
-            )
-        data: bytes = found["Body"].read(limits.bytes)
-    except RequestError:
-        raise
-    except Exception as error:  # botocore's errors have two bases, and the transport's more
-        raise RequestError(422, f"{where} cannot be read from S3 ({type(error).__name__})") from error
-    if not data:
-        raise RequestError(400, f"{where} is empty")
-    return data
+    # S3 takes a key as it is, but a proxy or another store may walk such a path out of the prefix.
+    if not key or any(part in (".", "..") for part in key.split("/")):
+        raise RequestError(400, f"{where} is an S3 URI that names no object")
+    return Object(bucket, key)
 
 
 def check(limits: Limits) -> None:

@@ -18,7 +18,7 @@
 | BYOC_DRAIN_SECONDS | 25 | after SIGTERM, time for the requests under way |
 | BYOC_LOST_SECONDS | 30 | without any worker for so long, the server gives up |
 | BYOC_MAX_BYTES | 6291456 | largest request body |
-| BYOC_MAX_PIXELS | 80000000 | largest picture, width x height; cannot be raised; a request: 5 times this |
+| BYOC_MAX_PIXELS | 80000000 | largest picture, in pixels; less with little memory; a request: 5 times this |
 | BYOC_MAX_ASPECT | 200 | longest picture, longer side to shorter side |
 | BYOC_MAX_IMAGES | 64 | most pictures in one request |
 | BYOC_TOP_K | 5 | classes in an answer, unless the request says otherwise |
@@ -47,6 +47,10 @@ from serve.errors import ServeError
 
 DEFAULT_BASE: Final = "/opt/ml"
 PROGRAM: Final = Path(__file__).resolve().parent.parent
+# The hungriest decoder (JPEG 2000) takes 18 bytes for each pixel, however few the file has.
+_BYTES_A_PIXEL: Final = 20
+_WITHOUT_PICTURES: Final = 1024**3  # Java, torch and a model
+_PHOTO: Final = 16_000_000  # a phone's; taken in any case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,8 @@ def read(environment: Mapping[str, str]) -> Settings:
     device = _choice(environment, "BYOC_DEVICE", "auto", ("auto", "cpu", "cuda"))
     gpus = 0 if device == "cpu" else visible_gpus()
     on_gpu = bool(gpus) or device == "cuda"
-    limits = read_limits(environment)
+    workers = _number(environment, "BYOC_WORKERS", (gpus or 1) if on_gpu else cores(), 1, 512)
+    limits = read_limits(environment, affordable_pixels(memory.total(), workers))
     _choice(environment, "BYOC_PRECISION", "auto", ("auto", "fp32", "bf16", "fp16"))
     memory_mb = int(0.7 * (memory.total() or 4 * 1024**3)) >> 20
     return Settings(
@@ -107,7 +112,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
         device=device,  # type: ignore[arg-type]
         gpus=gpus,
-        workers=_number(environment, "BYOC_WORKERS", (gpus or 1) if on_gpu else cores(), 1, 512),
+        workers=workers,
         threads=_number(environment, "BYOC_THREADS", 1, 1, 512),
         batch_size=_number(environment, "BYOC_BATCH_SIZE", 16 if on_gpu else 1, 1, 1024),
         batch_delay_ms=_number(environment, "BYOC_BATCH_DELAY_MS", 2, 1, 60_000),
@@ -122,13 +127,21 @@ def read(environment: Mapping[str, str]) -> Settings:
     )
 
 
-def read_limits(environment: Mapping[str, str]) -> Limits:
-    """Only the limits: what a worker needs."""
+def affordable_pixels(memory_bytes: int | None, workers: int) -> int:
+    """The default of BYOC_MAX_PIXELS: what all workers can decode at the same time."""
+    if memory_bytes is None:
+        return Limits.pixels
+    each = (memory_bytes - _WITHOUT_PICTURES) // workers // _BYTES_A_PIXEL
+    return min(max(each, _PHOTO), Limits.pixels)
+
+
+def read_limits(environment: Mapping[str, str], pixels: int = Limits.pixels) -> Limits:
+    """Only the limits: what a worker needs. `pixels`: the default of BYOC_MAX_PIXELS."""
     payload_mb = _number(environment, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)
     default_bytes = max(Limits.bytes, payload_mb * 1024 * 1024)
     return Limits(
         bytes=_number(environment, "BYOC_MAX_BYTES", default_bytes, 1, 1024**3),
-        pixels=_number(environment, "BYOC_MAX_PIXELS", Limits.pixels, 1, Limits.pixels),
+        pixels=_number(environment, "BYOC_MAX_PIXELS", pixels, 1, Limits.pixels),
         aspect=_number(environment, "BYOC_MAX_ASPECT", Limits.aspect, 1, 10**6),
         images=_number(environment, "BYOC_MAX_IMAGES", Limits.images, 1, 10**4),
         top_k=_number(environment, "BYOC_TOP_K", Limits.top_k, 1, 10**6),

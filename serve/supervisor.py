@@ -23,10 +23,10 @@ from typing import Any, Final
 
 from serve import java, mms, process, s3
 from serve import settings as settings_
-from serve.errors import ServeError
+from serve.errors import ServeError, printable
 from serve.events import Inbox
 from serve.records import Records
-from serve.settings import Settings
+from serve.settings import Limits, Settings
 
 _POLL_SECONDS: Final = 0.25
 _KILL_SECONDS: Final = 3.0  # on top of the drain: 25 + 3 stays under SageMaker's 30
@@ -51,7 +51,7 @@ def main() -> int:
 def say(text: str) -> None:
     """One line for the operator; line breaks in a message would make several."""
     with contextlib.suppress(OSError):
-        print(f"serve: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        print(f"serve: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Supervisor:
@@ -138,6 +138,8 @@ class Supervisor:
             self.loaded = True
             settings = self.settings
             where = f"listening on {settings.address}:{settings.port}"
+            if settings.limits.pixels < Limits.pixels:
+                where += f"; pictures of up to {settings.limits.pixels} pixels (BYOC_MAX_PIXELS)"
             say(f"{event['message']}; {settings.workers} workers; {where}")
         elif kind == "failed":
             self.failure = f"the model cannot be served: {event['message']}"

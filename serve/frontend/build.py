@@ -37,9 +37,11 @@ def compile_classes(target: Path) -> dict[str, bytes]:
 
 
 def write_jar(classes: dict[str, bytes], path: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as jar:
+    aside = path.with_suffix(".new")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as jar:
         for name, data in classes.items():
             jar.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    aside.replace(path)  # a server that runs keeps the file that it has opened
 
 
 def main() -> int:

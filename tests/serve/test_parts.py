@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from pathlib import Path
@@ -42,21 +43,69 @@ def test_a_precision_that_changes_the_answer_is_refused() -> None:
     def fixed(rows: list[list[float]]) -> Any:
         return lambda _pictures: np.array(rows, dtype=np.float32)
 
-    one = [np.zeros((2, 2, 3), dtype=np.uint8)]
+    one = precision.Samples([np.zeros((2, 2, 3), dtype=np.uint8)], "picture")
     assert precision.compare(fixed([[0.51, 0.49]]), fixed([[0.52, 0.48]]), one).passed
     assert "class" in precision.compare(fixed([[0.51, 0.49]]), fixed([[0.49, 0.51]]), one).reason
     assert "0.200" in precision.compare(fixed([[0.7, 0.3]]), fixed([[0.9, 0.1]]), one).reason
     assert "overflows" in precision.compare(fixed([[0.7, 0.3]]), fixed([[np.nan, 0.1]]), one).reason
+    trained = dataclasses.replace(one, trained=np.array([[0.9, 0.1]], dtype=np.float32))
+    assert "training" in precision.compare(fixed([[0.7, 0.3]]), fixed([[0.7, 0.3]]), trained).reason
+
+
+PICTURES = np.stack([np.asarray(picture(seed, 32, 32)) for seed in range(3)])
+TRAINED = np.full((3, 5), 0.2, dtype=np.float32)
 
 
 def test_stored_pictures_are_what_precision_is_checked_with(tmp_path: Path) -> None:
-    stored = np.stack([np.asarray(picture(seed, 32, 32)) for seed in range(3)])
-    safetensors.numpy.save_file({"pictures": stored}, tmp_path / precision.SAMPLES_FILE)
-    np.testing.assert_array_equal(precision.samples(tmp_path, 32), stored)
-    made_up = precision.samples(tmp_path, 48)  # those stored are for another network
-    assert {sample.shape for sample in made_up} == {(48, 48, 3)}
+    stored = {"pictures": PICTURES, "probabilities": TRAINED}
+    safetensors.numpy.save_file(stored, tmp_path / precision.SAMPLES_FILE)
+    found = precision.read_samples(tmp_path, 32, 5)
+    np.testing.assert_array_equal(found.pictures, PICTURES)
+    assert found.trained is not None
+    np.testing.assert_array_equal(found.trained, TRAINED)
+
+
+def test_without_stored_pictures_patterns_are_made_up_and_named_so(tmp_path: Path) -> None:
+    found = precision.read_samples(tmp_path, 48, 5)
+    assert {sample.shape for sample in found.pictures} == {(48, 48, 3)}
+    assert found.trained is None
+    assert "no samples.safetensors" in found.name
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        (None, "cannot be read"),
+        ({"others": PICTURES}, "must hold 'pictures'"),
+        ({"pictures": PICTURES.astype(np.float32)}, "must hold 'pictures', uint8"),
+        ({"pictures": PICTURES[:, :16, :16]}, r"\[n, 32, 32, 3\]"),
+        ({"pictures": PICTURES[:0]}, "holds 0 pictures"),
+        ({"pictures": PICTURES, "probabilities": TRAINED[:2]}, r"float32 \[n, 5\]"),
+        ({"pictures": PICTURES, "probabilities": TRAINED * np.float32(np.nan)}, "no numbers"),
+        ({"pictures": np.repeat(PICTURES, 100, axis=0)}, "larger than 256"),
+    ],
+)
+def test_stored_pictures_that_do_not_fit_are_told(tmp_path: Path, tensors: Any, says: str) -> None:
+    if tensors is None:
+        (tmp_path / precision.SAMPLES_FILE).write_bytes(b"damaged")
+    else:
+        safetensors.numpy.save_file(
+            {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+            tmp_path / precision.SAMPLES_FILE,
+        )
+    with pytest.raises(precision.BadSamples, match=says):
+        precision.read_samples(tmp_path, 32, 5)
+
+
+def test_a_model_without_or_with_damaged_samples_is_served_and_says_so(tmp_path: Path) -> None:
+    make_model(tmp_path, size=32)
+    without = Classifier.load(tmp_path, "cpu", numbers="bf16")
+    assert without.kind == torch.bfloat16
+    assert "made up" in without.precision
     (tmp_path / precision.SAMPLES_FILE).write_bytes(b"damaged")
-    assert len(precision.samples(tmp_path, 32)) == len(made_up)
+    damaged = Classifier.load(tmp_path, "cpu", numbers="bf16")
+    assert damaged.kind == torch.float32
+    assert "samples.safetensors cannot be read" in damaged.precision
 
 
 def test_bf16_is_served_only_when_it_passed(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,23 +193,27 @@ def test_a_model_that_does_not_fit_is_not_read(tmp_path: Path, monkeypatch: pyte
         memory.require(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["link", "folder link", "pickle"])
+@pytest.mark.parametrize("kind", ["link", "folder link", "pickle", "pipe", "deep"])
 def test_folders_hold_data_only(tmp_path: Path, kind: str) -> None:
     folder.check(make_model(tmp_path))
     if kind == "link":
         (tmp_path / "labels.json").symlink_to("/etc/hostname")
     elif kind == "folder link":
         (tmp_path / "more").symlink_to("/etc")
+    elif kind == "pipe":
+        os.mkfifo(tmp_path / "samples.safetensors")
+    elif kind == "deep":
+        (tmp_path / "/".join("a" * 20)).mkdir(parents=True)
     else:
         (tmp_path / "code").mkdir()
         (tmp_path / "code" / "weights.PT").write_bytes(b"")
-    with pytest.raises(ArtifactError, match="link" if "link" in kind else "pickle"):
+    with pytest.raises(ArtifactError, match=kind.removeprefix("folder ")):
         folder.check(tmp_path)
 
 
 class Bucket:
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
-        if Key == "folder/absent":
+        if Key in ("folder/absent", "folder/"):
             raise RuntimeError("NoSuchKey")
         data = b"x" * (100 if Key.endswith("large") else 3)
         return {"ContentLength": len(data), "Body": io.BytesIO(data)}
@@ -175,16 +228,19 @@ class Bucket:
         ("s3://mine/other", 400),
         ("s3://mine/folder", 400),
         ("s3://mine-too/folder/a", 400),
+        ("s3://mine/folder/../other", 400),
+        ("s3://mine/folder/", 422),
+        ("S3://mine/folder/a", 400),
     ],
 )
 def test_only_allowed_objects_are_read(monkeypatch: pytest.MonkeyPatch, uri: str, code: int) -> None:
     monkeypatch.setattr(s3, "client", Bucket)
     limits = Limits(bytes=50, s3=("s3://mine/folder/",))
     if code == 200:
-        assert s3.read(uri, "image", limits) == b"xxx"
+        assert s3.find(uri, "image", limits).read(limits) == b"xxx"
         return
     with pytest.raises(RequestError) as caught:
-        s3.read(uri, "image", limits)
+        s3.find(uri, "image", limits).read(limits)
     assert caught.value.code == code
 
 

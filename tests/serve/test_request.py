@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from typing import Any
@@ -156,6 +157,24 @@ def test_an_array_that_claims_to_be_huge_is_refused_without_making_it() -> None:
     huge = small.replace(b"(4, 4, 3), }" + b" " * 12, b"(99999999, 99999999, 3), }"[:24].ljust(24))
     with pytest.raises(RequestError):
         parsed(huge, "application/x-npy")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (0x1" + b"f" * 9000 + b", 1, 2, 4, 3), }",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-4, -4, 3), }",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': " + b"(" * 400 + b")" * 400 + b", }",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': " + b"-" * 9000 + b"1, }",
+        b"{'descr': [('" + b"a" * 9000 + b"', '|u1')], 'fortran_order': False, 'shape': (4, 4, 3), }",
+    ],
+)
+def test_a_hostile_array_header_is_refused_in_few_words(header: bytes) -> None:
+    body = b"\x93NUMPY\x01\x00" + len(header + b"\n").to_bytes(2, "little") + header + b"\n" + bytes(48)
+    with pytest.raises(RequestError) as caught:
+        parse(body, {"content-type": "application/x-npy"}, dataclasses.replace(LIMITS, bytes=20_000))
+    assert caught.value.code == 400
+    assert len(str(caught.value)) < 400
 
 
 def outcome(body: bytes, content_type: str, attributes: str) -> tuple[int, int]:

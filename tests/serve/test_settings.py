@@ -53,6 +53,16 @@ def test_multi_model_mode_has_a_folder_and_a_budget(tmp_path: Path) -> None:
     assert settings.read({}).models_dir is None
 
 
+@pytest.mark.parametrize(
+    ("gigabytes", "workers", "pixels"),
+    [(None, 4, 80_000_000), (64, 8, 80_000_000), (3, 2, 53_687_091), (2, 8, 16_000_000), (1, 1, 16_000_000)],
+)
+def test_pictures_are_limited_to_what_the_workers_can_decode_at_once(
+    gigabytes: int | None, workers: int, pixels: int
+) -> None:
+    assert settings.affordable_pixels(gigabytes and gigabytes << 30, workers) == pixels
+
+
 @pytest.mark.parametrize("prefix", ["s3://bucket", "https://x/", "s3://bucket/folder", "s3:///x/"])
 def test_a_prefix_of_s3_ends_with_a_slash(prefix: str) -> None:
     with pytest.raises(ServeError, match="BYOC_S3_PREFIXES"):

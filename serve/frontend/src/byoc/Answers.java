@@ -23,6 +23,13 @@ final class Answers {
         return json(code, object.toString());
     }
 
+    /** `allowed` goes into the header Allow, which a 405 must have. */
+    static FullHttpResponse wrongMethod(String allowed, String message) {
+        FullHttpResponse response = error(405, message);
+        response.headers().set(HttpHeaderNames.ALLOW, allowed);
+        return response;
+    }
+
     static FullHttpResponse json(int code, String text) {
         ByteBuf body = Unpooled.copiedBuffer(text, StandardCharsets.UTF_8);
         FullHttpResponse response =

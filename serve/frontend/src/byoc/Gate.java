@@ -26,6 +26,7 @@ import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.LastHttpContent;
 import io.netty.handler.codec.http.QueryStringDecoder;
 import io.netty.util.ReferenceCountUtil;
+import io.netty.util.concurrent.ScheduledFuture;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.net.URLDecoder;
@@ -71,6 +72,7 @@ final class Gate extends ChannelDuplexHandler {
     private Models.Entry target; // the model that this request names, in a multi-model endpoint
     private ByteArrayOutputStream load; // the body of a request to load a model
     private boolean loading; // `target` is being loaded for this request
+    private ScheduledFuture<?> patience; // ends a request whose body does not arrive
     private String parts; // what the worker says about its times, and their sum
     private double worked;
 
@@ -116,6 +118,9 @@ final class Gate extends ChannelDuplexHandler {
         } catch (Models.Refused refusal) {
             answer = Answers.error(refusal.code, refusal.getMessage());
         }
+        if (answer == null) {
+            patience = context.executor().schedule(() -> late(context), traffic.timeoutSeconds, TimeUnit.SECONDS);
+        }
         if (answer == null && load != null) {
             if (HttpUtil.is100ContinueExpected(request)) {
                 context.writeAndFlush(
@@ -149,6 +154,7 @@ final class Gate extends ChannelDuplexHandler {
         }
         if (content instanceof LastHttpContent) {
             received = true;
+            forgetPatience();
             record.received(seen);
             context.channel().config().setAutoRead(false);
         }
@@ -166,6 +172,17 @@ final class Gate extends ChannelDuplexHandler {
         if (received) {
             load(context);
         }
+    }
+
+    /** A body that trickles in would keep its memory from the others for ever. */
+    private void late(ChannelHandlerContext context) {
+        if (answered) { // before it was complete; what is left of it does not come
+            context.close();
+            return;
+        }
+        closing = true;
+        refuse(context, Answers.error(408, "the request's body did not arrive within " + traffic.timeoutSeconds
+                + " s; send less at once, or over a faster connection"));
     }
 
     /** The whole request to load a model is here: let a worker try. */
@@ -192,6 +209,13 @@ final class Gate extends ChannelDuplexHandler {
         context.fireChannelRead(new DefaultLastHttpContent());
     }
 
+    private void forgetPatience() {
+        if (patience != null) {
+            patience.cancel(false);
+            patience = null;
+        }
+    }
+
     private static String text(JsonElement element) {
         if (element == null || !element.isJsonPrimitive()) {
             throw new IllegalStateException();
@@ -201,6 +225,7 @@ final class Gate extends ChannelDuplexHandler {
 
     private void refuse(ChannelHandlerContext context, FullHttpResponse answer) {
         refused = true;
+        forgetPatience();
         context.writeAndFlush(answer, watched(context, answer, context.newPromise()));
     }
 
@@ -283,6 +308,7 @@ final class Gate extends ChannelDuplexHandler {
     public void channelInactive(ChannelHandlerContext context) {
         waiting.forEach(ReferenceCountUtil::release);
         waiting.clear();
+        forgetPatience();
         if (active) { // the client has gone; a worker may still be at it
             active = false;
             traffic.leave();
@@ -307,12 +333,12 @@ final class Gate extends ChannelDuplexHandler {
             case "/ping":
                 record = null;
                 if (!method.equals("GET") && !method.equals("HEAD")) {
-                    return Answers.error(405, "/ping answers GET");
+                    return Answers.wrongMethod("GET, HEAD", "/ping answers GET");
                 }
                 return ping();
             case "/execution-parameters":
                 if (!method.equals("GET")) {
-                    return Answers.error(405, "/execution-parameters answers GET");
+                    return Answers.wrongMethod("GET", "/execution-parameters answers GET");
                 }
                 return Answers.json(200, traffic.batchParameters);
             case "/invocations":
@@ -340,7 +366,7 @@ final class Gate extends ChannelDuplexHandler {
                 return list(request.uri());
             }
             if (!method.equals("POST")) {
-                return Answers.error(405, "/models answers GET and POST");
+                return Answers.wrongMethod("GET, POST", "/models answers GET and POST");
             }
             if (!traffic.workerReady()) {
                 return Answers.error(503, "no worker is ready; ask /ping and try again");
@@ -371,7 +397,7 @@ final class Gate extends ChannelDuplexHandler {
                 traffic.models.remove(traffic.models.get(name));
                 return Answers.json(200, "{}");
             default:
-                return Answers.error(405, "/models/NAME answers GET and DELETE");
+                return Answers.wrongMethod("GET, DELETE", "/models/NAME answers GET and DELETE");
         }
     }
 
@@ -391,7 +417,7 @@ final class Gate extends ChannelDuplexHandler {
 
     private FullHttpResponse invoke(HttpRequest request, String path) {
         if (!request.method().equals(HttpMethod.POST)) {
-            return Answers.error(405, "send the picture to " + path + " with POST");
+            return Answers.wrongMethod("POST", "send the picture to " + path + " with POST");
         }
         request.setUri("/invocations"); // what multi-model-server knows; a query would become parameters
         return admit(request);

@@ -15,6 +15,7 @@ final class Traffic {
     static final String MODEL = "model";
 
     final int maxBytes;
+    final int timeoutSeconds; // for a body to arrive
     final String batchParameters;
     final Models models;
     volatile boolean draining;
@@ -28,6 +29,7 @@ final class Traffic {
 
     Traffic(ConfigManager config) {
         maxBytes = config.getMaxRequestSize();
+        timeoutSeconds = Frontend.number(config, "byoc.timeout");
         batchParameters = config.getProperty("byoc.execution_parameters", "{}");
         models = new Models(config);
         // A body lies in this memory up to three times: as received, as one array, as sent to the worker.
