@@ -1,4 +1,8 @@
-"""The model on disk: `model.safetensors` (tensors) and `model.json` (everything else). No pickle anywhere."""
+"""The model on disk: `model.safetensors` (tensors) and `model.json` (everything else). No pickle anywhere.
+
+Beside them may lie `samples.safetensors`: a few pictures and what the network says of them, for whoever wants
+to see that it still says so in another place or precision.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import safetensors
+import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import nn
@@ -22,6 +28,11 @@ from model.preprocess import Preprocessing
 SCHEMA_VERSION: Final = 1
 WEIGHTS_FILE: Final = "model.safetensors"
 INFO_FILE: Final = "model.json"
+SAMPLES_FILE: Final = "samples.safetensors"
+FILES: Final = (WEIGHTS_FILE, INFO_FILE)  # the description last, for it is what makes a folder a model
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Probabilities = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class ArtifactError(ValueError):
@@ -73,6 +84,17 @@ def save(folder: Path, module: nn.Module, info: ModelInfo) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / WEIGHTS_FILE, data)
     write_atomically(folder / INFO_FILE, text.encode())
+
+
+def save_samples(folder: Path, pictures: Sequence[Pixels], probabilities: Probabilities) -> None:
+    """Write a few pictures beside the model, with what the network says of them in fp32.
+
+    Args:
+        pictures: as the network sees them before normalising, each uint8 [S, S, 3]; at least one.
+        probabilities: float32 [N, classes], in the order of the pictures.
+    """
+    tensors = {"pictures": np.stack(pictures), "probabilities": np.ascontiguousarray(probabilities)}
+    write_atomically(folder / SAMPLES_FILE, safetensors.numpy.save(tensors))
 
 
 def write_atomically(path: Path, data: bytes) -> None:

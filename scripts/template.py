@@ -9,9 +9,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from scripts.settings import Range, Settings, defaults_of, number_or_text
-from train.interface import HYPERPARAMETERS
+from train.interface import HYPERPARAMETERS, Hyperparameter
 
 WIDTH = 100
+_CHOICES_SHOWN = 6
 _HEAD = """\
 # Settings of `byoc`. A line that begins with # and no space shows a default.
 # Any of them can be given on the command line: byoc train --set train.instance_type=ml.g5.xlarge
@@ -75,9 +76,16 @@ def _hyperparameters(values: Mapping[str, Any]) -> str:
     lines = ["# What the trainer is told.", "[hyperparameters]"]
     for item in HYPERPARAMETERS:
         value = values.get(item.name, item.default)
-        choices = f" ({', '.join(item.choices)})" if item.choices else ""
-        lines += _line(item.name, value, item.help + choices, active=item.name in values)
+        lines += _line(item.name, value, item.help + _choices(item), active=item.name in values)
     return "\n".join(lines) + "\n"
+
+
+def _choices(item: Hyperparameter) -> str:
+    if not item.choices:
+        return ""
+    shown = ", ".join(item.choices[:_CHOICES_SHOWN])
+    more = len(item.choices) - _CHOICES_SHOWN
+    return f" ({shown}{f', or one of the {more} other classifiers of torchvision' if more > 0 else ''})"
 
 
 def _line(key: str, value: Any, help_text: str, *, active: bool) -> list[str]:

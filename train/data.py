@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import hashlib
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -85,6 +85,15 @@ class Pictures:
     def unreadable(self) -> int:
         """How many pictures were found unreadable so far."""
         return len(self._unreadable)
+
+    @property
+    def faults(self) -> dict[int, str]:
+        """The pictures that were found unreadable so far, by index, each with the reason."""
+        return dict(self._unreadable)
+
+    def learn(self, faults: Mapping[int, str]) -> None:
+        """Take over what other processes, or this job before it was interrupted, found unreadable."""
+        self._unreadable.update(faults)
 
     @property
     def skipped(self) -> list[Skipped]:

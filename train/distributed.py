@@ -73,6 +73,14 @@ class Process:
         dist.all_gather_object(values, value, group=self.control)
         return cast("list[T]", values)
 
+    def gather_to_first(self, value: T) -> list[T]:
+        """The values of all processes in order of rank, for the first one; nothing for the others."""
+        if self.world == 1:
+            return [value]
+        values: list[T | None] | None = [None] * self.world if self.is_first else None
+        dist.gather_object(value, values, dst=0, group=self.control)
+        return cast("list[T]", values or [])
+
     def broadcast(self, value: T) -> T:
         """The first process's value, for every one of them."""
         if self.world == 1:

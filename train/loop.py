@@ -165,6 +165,7 @@ class Trainer:
             "average": self._average.state if self._average else None,
             "average_updates": self._average.updates if self._average else 0,
             "best": self.best_state,
+            "unreadable": [self._faults(loader) for loader in self._pictures],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -179,6 +180,8 @@ class Trainer:
                 self._average.state[name].copy_(tensor)
             self._average.updates = state["average_updates"]
         self.best_state = state["best"]
+        for loader, faults in zip(self._pictures, state["unreadable"], strict=True):
+            loader.pictures.learn(faults)
 
     def _epoch(self) -> dict[str, float]:
         """The rest of the running epoch. Returns images_per_second and data_wait_share."""
@@ -231,7 +234,8 @@ class Trainer:
         if not plain and self.progress.epoch >= settings.head_epochs:
             return False
         pictures = len(self._train.pictures) + len(self._validation.pictures)
-        return pictures * head.in_features * 4 <= memory_budget(settings.cache_mb, self.process.local_world)
+        budget = memory_budget(settings.cache_mb, self.process.local_world)
+        return not self.process.any(pictures * head.in_features * 4 > budget)[0]  # all, or none
 
     def _features(self, loader: Loader) -> FeatureLoader:
         assert isinstance(self._head, nn.Linear)
@@ -375,7 +379,13 @@ class Trainer:
     def _tell_skipped(self, loader: Loader) -> None:
         for skipped in loader.pictures.news():
             log.warning("skipped %s: %s", skipped.file, skipped.reason)
+        loader.pictures.learn(self._faults(loader))
         loader.pictures.check()
+
+    def _faults(self, loader: Loader) -> dict[int, str]:
+        """What all processes found unreadable: each meets only its own share of the pictures."""
+        parts = self.process.gather(loader.pictures.faults)
+        return {index: reason for part in parts for index, reason in part.items()}
 
 
 def _at_least_two(batch: Batch) -> Batch:

@@ -34,9 +34,12 @@ def write(
     environment: Mapping[str, Any],
     history: list[dict[str, float]],
     metrics: Mapping[str, float],
-    duplicates: list[tuple[str, str]],
+    duplicates: Mapping[str, list[tuple[str, str]]],
 ) -> None:
-    """Write the report on `result`, which is of the split named `split`."""
+    """Write the report on `result`, which is of the split named `split`.
+
+    `duplicates` names for each other split the files that are in training too, as pairs (there, here).
+    """
     classes = pictures[split].listing.classes
     document = {
         "schema": SCHEMA,
@@ -46,7 +49,10 @@ def write(
         "confusion_matrix": result.confusion().tolist(),
         "per_class": _per_class(result, classes),
         "data": {name: _data(those) for name, those in pictures.items()},
-        "in_train_and_validation": [list(pair) for pair in duplicates[:_LISTED]],
+        **{
+            f"in_train_and_{name}": [list(pair) for pair in those[:_LISTED]]
+            for name, those in duplicates.items()
+        },
         "worst_mistakes": _worst_mistakes(result, pictures[split]),
         "history": history,
         "settings": dict(settings),

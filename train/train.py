@@ -20,9 +20,9 @@ from torch import nn
 from model import architecture, artifact
 from model import device as devices
 from model.preprocess import Preprocessing
-from train import checkpoints, interface, listing, precision, report, tensorboard
+from train import checkpoints, interface, listing, outputs, precision, tensorboard
 from train.cache import Cache, disk_budget, memory_budget
-from train.data import Loader, Pictures, repeated_pictures, same_pictures, worker_count
+from train.data import Loader, Pictures, worker_count
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
@@ -89,23 +89,15 @@ def run(paths: Paths, stopping: Stopping) -> None:
         finally:
             trainer.monitor.close()
 
-        info = describe_model(settings, pictures, loaded, machine, number_format, trainer)
+        info = outputs.describe_model(settings, pictures, loaded, machine, number_format, trainer)
         if process.is_first:
-            save_model(paths, module, trainer, info)
+            outputs.save_model(paths, module, trainer, info)
         if not process.any(stopping.asked())[0]:
             result, split = final_evaluation(paths, trainer, loaders, device, process)
+            outputs.collect_hashes(pictures, process)
             if process.is_first:
-                report.write(
-                    paths.output_data / "report.json",
-                    result,
-                    split,
-                    pictures,
-                    settings=settings.to_json(),
-                    environment=info.training["environment"],
-                    history=trainer.progress.history,
-                    metrics={**trainer.progress.best, **result.metrics(split)},
-                    duplicates=tell_duplicates(pictures),
-                )
+                outputs.save_samples(paths, result, pictures[split])
+                outputs.write_report(paths, result, split, pictures, settings, info, trainer)
         process.end()
 
 
@@ -231,85 +223,11 @@ def explain(error: Exception, settings: Settings) -> Exception:
     )
 
 
-def tell_duplicates(pictures: dict[str, Pictures]) -> list[tuple[str, str]]:
-    """Files that are in training and validation both; those that are twice in a split are only warned of."""
-    for name, those in pictures.items():
-        repeated = repeated_pictures(those)
-        if repeated:
-            log.warning(
-                "%d pictures of %s are there twice or more, for example %s and %s", len(repeated), name,
-                *repeated[0],
-            )  # fmt: skip
-    duplicates = same_pictures(pictures["train"], pictures["validation"])
-    for first, second in duplicates[:10]:
-        log.warning("the same picture is in training and validation: %s and %s", first, second)
-    if duplicates:
-        log.warning(
-            "%d pictures of validation were trained on: its accuracy is too good to be true", len(duplicates)
-        )
-    return duplicates
-
-
-def describe_model(
-    settings: Settings,
-    pictures: dict[str, Pictures],
-    loaded: architecture.Loaded,
-    machine: devices.Machine,
-    number_format: precision.Precision,
-    trainer: Trainer,
-) -> artifact.ModelInfo:
-    best = trainer.progress.best
-    return artifact.ModelInfo(
-        architecture=settings.arch,
-        classes=pictures["train"].listing.classes,
-        preprocessing=pictures["train"].preprocessing,
-        metrics={name.replace("_", ":", 1): best[name] for name in best if name.startswith("validation_")},
-        training={
-            "job": os.environ.get("TRAINING_JOB_NAME", ""),
-            "epoch": best.get("epoch", 0),
-            "steps": trainer.progress.step,
-            "settings": settings.to_json(),
-            "weights": str(loaded),
-            "pictures": {name: len(those) - those.unreadable for name, those in pictures.items()},
-            "environment": {
-                "torch": machine.torch,
-                "cuda": machine.cuda,
-                "driver": machine.driver,
-                "device": machine.gpus[0].name if trainer.device == "cuda" else "cpu",
-                "processes": trainer.process.world,
-                "threads": torch.get_num_threads(),
-                "precision": number_format.name,
-                "commit": os.environ.get("IMAGE_REVISION") or None,
-            },
-        },
-    )
-
-
-def save_model(paths: Paths, module: nn.Module, trainer: Trainer, info: artifact.ModelInfo) -> None:
-    if trainer.best_state is None:
-        log.warning("no epoch was finished: the model that is saved was never validated")
-    else:
-        module.load_state_dict(trainer.best_state)
-        log.info("kept the weights of epoch %d", info.training["epoch"])
-    artifact.save(paths.model, module, info)
-
-
-def share_model(paths: Paths, process: Process) -> None:
-    """The first process's model for every machine: each has a folder of its own. Returns when all have it."""
-    files: dict[str, bytes] = {}
-    if process.is_first and process.world > process.local_world:
-        files = {path.name: path.read_bytes() for path in paths.model.iterdir()}
-    for name, content in process.broadcast(files).items():
-        if process.local_rank == 0 and not process.is_first:
-            (paths.model / name).write_bytes(content)
-    process.gather(None)
-
-
 def final_evaluation(
     paths: Paths, trainer: Trainer, loaders: dict[str, Loader], device: str, process: Process
 ) -> tuple[Result, str]:
     """Test what was saved, as it was saved and in full precision: what an endpoint will compute."""
-    share_model(paths, process)
+    outputs.share_model(paths, process)
     module, _ = artifact.load(paths.model, device)
     split = "test" if "test" in loaders else "validation"
     result = evaluate(

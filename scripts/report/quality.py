@@ -57,6 +57,12 @@ class Split:
     images: int
     skipped: list[tuple[str, str]]
     skipped_count: int
+    repeated: list[tuple[str, str]]
+    """Two files with the same content."""
+    repeated_count: int
+    leaked: list[tuple[str, str]]
+    """A file of the training set, and one of this set with the same content."""
+    leaked_count: int
     smallest: str
     largest: str
 
@@ -101,11 +107,15 @@ def read_quality(raw: Mapping[str, Any]) -> Quality:
             )
         )
     for name, part in mapping(raw.get("data")).items():
-        _add_split(quality, str(name), mapping(part))
+        _add_split(quality, str(name), mapping(part), _pairs(raw.get(f"in_train_and_{name}")))
     return quality
 
 
-def _add_split(quality: Quality, name: str, part: Mapping[str, Any]) -> None:
+def _pairs(raw: object) -> list[tuple[str, str]]:
+    return [(str(pair[0]), str(pair[1])) for pair in map(sequence, sequence(raw)) if len(pair) == 2]
+
+
+def _add_split(quality: Quality, name: str, part: Mapping[str, Any], leaked: list[tuple[str, str]]) -> None:
     counts = {
         str(key): int(value)
         for key, value in mapping(part.get("per_class")).items()
@@ -115,6 +125,7 @@ def _add_split(quality: Quality, name: str, part: Mapping[str, Any]) -> None:
         (str(mapping(item).get("file", "")), str(mapping(item).get("reason", "")))
         for item in sequence(part.get("skipped"))
     ]
+    repeated = _pairs(part.get("repeated"))
     ranked = sorted(counts.items(), key=lambda item: item[1])
     quality.counts[name] = counts
     images = part.get("images")
@@ -123,11 +134,20 @@ def _add_split(quality: Quality, name: str, part: Mapping[str, Any]) -> None:
             name=name,
             images=images if isinstance(images, int) else sum(counts.values()),
             skipped=skipped[:SKIPPED_SHOWN],
-            skipped_count=len(skipped),
+            skipped_count=_count(part.get("skipped_count"), skipped),
+            repeated=repeated[:SKIPPED_SHOWN],
+            repeated_count=_count(part.get("repeated_count"), repeated),
+            leaked=leaked[:SKIPPED_SHOWN],
+            leaked_count=len(leaked),
             smallest=f"{ranked[0][0]} ({ranked[0][1]:,})" if ranked else words.NOT_KNOWN,
             largest=f"{ranked[-1][0]} ({ranked[-1][1]:,})" if ranked else words.NOT_KNOWN,
         )
     )
+
+
+def _count(told: object, listed: list[tuple[str, str]]) -> int:
+    """The trainer names no more than a thousand files and counts them all."""
+    return max(told, len(listed)) if isinstance(told, int) else len(listed)
 
 
 def thumbnail(encoded: object) -> str:

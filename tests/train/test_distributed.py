@@ -41,10 +41,62 @@ def test_alone_everything_is_its_own_sum() -> None:
     process = Process.start({}, "cpu")
     assert process.is_first
     assert process.sum([1.0, 2.0]) == [1.0, 2.0]
-    assert process.gather("x") == ["x"]
+    assert process.gather("x") == process.gather_to_first("x") == ["x"]
+    assert process.broadcast("x") == "x"
     assert process.any(True, False) == (True, False)
     module = torch.nn.Linear(2, 2)
     assert process.wrap(module) is module
+
+
+def test_what_two_processes_say_to_each_other(job: Any) -> None:
+    program = (
+        "import json, os, pathlib; from train.distributed import Process\n"
+        "process = Process.start(os.environ, 'cpu')\n"
+        "mine = {'rank': process.rank}\n"
+        "found = [process.sum([1.0, process.rank]), process.gather(mine), process.gather_to_first(mine),\n"
+        "         process.broadcast(mine), process.any(False, process.rank == 1)]\n"
+        "pathlib.Path(f'{process.rank}.json').write_text(json.dumps(found))\n"
+        "process.end()"
+    )
+    (job.base / "talking.py").write_text(program)
+    done = torchrun(job, 2, program=["talking.py"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    for rank in (0, 1):
+        total, everyone, first, broadcast, flags = json.loads((job.base / f"{rank}.json").read_text())
+        assert total == [2.0, 1.0]
+        assert everyone == [{"rank": 0}, {"rank": 1}]
+        assert first == (everyone if rank == 0 else [])
+        assert broadcast == {"rank": 0}
+        assert flags == [False, True]
+
+
+@pytest.mark.slow
+def test_each_host_has_the_model_in_its_own_folder(job: Any) -> None:
+    """Two hosts with a folder each; a picture that only the second can have found unreadable is told."""
+    broken = job.pictures(10, 5).channel("train") / "red/7.png"
+    broken.write_bytes(b"no picture")
+    twin = job.channel("validation") / "red/1001.png"
+    twin.write_bytes((job.channel("validation") / "red/1000.png").read_bytes())
+    program = (
+        "import os, pathlib, shutil\n"
+        "here = pathlib.Path(os.environ['SAGEMAKER_BASE_DIR'])\n"
+        "mine = here / ('host ' + os.environ['RANK'])\n"
+        "shutil.copytree(here / 'input', mine / 'input')\n"
+        "os.environ.update(SAGEMAKER_BASE_DIR=str(mine), LOCAL_RANK='0', LOCAL_WORLD_SIZE='1')\n"
+        "from train import train; raise SystemExit(train.main())"
+    )
+    (job.base / "host.py").write_text(program)
+    done = torchrun(job, 2, program=["host.py"], max_skipped_share=0.5)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = job.base / "host 0", job.base / "host 1"
+    for name in artifact.FILES:
+        assert (first / "model" / name).read_bytes() == (second / "model" / name).read_bytes()
+    assert not (second / "output/data/report.json").exists()
+    assert not list(second.glob("checkpoints/*"))
+    data = json.loads((first / "output/data/report.json").read_text())["data"]
+    assert [one["file"] for one in data["train"]["skipped"]] == ["red/7.png"]
+    assert data["train"]["images"] == 29
+    assert data["validation"]["repeated"] == [["red/1000.png", "red/1001.png"]]
 
 
 @pytest.mark.slow

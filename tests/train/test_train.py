@@ -9,13 +9,21 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from model import architecture, artifact
+from model.preprocess import Preprocessing
+from train import outputs
+from train.data import Order, Pictures
+from train.evaluation import Result
 from train.interface import METRIC_DEFINITIONS
+from train.loop import Trainer
+from train.paths import Paths
 
 Run = Callable[..., tuple[int, str]]
 
@@ -105,6 +113,41 @@ def test_a_test_channel_is_what_the_report_is_about(
     }  # fmt: skip
 
 
+def test_samples_lie_beside_the_model_with_what_it_says_of_them(job: Any, run: Run) -> None:
+    code, output = run(job.pictures(8, 8), epochs=1)
+    assert code == 0, output
+    stored = safetensors.numpy.load_file(job.base / "model" / artifact.SAMPLES_FILE)
+    assert stored["pictures"].dtype == np.uint8
+    assert stored["pictures"].shape == (16, 32, 32, 3)
+    module, info = artifact.load(job.base / "model")
+    with torch.no_grad():
+        inputs = info.preprocessing.normalise(torch.from_numpy(stored["pictures"]).permute(0, 3, 1, 2))
+        said = module(inputs).softmax(dim=1).numpy()
+    assert stored["probabilities"] == pytest.approx(said, abs=1e-5)
+    first = (job.channel("validation") / "blue/1000.png").read_bytes()
+    assert (stored["pictures"][0] == info.preprocessing.to_uint8(info.preprocessing.decode(first))).all()
+    assert {int(picture.mean(axis=(0, 1)).argmax()) for picture in stored["pictures"]} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("side", "count"), [(32, 16), (512, 5), (1024, 2)])
+def test_samples_of_large_pictures_are_fewer(tmp_path: Path, side: int, count: int) -> None:
+    class Grey:
+        preprocessing = Preprocessing.for_size(side)
+
+        def get(self, index: int) -> np.ndarray[Any, Any]:
+            return np.full((side, side, 3), index, np.uint8)
+
+    paths = Paths(tmp_path, tmp_path)
+    paths.model.mkdir()
+    numbers = np.arange(100)
+    result = Result(0.0, np.full((100, 2), 0.5, np.float32), numbers % 2, numbers)
+    outputs.save_samples(paths, result, cast(Pictures, Grey()))
+    stored = safetensors.numpy.load_file(paths.model / artifact.SAMPLES_FILE)["pictures"]
+    assert len(stored) == count
+    assert stored[0, 0, 0, 0] == 0
+    assert stored[-1, 0, 0, 0] == 99
+
+
 def test_a_damaged_picture_is_skipped_told_and_listed(job: Any, run: Run) -> None:
     broken = job.pictures(20, 4).channel("train") / "red/0.png"
     broken.write_bytes(broken.read_bytes()[:200])
@@ -114,6 +157,28 @@ def test_a_damaged_picture_is_skipped_told_and_listed(job: Any, run: Run) -> Non
     data = job.report["data"]["train"]
     assert data["images"] == 59
     assert data["skipped"] == [{"file": "red/0.png", "reason": data["skipped"][0]["reason"]}]
+
+
+def test_what_was_unreadable_before_an_interruption_is_still_told(
+    job: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint remembers it, for a job that goes on in its last epoch may not meet it again."""
+    (job.pictures(20, 4).channel("train") / "red/0.png").write_bytes(b"no picture")
+    step = Trainer._step
+
+    def dying(self: Trainer, batch: Any) -> None:
+        if self.progress.step == 6:
+            raise KeyboardInterrupt
+        step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(job, epochs=1, checkpoint_every_steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Order, "share", lambda self, *arguments: [])  # nothing is left to do
+        assert run(job, epochs=1, checkpoint_every_steps=1)[0] == 0
+    assert [one["file"] for one in job.report["data"]["train"]["skipped"]] == ["red/0.png"]
 
 
 def test_too_many_damaged_pictures_fail_the_job(job: Any, run: Run) -> None:

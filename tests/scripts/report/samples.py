@@ -345,7 +345,13 @@ def trainer_report(accuracy: float, seed: int = 3) -> dict[str, Any]:
                 {"file": "7/notes.txt", "reason": "not a picture: unknown suffix .txt"},
             ],
         },
-        "validation": {"images": 360, "per_class": dict.fromkeys(DIGITS, 36), "skipped": []},
+        "validation": {
+            "images": 360,
+            "per_class": dict.fromkeys(DIGITS, 36),
+            "skipped": [],
+            "repeated_count": 1200,
+            "repeated": [["2/digit_0007.png", "2/copy of digit_0007.png"]],
+        },
         "test": {"images": 180, "per_class": dict.fromkeys(DIGITS, 18), "skipped": []},
     }
     mistakes = [
@@ -371,6 +377,7 @@ def trainer_report(accuracy: float, seed: int = 3) -> dict[str, Any]:
         "confusion_matrix": matrix.tolist(),
         "per_class": per_class,
         "data": data,
+        "in_train_and_validation": [["2/digit_0009.png", "2/again.png"]],
         "worst_mistakes": mistakes,
         "settings": {
             "arch": "resnet18",

@@ -121,6 +121,15 @@ def test_operators_and_the_machine_are_tabled(pages: dict[str, str]) -> None:
     assert "The machine has no GPU" in seen
 
 
+def test_pictures_that_are_there_twice_are_told(pages: dict[str, str]) -> None:
+    seen = text(pages["healthy"])
+    assert "The same picture twice in validation: 1,200" in seen
+    assert "2/copy of digit_0007.png 2/digit_0007.png" in seen
+    assert "and 1,199 more" in seen
+    assert "1 picture of validation was trained on" in seen
+    assert "2/again.png 2/digit_0009.png" in seen
+
+
 def test_a_bare_job_is_a_page_of_reasons(pages: dict[str, str]) -> None:
     seen = text(pages["bare"])
     assert "the job had no DebugHookConfig" in seen

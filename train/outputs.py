@@ -1,0 +1,146 @@
+"""What a job leaves behind: the model, a few samples beside it, and the report."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from model import architecture, artifact
+from model.device import Machine
+from train import report
+from train.data import Pictures, repeated_pictures, same_pictures
+from train.distributed import Process
+from train.evaluation import Result
+from train.interface import Settings
+from train.loop import Trainer
+from train.paths import Paths
+from train.precision import Precision
+
+log = logging.getLogger("train")
+
+# Enough to notice a wrong precision or preprocessing, and little beside the weights.
+_SAMPLES: Final = 16
+_SAMPLE_BYTES: Final = 4_000_000
+
+
+def describe_model(
+    settings: Settings,
+    pictures: dict[str, Pictures],
+    loaded: architecture.Loaded,
+    machine: Machine,
+    number_format: Precision,
+    trainer: Trainer,
+) -> artifact.ModelInfo:
+    best = trainer.progress.best
+    return artifact.ModelInfo(
+        architecture=settings.arch,
+        classes=pictures["train"].listing.classes,
+        preprocessing=pictures["train"].preprocessing,
+        metrics={name.replace("_", ":", 1): best[name] for name in best if name.startswith("validation_")},
+        training={
+            "job": os.environ.get("TRAINING_JOB_NAME", ""),
+            "epoch": best.get("epoch", 0),
+            "steps": trainer.progress.step,
+            "settings": settings.to_json(),
+            "weights": str(loaded),
+            "pictures": {name: len(those) - those.unreadable for name, those in pictures.items()},
+            "environment": {
+                "torch": machine.torch,
+                "cuda": machine.cuda,
+                "driver": machine.driver,
+                "device": machine.gpus[0].name if trainer.device == "cuda" else "cpu",
+                "processes": trainer.process.world,
+                "threads": torch.get_num_threads(),
+                "precision": number_format.name,
+                "commit": os.environ.get("IMAGE_REVISION") or None,
+            },
+        },
+    )
+
+
+def save_model(paths: Paths, module: nn.Module, trainer: Trainer, info: artifact.ModelInfo) -> None:
+    if trainer.best_state is None:
+        log.warning("no epoch was finished: the model that is saved was never validated")
+    else:
+        module.load_state_dict(trainer.best_state)
+        log.info("kept the weights of epoch %d", info.training["epoch"])
+    artifact.save(paths.model, module, info)
+
+
+def share_model(paths: Paths, process: Process) -> None:
+    """The first process's model for every machine: each has a folder of its own. Returns when all have it."""
+    files: dict[str, bytes] = {}
+    if process.is_first and process.world > process.local_world:
+        files = {name: (paths.model / name).read_bytes() for name in artifact.FILES}
+    for name, content in process.broadcast(files).items():
+        if process.local_rank == 0 and not process.is_first:
+            paths.model.mkdir(parents=True, exist_ok=True)
+            artifact.write_atomically(paths.model / name, content)
+    process.gather(None)
+
+
+def save_samples(paths: Paths, result: Result, pictures: Pictures) -> None:
+    """A few of the pictures of `result` beside the model, evenly from all of them and so from all classes."""
+    side = pictures.preprocessing.input_size
+    count = max(2, min(_SAMPLES, _SAMPLE_BYTES // (side * side * 3)))
+    rows = np.unique(np.linspace(0, len(result.indices) - 1, count).astype(np.int64))
+    chosen = [pictures.get(int(index)) for index in result.indices[rows]]
+    assert all(picture is not None for picture in chosen), "the result is of readable pictures"
+    artifact.save_samples(paths.model, chosen, result.probabilities[rows])  # type: ignore[arg-type]
+
+
+def write_report(
+    paths: Paths,
+    result: Result,
+    split: str,
+    pictures: dict[str, Pictures],
+    settings: Settings,
+    info: artifact.ModelInfo,
+    trainer: Trainer,
+) -> None:
+    _tell_repeated(pictures)
+    report.write(
+        paths.output_data / "report.json",
+        result,
+        split,
+        pictures,
+        settings=settings.to_json(),
+        environment=info.training["environment"],
+        history=trainer.progress.history,
+        metrics={**trainer.progress.best, **result.metrics(split)},
+        duplicates={name: _tell_leaked(pictures, name) for name in pictures if name != "train"},
+    )
+
+
+def collect_hashes(pictures: dict[str, Pictures], process: Process) -> None:
+    """Let the first process know the content of all pictures: each has met only its own share of them."""
+    for those in pictures.values():
+        for hashes in process.gather_to_first(those.hashes):
+            those.hashes.update(hashes)
+
+
+def _tell_repeated(pictures: dict[str, Pictures]) -> None:
+    for name, those in pictures.items():
+        repeated = repeated_pictures(those)
+        if repeated:
+            log.warning(
+                "%d pictures of %s are there twice or more, for example %s and %s", len(repeated), name,
+                *repeated[0],
+            )  # fmt: skip
+
+
+def _tell_leaked(pictures: dict[str, Pictures], split: str) -> list[tuple[str, str]]:
+    """Files that are in training and in another split."""
+    found = same_pictures(pictures["train"], pictures[split])
+    for first, second in found[:10]:
+        log.warning("the same picture is in training and %s: %s and %s", split, first, second)
+    if found:
+        log.warning(
+            "%d pictures of %s were trained on: its accuracy is too good to be true", len(found), split
+        )
+    return found
