@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scripts.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
+from scripts.errors import FAILED, NOT_FOUND, UNREACHABLE, ByocError
+from scripts.pushfaults import explain
+from scripts.pushmeter import Meter
 
 if TYPE_CHECKING:
     from docker.models.images import Image
 
     from docker import DockerClient
-    from scripts.output import Output
     from scripts.registry import Registry
 
 IMAGES = {"train": "byoc-train", "serve": "byoc-serve"}
@@ -63,7 +64,8 @@ def find(client: DockerClient, name: str, tag: str | None) -> tuple[Image, str]:
     from docker.errors import ImageNotFound
 
     try:
-        image = client.images.get(f"{name}:{tag or 'latest'}")
+        with _engine():
+            image = client.images.get(f"{name}:{tag or 'latest'}")
     except ImageNotFound:
         raise ByocError(
             f"There is no image {name}:{tag or 'latest'} on this machine.",
@@ -74,44 +76,29 @@ def find(client: DockerClient, name: str, tag: str | None) -> tuple[Image, str]:
     return image, tag or image.labels.get(_VERSION) or "latest"
 
 
+@contextmanager
+def _engine() -> Iterator[None]:
+    """What the engine refuses, or that it is gone, in its own words. ImageNotFound is the caller's."""
+    from docker.errors import DockerException, ImageNotFound
+    from requests import RequestException
+
+    try:
+        yield
+    except ImageNotFound:
+        raise
+    except (DockerException, RequestException) as error:
+        said = str(getattr(error, "explanation", None) or error)
+        raise ByocError(
+            f"The Docker engine does not do it: {said.strip(' .')}.",
+            "Check the tag's and the registry's name, and that the engine runs (`docker info`).",
+            code=FAILED,
+            kind="EngineRefused",
+        ) from None
+
+
 def repository_name(setting: str, name: str) -> str:
     """The repository that `images.train` or `images.serve` names; `name` where it is a full URI."""
     return name if "/" in setting else setting.partition("@")[0].partition(":")[0]
-
-
-@dataclass
-class Meter:
-    """What the engine says during a push, summed up: bytes (uncompressed) and layers."""
-
-    layers: dict[str, tuple[int, int]] = field(default_factory=dict)
-    finished: dict[str, bool] = field(default_factory=dict)  # layer → whether it had to be sent
-    digest: str = ""
-
-    def take(self, event: Mapping[str, Any]) -> None:
-        layer, status = str(event.get("id", "")), str(event.get("status", ""))
-        detail = event.get("progressDetail") or {}
-        self.digest = (event.get("aux") or {}).get("Digest") or self.digest
-        if status == "Pushing" and detail.get("total"):
-            self.layers[layer] = (min(detail["current"], detail["total"]), detail["total"])
-        elif status == "Pushed":
-            self.finished[layer] = True
-            total = self.layers.get(layer, (0, 0))[1]
-            self.layers[layer] = (total, total)
-        elif status == "Layer already exists" or status.startswith("Mounted from"):
-            self.finished[layer] = False
-
-    @property
-    def done(self) -> int:
-        return sum(done for done, _ in self.layers.values())
-
-    @property
-    def total(self) -> int:
-        return sum(total for _, total in self.layers.values())
-
-    @property
-    def sent(self) -> int:
-        """Layers that were not there before."""
-        return sum(self.finished.values())
 
 
 @dataclass(frozen=True)
@@ -140,7 +127,8 @@ def push(
         ByocError: with what the registry said, and what to do about it.
     """
     repository = f"{registry.host}/{name}"
-    client.api.tag(image.id or "", repository, tag)
+    with _engine():
+        client.api.tag(image.id or "", repository, tag)
     pauses = list(_PAUSES)
     while True:
         meter = Meter()
@@ -186,104 +174,7 @@ def _attempt(
 def _same(client: DockerClient, image: Image, registry: Registry, name: str, tag: str) -> str | None:
     """The digest behind an immutable tag, if it is this very image, pushed before."""
     digest = registry.digest(name, tag)
-    image.reload()
+    with _engine():
+        image.reload()
     known = image.attrs.get("RepoDigests") or []
     return digest if digest and any(item.endswith(f"@{digest}") for item in known) else None
-
-
-# Words of the engine or the registry → may trying again help, what to say, what to do, exit code, kind.
-# The first that fits counts.
-_CAUSES: tuple[tuple[tuple[str, ...], bool, str, str, int, str], ...] = (
-    (
-        ("no space left",), False,
-        "A disk is full, the Docker engine's or {host}'s: {said}.",
-        "Free some space (`docker system df` shows what the engine holds), then push again.",
-        FAILED, "DiskFull",
-    ),
-    (
-        ("token has expired",), True,
-        "{host}'s login has run out: {said}.", "Push again; layers that have arrived stay there.",
-        REFUSED, "ExpiredLogin",
-    ),
-    (
-        ("not authorized", "denied", "unauthorized", "no basic auth", "authentication required"), False,
-        "{host} does not take the image: {said}.", "{login}",
-        REFUSED, "PushDenied",
-    ),
-    (
-        ("immutable",), False,
-        "{repository}:{tag} exists already with other content, and its tags never move.",
-        "Commit the change, so that the image gets a new version, or name one: `make build push TAG=…`.",
-        REFUSED, "TagExists",
-    ),
-    (
-        ("http response to https client", "certificate"), False,
-        "{host} cannot be reached safely: {said}.",
-        "Plain HTTP is for 127.0.0.0/8 only; other hosts need TLS, or a line in insecure-registries.",
-        UNREACHABLE, "Insecure",
-    ),
-    (
-        ("manifest invalid", "media type", "unsupported manifest"), False,
-        "{host} does not take this kind of image: {said}.",
-        "Build it with `make build`: for one platform, without attestations.",
-        REFUSED, "BadManifest",
-    ),
-    (
-        ("name unknown", "repository does not exist"), False,
-        "{host} has no such repository: {said}.", "Create {repository} there, or check the name.",
-        NOT_FOUND, "NoRepository",
-    ),
-    (
-        (
-            "connection reset", "broken pipe", "eof", "timeout", "timed out", "toomanyrequests",
-            "rate exceeded", "http status: 5", "server misbehaving", "connection aborted", "incompleteread",
-            "network is unreachable", "blob upload", "connection refused", "did not say",
-        ), True,
-        "The push to {repository} broke off: {said}.",
-        "Check the network and the registry, then push again; layers that have arrived stay there.",
-        UNREACHABLE, "PushFailed",
-    ),
-    (
-        ("",), False,
-        "The push to {repository} failed: {said}.", "Check the registry's name and that it answers.",
-        FAILED, "PushFailed",
-    ),
-)  # fmt: skip
-_ECR_LOGIN = (
-    "The policy needs ecr:BatchCheckLayerAvailability, InitiateLayerUpload, UploadLayerPart, "
-    "CompleteLayerUpload and PutImage (AmazonEC2ContainerRegistryPowerUser has them)."
-)
-
-
-def explain(said: str, repository: str, tag: str) -> tuple[bool, ByocError]:
-    """Whether trying again may help, and what to tell the user. `said` is the engine's or registry's text."""
-    host = repository.partition("/")[0]
-    login = _ECR_LOGIN if ".dkr.ecr." in host else f"Log in: `docker login {host}`."
-    words = {"said": said.strip(" ."), "host": host, "repository": repository, "tag": tag, "login": login}
-    for signs, passing, message, remedy, code, kind in _CAUSES:
-        if any(sign in said.lower() for sign in signs):
-            return passing, ByocError(message.format(**words), remedy.format(**words), code=code, kind=kind)
-    raise AssertionError("the last cause fits everything")
-
-
-@contextmanager
-def shown(out: Output, what: str) -> Iterator[Callable[[Meter], None]]:
-    """A progress bar over the bytes of one push."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=out.console, disable=not out.live) as progress:
-        task = progress.add_task(what, total=None)
-
-        def report(meter: Meter) -> None:
-            if meter.total:
-                progress.update(task, completed=meter.done, total=meter.total)
-
-        yield report

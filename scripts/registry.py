@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from scripts.errors import ByocError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -35,6 +38,13 @@ _LIFECYCLE = {
 }
 
 
+# Docker's grammar of names. A first part without dot or port, but localhost, would be a user of Docker Hub.
+_HOST = re.compile(
+    r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:)|\[[0-9a-f:]+\])(:[0-9]{1,5})?", re.IGNORECASE
+)
+_PATH = re.compile(r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+
+
 class Registry(Protocol):
     """Where images go."""
 
@@ -54,7 +64,21 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class AnyRegistry:
+    """A registry that `docker login` knows, or that wants no login."""
+
     host: str
+
+    @classmethod
+    def named(cls, text: str) -> AnyRegistry:
+        """From HOST[:PORT][/PATH], as typed. ByocError if Docker would take it for something else."""
+        host, slash, path = text.rstrip("/").partition("/")
+        if not _HOST.fullmatch(host) or not _PATH.fullmatch(slash + path):
+            raise ByocError(
+                f"{text!r} names no registry.",
+                "Give HOST[:PORT][/PATH], without https://: 127.0.0.1:5000, registry.example/team, "
+                "docker.io/user. The path is in lower case.",
+            )
+        return cls(text.rstrip("/"))
 
     def prepare(self, repository: str) -> bool:
         return False

@@ -159,6 +159,7 @@ def push(
     from scripts import push as pushing
     from scripts import state
     from scripts.aws import is_loopback
+    from scripts.pushmeter import shown
     from scripts.registry import AnyRegistry, Ecr
 
     context.required = False
@@ -168,19 +169,20 @@ def push(
             "There is nothing to push: the local SageMaker takes images from this machine's Docker engine.",
             "For AWS, leave aws.endpoint_url empty; for another registry, name it with --registry.",
         )
+    named = AnyRegistry.named(registry) if registry else None
     engine = pushing.connect()
     images = {which: pushing.find(engine, name, tag) for which, name in pushing.IMAGES.items()}
-    target = (
-        AnyRegistry(registry.strip("/"))
-        if registry
-        else Ecr(context.clients.registry, context.clients.ecr, settings)
-    )
+    target = named or Ecr(context.clients.registry, context.clients.ecr, settings)
     out, stored = context.out, {}
     for which, (image, version) in images.items():
         name = pushing.repository_name(getattr(settings.images, which), pushing.IMAGES[which])
         if target.prepare(name):
             out.say("Created the repository [bold]{name}[/].", name=name)
-        with pushing.shown(out, f"{name}:{version}") as report:
+        size = f"{image.attrs['Size'] / 1e9:.1f} GB"
+        out.say(
+            "Pushing {name}:{tag} ({size}) to {host}", name=name, tag=version, size=size, host=target.host
+        )
+        with shown(out, f"{name}:{version}") as report:
 
             def retrying(reason: str, seconds: float) -> None:
                 out.warn(f"{reason.strip(' .')}; trying again in {seconds:.0f} s.")
@@ -199,7 +201,8 @@ def push(
         )
         out.raw(f"  {done.uri}")
         stored[which] = done.uri
-        state.update(settings, images={**state.read(settings).get("images", {}), **stored})
+    # Both or neither: what was trained with one version is served with the same.
+    state.update(settings, images=stored)
     out.result({"images": stored})
 
 

@@ -12,6 +12,7 @@ from docker import DockerClient
 from scripts import account, push
 from scripts.aws import Clients, connect
 from scripts.settings import load
+from tests.docker.line import Break, Line
 from tests.scripts.conftest import Run
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -76,6 +77,33 @@ def test_nothing_listens(small: str, project: Path, run: Run, monkeypatch: pytes
     monkeypatch.setattr(push, "_PAUSES", (0,))
     result = run("push", "--registry", "127.0.0.1:9", "--tag", small, code=4)
     assert "connection refused" in result.stderr
+
+
+def test_a_line_that_breaks(
+    registry: str, small: str, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "_PAUSES", (0,))
+    # In the middle of the layer (what the engine tries again by itself), and when all layers are there.
+    breaks = (Break(b"PATCH /v2/byoc-train/", after=5_000_000), Break(b"PUT /v2/byoc-train/manifests/"))
+    with Line(registry, *breaks) as line:
+        result = run("push", "--registry", line.host, "--tag", small)
+        assert line.broken == 2
+    assert result.stdout.count("trying again") == 1
+    stored = json.loads((project / ".byoc" / "state.json").read_text())["images"]
+    assert stored["train"] in result.stdout
+
+
+def test_a_line_that_never_holds(
+    registry: str, small: str, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "_PAUSES", (0,))
+    state = project / ".byoc" / "state.json"
+    run("push", "--registry", registry, "--tag", small)
+    before = state.read_text()
+    with Line(registry, Break(b"PUT /v2/byoc-serve/manifests/", times=100)) as line:
+        result = run("push", "--registry", line.host, "--tag", small, code=4)
+    assert f"The push to {line.host}/byoc-serve broke off" in result.stderr
+    assert state.read_text() == before  # not the new train image with the old serve image
 
 
 def test_an_image_that_is_not_here(engine: DockerClient, project: Path, run: Run) -> None:

@@ -1,14 +1,18 @@
 """Pushing, with an engine that plays what a real one says."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from docker.errors import APIError
+from rich.console import Console
 
-from scripts import push
-from scripts.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
+from scripts import push, pushfaults, pushmeter
+from scripts.errors import BAD_INPUT, FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
+from scripts.output import Output
 from scripts.registry import AnyRegistry, Ecr, repository_request
 from scripts.settings import Settings, load
 from tests.scripts.conftest import Run
@@ -32,7 +36,7 @@ class Engine:
         self.logins: list[Any] = []
         self.api = self
         self.id = "sha256:image"
-        self.attrs = {"RepoDigests": [f"elsewhere/byoc-train@{DIGEST}"]}
+        self.attrs = {"RepoDigests": [f"elsewhere/byoc-train@{DIGEST}"], "Size": 1000}
 
     def reload(self) -> None: ...
 
@@ -81,6 +85,7 @@ def test_the_digest_names_what_was_pushed() -> None:
     [
         error("write tcp 10.0.0.1:1->10.0.0.2:443: write: connection reset by peer"),
         error("unexpected EOF"),
+        error("write tcp 127.0.0.1:40040->127.0.0.1:5059: use of closed network connection"),
         error("received unexpected HTTP status: 503 Service Unavailable"),
         error("denied: Your authorization token has expired. Reauthenticate and try again."),
         GOOD[:-1],  # the stream ends without a digest
@@ -116,6 +121,8 @@ def test_in_the_end_it_gives_up() -> None:
         ("tag invalid: '1.0' already exists and the tag is immutable", REFUSED, "TAG="),
         ("name unknown: repository 'x' does not exist", NOT_FOUND, "Create host:5000/byoc-train"),
         ("manifest invalid: unsupported", REFUSED, "without attestations"),
+        ("received unexpected HTTP status: 403 Forbidden", REFUSED, "docker login host:5000"),
+        ("dial tcp: lookup host on 10.0.0.2:53: no such host", UNREACHABLE, "no address"),
         ("http: server gave HTTP response to HTTPS client", UNREACHABLE, "127.0.0.0/8"),
         ("something new", FAILED, "something new"),
     ],
@@ -126,11 +133,98 @@ def test_what_cannot_pass_is_told_at_once(said: str, code: int, words: str) -> N
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    "text", ["127.0.0.1:5000", "localhost", "Registry.example/team/x", "[::1]:5000", "host:5/a/"]
+)
+def test_names_of_registries(text: str) -> None:
+    assert AnyRegistry.named(text).host == text.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://host:5000",
+        "two words",
+        "host:5000/Team",
+        "user",
+        "/x",
+        "host:port",
+        "host.example@x",
+        "host.example//x",
+    ],
+)
+def test_what_names_no_registry(text: str, project: object, run: Run) -> None:
+    said = run("push", "--registry", text, code=BAD_INPUT).stderr
+    assert repr(text) in said
+    assert "HOST[:PORT][/PATH]" in said
+
+
+def test_the_engine_refuses_the_name() -> None:
+    class Refusing(Engine):
+        def tag(self, *_: str) -> None:
+            raise APIError("500 Server Error", explanation="invalid tag format")
+
+    with pytest.raises(ByocError, match=r"does not do it: invalid tag format\."):
+        send(Refusing())
+
+
+def test_the_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line on a narrow terminal, and nothing of it afterwards."""
+    monkeypatch.setenv("COLUMNS", "60")
+    out = Output()
+    out.console = Console(width=60, force_terminal=True, legacy_windows=False)
+    events = [
+        {"status": "Pushing", "progressDetail": {"total": 8_000_000_000}, "id": "one"},
+        {
+            "status": "Pushing",
+            "progressDetail": {"current": 7_000_000_000, "total": 8_000_000_000},
+            "id": "one",
+        },
+    ]
+    with pushmeter.shown(out, "byoc-train:1a2b3c4-dirty") as report:
+        meter = pushmeter.Meter()
+        for event in events:
+            meter.take(event)
+            report(meter)
+    drawn = capsys.readouterr().out
+    assert "7.0/8.0 GB" in drawn
+    assert drawn.endswith("\x1b[1A\x1b[2K")  # up, and the line is gone
+
+
 def test_ecr_is_told_which_permissions_are_missing() -> None:
     repository = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-train"
-    passing, told = push.explain("denied: not authorized to perform", repository, "1.0")
+    passing, told = pushfaults.explain("denied: not authorized to perform", repository, "1.0")
     assert not passing
     assert "ecr:BatchCheckLayerAvailability" in told.remedy
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "words"),
+    [
+        ("prepare", "AccessDeniedException", "AWS does not allow CreateRepository"),
+        ("prepare", "ExpiredTokenException", "aws sso login"),
+        ("login", "AccessDeniedException", "AWS does not allow GetAuthorizationToken"),
+    ],
+)
+def test_what_ecr_refuses(
+    method: str, code: str, words: str, aws: None, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        operation = {"prepare": "CreateRepository", "login": "GetAuthorizationToken"}[method]
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
+
+    engine = Engine()
+    monkeypatch.setattr(push, "connect", lambda: engine)
+    monkeypatch.setattr(push, "find", lambda *_: (engine, "1.0"))
+    monkeypatch.setattr(Ecr, method, refuse)
+    assert words in run("push", code=REFUSED).stderr
+    assert not (project / ".byoc").exists()
+
+
+def test_a_registry_with_a_full_disk_is_told() -> None:
+    with pytest.raises(ByocError, match="its disk is full") as caught:
+        send(Engine(*[error("received unexpected HTTP status: 500 Internal Server Error")] * 4))
+    assert caught.value.code == UNREACHABLE
 
 
 def test_a_version_that_was_pushed_before_is_no_error() -> None:
