@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.commands import data, platform, serving, training, tuning, watching
+from scripts.commands import data, platform, serving, training, transform, tuning, watching
 
 app = typer.Typer(
     name="byoc",
@@ -39,6 +39,7 @@ tuning.register(app)
 training.register(app)
 watching.register(app)
 serving.register(app)
+transform.register(app)
 platform.register(app)
 
 

@@ -23,7 +23,7 @@ _LOG_LINES = 20
 
 
 @dataclass
-class _Undo:
+class Undo:
     """Deletions of what was created so far, newest first."""
 
     steps: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
@@ -38,8 +38,9 @@ class _Undo:
 
 
 @contextmanager
-def _whole_or_nothing(say: Say) -> Iterator[_Undo]:
-    undo = _Undo()
+def whole_or_nothing(say: Say) -> Iterator[Undo]:
+    """What the block names as undoable is undone if the block fails."""
+    undo = Undo()
     try:
         yield undo
     except BaseException:
@@ -62,7 +63,7 @@ def deploy(clients: Clients, settings: Settings, place: Place, artifact: str, sa
             kind="EndpointExists",
         )
     own = unique_name(name, "v", longest=60)
-    with _whole_or_nothing(say) as undo:
+    with whole_or_nothing(say) as undo:
         sagemaker.create_model(**requests.model(settings, place, own, artifact))
         undo.steps.append((f"model {own}", lambda: sagemaker.delete_model(ModelName=own)))
         say(f"model {own}")

@@ -1,4 +1,4 @@
-"""Training jobs from the outside: watched until they end, their logs as they grow, stopped, listed."""
+"""Jobs from the outside: training jobs watched until they end, logs as they grow, any job stopped."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ENDED = frozenset({"Completed", "Failed", "Stopped"})
 RULE_ENDED = frozenset({"NoIssuesFound", "IssuesFound", "Error", "Stopped"})
 TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
+TRANSFORM_LOGS = "/aws/sagemaker/TransformJobs"
 _RULES_PATIENCE = 120.0  # seconds that rules may go on after the job
 
 
@@ -163,7 +164,7 @@ def require_completed(job: dict[str, Any]) -> None:
 
 
 def stop(clients: Clients, name: str) -> str:
-    """Ask a training or tuning job to stop; returns what it was. A job that has ended is no error."""
+    """Ask a job to stop; returns what kind it is. One that has ended is no error."""
     from botocore.exceptions import ClientError
 
     attempts: list[tuple[str, Callable[[], object]]] = [

@@ -203,8 +203,8 @@ def parse_answer(body: bytes) -> tuple[tuple[str, float], ...]:
     except (ValueError, KeyError, TypeError):
         pass
     raise ByocError(
-        f"The endpoint's answer is not that of our serving image: {body[:200]!r}.",
-        "Was it made by `byoc deploy`?",
+        f"The answer is not that of our serving image: {body[:200]!r}.",
+        "Was the model made by `byoc deploy` or `byoc transform`?",
         code=FAILED,
         kind="StrangeAnswer",
     )

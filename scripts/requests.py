@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from scripts.errors import ByocError
 from scripts.settings import Scalar, Settings, text_of
@@ -349,8 +349,24 @@ def endpoint(settings: Settings, config_name: str) -> Request:
     }
 
 
-def transform_job(settings: Settings, place: Place, name: str, model_name: str, source: str) -> Request:
-    """CreateTransformJob: one prediction per picture below `source` (an S3 address)."""
+def transform_uri(settings: Settings, place: Place, name: str) -> str:
+    """The folder in S3 that a transform job's outputs lie in."""
+    return f"{root_uri(settings, place)}/transform/{name}"
+
+
+def transform_job(
+    settings: Settings,
+    place: Place,
+    name: str,
+    model_name: str,
+    source: str,
+    kind: Literal["S3Prefix", "ManifestFile"] = "S3Prefix",
+) -> Request:
+    """CreateTransformJob: one prediction per picture below `source`, or of those that a manifest there names.
+
+    Args:
+        source: an S3 address.
+    """
     transform = settings.transform
     in_flight = transform.max_payload_mb * transform.parallel
     if in_flight > 100:
@@ -367,16 +383,16 @@ def transform_job(settings: Settings, place: Place, name: str, model_name: str, 
     return {
         "TransformJobName": name,
         "ModelName": model_name,
-        "MaxConcurrentTransforms": transform.parallel,
+        **({"MaxConcurrentTransforms": transform.parallel} if transform.parallel else {}),
         "MaxPayloadInMB": transform.max_payload_mb,
         "BatchStrategy": "SingleRecord",
         "TransformInput": {
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": source}},
+            "DataSource": {"S3DataSource": {"S3DataType": kind, "S3Uri": source}},
             "ContentType": "application/x-image",
             "SplitType": "None",
         },
         "TransformOutput": {
-            "S3OutputPath": f"{root_uri(settings, place)}/transform/{name}",
+            "S3OutputPath": transform_uri(settings, place, name),
             "Accept": "application/json",
             "AssembleWith": "None",
         },

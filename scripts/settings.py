@@ -251,8 +251,10 @@ class Transform:
     instance_type: str = option("ml.m5.large", "ml.g4dn.xlarge has a GPU.", pattern=r"ml\..+")
     instance_count: int = option(1, "Machines that share the folder.", minimum=1)
     ami_version: str = option("al2-ami-sagemaker-batch-gpu-535", "Machine image for GPU instances.")
-    max_payload_mb: int = option(6, "Largest picture.", minimum=1, maximum=100)
-    parallel: int = option(4, "Requests at a time for each machine.", minimum=1, maximum=100)
+    max_payload_mb: int = option(6, "Largest picture, in MB.", minimum=1, maximum=100)
+    parallel: int = option(
+        0, "Requests at a time for each machine. 0: as many as the container wants.", minimum=0, maximum=100
+    )
 
 
 @dataclass(frozen=True)

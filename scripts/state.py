@@ -1,7 +1,7 @@
 """What `byoc` remembers between commands: the last job's name, the best hyperparameters, image digests.
 
 It lies in .byoc/state.json beside byoc.toml and can be deleted at any time: then names must be given.
-Keys in use: tuning_job, training_job, endpoint, best, images, report, verdicts, evaluation.
+Keys in use: tuning_job, training_job, transform_job, endpoint, best, images, report, verdicts, evaluation.
 """
 
 from __future__ import annotations

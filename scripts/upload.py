@@ -72,7 +72,29 @@ def sync(
     """
     prefix = prefix.strip("/") + "/"
     there = _list(s3, bucket, prefix)
-    sent = sent_bytes = unchanged = 0
+    sizes = send(s3, bucket, prefix, files, there, progress)
+    ours = tuple(f"{prefix}{channel}/" for channel in CHANNELS)
+    stale = [key for key in there if key.startswith(ours) and key[len(prefix) :] not in files]
+    for chunk in _chunks(iter(stale), 1000):
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True})
+    return Uploaded(len(sizes), len(files) - len(sizes), len(stale), sum(sizes))
+
+
+def send(
+    s3: S3Client,
+    bucket: str,
+    prefix: str,
+    files: Mapping[str, Path],
+    there: Mapping[str, tuple[int, str]],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[int]:
+    """Send files (key below the prefix → file), several at a time; the sizes of those that were sent.
+
+    Args:
+        prefix: ends with a slash.
+        there: size and MD5 of the objects that exist, by key; the same file is not sent again.
+    """
+    sizes: list[int] = []
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         jobs = {
             pool.submit(_send, s3, bucket, prefix + key, path, there.get(prefix + key)): key
@@ -81,18 +103,14 @@ def sync(
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 size = job.result()
-                sent, sent_bytes = sent + (size is not None), sent_bytes + (size or 0)
-                unchanged += size is None
+                if size is not None:
+                    sizes.append(size)
                 if progress:
                     progress(done, len(files))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    ours = tuple(f"{prefix}{channel}/" for channel in CHANNELS)
-    stale = [key for key in there if key.startswith(ours) and key[len(prefix) :] not in files]
-    for chunk in _chunks(iter(stale), 1000):
-        s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True})
-    return Uploaded(sent, unchanged, len(stale), sent_bytes)
+    return sizes
 
 
 def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, tuple[int, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from scripts.errors import FAILED, INTERRUPTED, ByocError
 from scripts.output import bar, percent, printable
 
 if TYPE_CHECKING:
-    from scripts.predict import Answer
+    from scripts.predict import Answer, Score
 
 PANEL = "Serve"
 
@@ -102,7 +102,7 @@ def predict(
             "Which pictures?", "Name files, or take some of the test set: byoc predict --held-out 10."
         )
     name = _endpoint(context, endpoint)
-    found = service.gather(context.clients, pictures or [_test_uri(context)])
+    found = service.gather(context.clients, pictures or [test_uri(context)])
     if held_out:
         found = service.sample(found, held_out)
     with context.out.progress("asking") as progress:
@@ -110,7 +110,7 @@ def predict(
             context.clients, name, found, top=max(top, 5), parallel=parallel, progress=bar(progress)
         )
     answers = service.with_plausible_truth(answers)
-    _show(context, answers, top)
+    show_answers(context, answers, top)
     context.out.result({"endpoint": name, "answers": [answer.as_dict() for answer in answers]})
     if refused := [answer for answer in answers if answer.error]:
         if not context.out.json:
@@ -141,10 +141,21 @@ def evaluate(
     from scripts import predict as service
 
     out, name = context.out, _endpoint(context, endpoint)
-    found = service.gather(context.clients, [source or _test_uri(context)])
+    found = service.gather(context.clients, [source or test_uri(context)])
     with out.progress("asking") as progress:
         answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
     score = service.score(answers)
+    show_score(context, score, answers)
+    trained = None if source else _accuracy_of_endpoints_training(context, name)
+    document = {"endpoint": name, **score_document(score), "test_accuracy_of_training": trained}
+    state.update(context.settings, evaluation=document)
+    out.result(document)
+    compare(context, score, trained, "the endpoint")
+
+
+def show_score(context: Context, score: Score, answers: Sequence[Answer]) -> None:
+    """Right answers by class, and the first mistakes."""
+    out = context.out
     table = out.table("class", "right", "of", "accuracy", right=("right", "of", "accuracy"))
     for label, (right, total) in score.per_class.items():
         out.row(table, label, str(right), str(total), percent(right / total))
@@ -156,27 +167,28 @@ def evaluate(
     wrong = [answer for answer in answers if not answer.right and not answer.error]
     if wrong:
         out.say("Mistakes:" if len(wrong) <= 10 else "The first 10 of {n} mistakes:", n=len(wrong))
-        _show(context, wrong[:10], 1)
-    trained = None if source else _trained_accuracy(context, name)
-    document = {
-        "endpoint": name,
+        show_answers(context, wrong[:10], 1)
+
+
+def score_document(score: Score) -> dict[str, Any]:
+    return {
         "accuracy": score.accuracy,
         "pictures": score.pictures,
         "right": score.right,
         "refused": score.refused,
         "per_class": {label: {"right": r, "all": n} for label, (r, n) in score.per_class.items()},
-        "test_accuracy_of_training": trained,
     }
-    state.update(context.settings, evaluation=document)
-    out.result(document)
+
+
+def compare(context: Context, score: Score, trained: float | None, who: str) -> None:
+    """Whether training computed the same on the same pictures. An error if not; nothing if it is unknown."""
+    out = context.out
     if trained is None:
         return
     if abs(trained - score.accuracy) * score.pictures < 0.5:
         out.say("Training computed the same: test accuracy [bold green]{v}[/].", v=percent(trained))
         return
-    message = (
-        f"Training computed {percent(trained)} on the same pictures, the endpoint {percent(score.accuracy)}."
-    )
+    message = f"Training computed {percent(trained)} on the same pictures, {who} {percent(score.accuracy)}."
     if out.json:
         raise typer.Exit(FAILED)
     raise ByocError(
@@ -214,31 +226,42 @@ def _endpoint(context: Context, given: str | None) -> str:
     return given or str(state.read(context.settings).get("endpoint") or context.settings.endpoint_name)
 
 
-def _test_uri(context: Context) -> str:
+def test_uri(context: Context) -> str:
+    """Where `byoc upload` has put the test set."""
     from scripts import account
 
     return f"s3://{account.bucket(context.settings, context.clients)}/{context.settings.prefix}/data/test/"
 
 
-def _trained_accuracy(context: Context, endpoint: str) -> float | None:
-    """test:accuracy of the training job that the endpoint's model comes from; None where it is unknown."""
+def _accuracy_of_endpoints_training(context: Context, endpoint: str) -> float | None:
     from botocore.exceptions import ClientError
-
-    from scripts import jobs
 
     sagemaker = context.clients.sagemaker
     try:
         config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
         variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
-        model = sagemaker.describe_model(ModelName=variant["ModelName"])
-        artifact = model["PrimaryContainer"]["ModelDataUrl"]
+        model = variant["ModelName"]
+    except (ClientError, KeyError, IndexError):
+        return None
+    return accuracy_of_training(context, model)
+
+
+def accuracy_of_training(context: Context, model: str) -> float | None:
+    """test:accuracy of the training job that a model comes from; None where it is unknown."""
+    from botocore.exceptions import ClientError
+
+    from scripts import jobs
+
+    try:
+        described = context.clients.sagemaker.describe_model(ModelName=model)
+        artifact = described["PrimaryContainer"]["ModelDataUrl"]
         job = jobs.describe(context.clients, artifact.split("/")[-3])  # …/<job>/output/model.tar.gz
     except (ByocError, ClientError, KeyError, IndexError):
         return None
     return jobs.metrics(job).get("test:accuracy")
 
 
-def _show(context: Context, answers: Sequence[Answer], top: int) -> None:
+def show_answers(context: Context, answers: Sequence[Answer], top: int) -> None:
     from rich.text import Text
 
     out = context.out

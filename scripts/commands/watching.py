@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -125,7 +125,7 @@ def jobs(
     limit: Annotated[int, typer.Option(help="How many of each kind.")] = 20,
     all_: Annotated[bool, typer.Option("--all", help="Of all projects.")] = False,
 ) -> None:
-    """List training jobs, tuning jobs and endpoints, newest first.
+    """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
 
     Example:
 
@@ -147,6 +147,14 @@ def jobs(
                 "at": item["CreationTime"],
             }
             for item in sagemaker.list_hyper_parameter_tuning_jobs(**page)["HyperParameterTuningJobSummaries"]
+        ],
+        "transform": [
+            {
+                "name": item["TransformJobName"],
+                "status": item["TransformJobStatus"],
+                "at": item["CreationTime"],
+            }
+            for item in sagemaker.list_transform_jobs(**page)["TransformJobSummaries"]
         ],
         "endpoint": [
             {"name": item["EndpointName"], "status": item["EndpointStatus"], "at": item["CreationTime"]}
@@ -173,18 +181,19 @@ def jobs(
 def logs(
     context: Context,
     name: Annotated[
-        str | None, typer.Argument(help="A training job or an endpoint. Default: the last job.")
+        str | None,
+        typer.Argument(help="A training or transform job, or an endpoint. Default: the last training job."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
 ) -> None:
-    """What a training job or an endpoint wrote, from CloudWatch Logs.
+    """What a training job, a transform job or an endpoint wrote, from CloudWatch Logs.
 
     Examples:
 
         byoc logs -f
         byoc logs my-endpoint
     """
-    from scripts import endpoints
+    from scripts import endpoints, transform
     from scripts import jobs as watched
 
     name = last(context, name, "training_job", "training job", "train")
@@ -192,14 +201,18 @@ def logs(
     try:
         watched.describe(clients, name)
     except ByocError as error:
-        if not endpoints.status_of(clients, name):
+        if endpoints.status_of(clients, name):
+            tail = watched.LogTail(clients, f"{watched.ENDPOINT_LOGS}/{name}", "")
+        elif transform.exists(clients, name):
+            _logs_of_transform(context, name, follow=follow)
+            return
+        else:
             raise ByocError(
-                f"There is no training job and no endpoint {name}.",
+                f"There is no training job, no transform job and no endpoint {name}.",
                 error.remedy,
                 code=NOT_FOUND,
                 kind="NoJob",
             ) from None
-        tail = watched.LogTail(clients, f"{watched.ENDPOINT_LOGS}/{name}", "")
         pace, lines = watched.Pace(), list(tail.read())
         for line in lines:
             out.raw(line)
@@ -225,19 +238,38 @@ def logs(
     out.result({"name": name, "lines": lines})
 
 
+def _logs_of_transform(context: Context, name: str, *, follow: bool) -> None:
+    from scripts import jobs as watched
+    from scripts import transform
+
+    out = context.out
+    if follow:
+        for event in transform.Watch(context.clients, name).follow():
+            if event.kind == "line":
+                out.raw(event.text)
+        job = transform.describe(context.clients, name)
+        transform.require_completed(job)
+        out.result({"name": name, "status": job["TransformJobStatus"]})
+        return
+    lines = list(watched.LogTail(context.clients, watched.TRANSFORM_LOGS, f"{name}/").read())
+    for line in lines:
+        out.raw(line)
+    out.result({"name": name, "lines": lines})
+
+
 def stop(
     context: Context,
     job: Annotated[str | None, typer.Argument(help="Default: the last training job.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it has stopped.")] = True,
 ) -> None:
-    """Stop a training or tuning job; what it has learned until then is kept.
+    """Stop a training, tuning or transform job; what a training has learned until then is kept.
 
     Example:
 
         byoc stop digits-train-0412-093007-51
     """
     from scripts import jobs as watched
-    from scripts import tuning
+    from scripts import transform, tuning
 
     name = last(context, job, "training_job", "training job", "train")
     kind = watched.stop(context.clients, name)
@@ -249,6 +281,10 @@ def stop(
     elif wait and kind == "tuning job":
         for snapshot in tuning.follow(context.clients, name):
             status = snapshot.status
+    elif wait:
+        for _ in transform.Watch(context.clients, name).follow():
+            pass
+        status = transform.describe(context.clients, name)["TransformJobStatus"]
     context.out.say("{kind} {name}: {status}.", kind=kind.capitalize(), name=name, status=status)
     context.out.result({"name": name, "kind": kind, "status": status})
 
@@ -323,7 +359,7 @@ def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
         out.say("[" + style + "]{status}[/]: {names}", status=status, names=", ".join(names))
 
 
-def goes_on(out: Output, name: str, watch: str) -> None:
+def goes_on(out: Output, name: str, watch: str) -> NoReturn:
     """After Ctrl-C: nothing was lost, and how to go on."""
     out.raw(f"\nNo longer watching; {name} goes on.", style="yellow")
     out.raw(f"Watch it again: {watch}\nStop it:        byoc stop {name}")

@@ -44,6 +44,7 @@ EVERYTHING = [
     "deploy.instance_type=ml.g5.xlarge",
     "deploy.environment.LOG=debug",
     "transform.instance_type=ml.g4dn.xlarge",
+    "transform.parallel=8",
     "freeze=backbone",
     "lr=0.003",
 ]
@@ -116,7 +117,7 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
     "transform_job_gpu": (
         "CreateTransformJob",
         lambda: requests.transform_job(
-            FULL, PLACE, "flowers-batch-1", "flowers-v-1", "s3://bucket/pictures/"
+            FULL, PLACE, "flowers-batch-1", "flowers-v-1", "s3://bucket/input.manifest", "ManifestFile"
         ),
     ),
 }
@@ -181,7 +182,9 @@ def test_parameters_of_a_rule_that_is_not_asked_for() -> None:
 
 def test_too_much_payload_for_batch_transform() -> None:
     with pytest.raises(ByocError, match="at most 100"):
-        requests.transform_job(settings_of("transform.max_payload_mb=90"), PLACE, "x", "m", "s3://b/")
+        requests.transform_job(
+            settings_of("transform.max_payload_mb=30", "transform.parallel=4"), PLACE, "x", "m", "s3://b/"
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,246 @@
+"""transform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scripts import state
+from scripts.commands.serving import (
+    PANEL,
+    accuracy_of_training,
+    compare,
+    score_document,
+    show_answers,
+    show_score,
+    test_uri,
+)
+from scripts.commands.watching import goes_on, tell_file
+from scripts.context import Context, command, last
+from scripts.errors import FAILED, INTERRUPTED, ByocError
+from scripts.output import bar, duration
+
+if TYPE_CHECKING:
+    from scripts.predict import Answer, Score
+    from scripts.transform import Watch
+    from scripts.transforminput import Input
+
+_SHOWN = 20  # answers without a truth
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "transform", rich_help_panel=PANEL)(transform)
+
+
+def transform(
+    context: Context,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A folder, files, or one S3 address. Default: the test set in S3.", show_default=False
+        ),
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="A training job. Default: the last one.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .csv or .jsonl file. Default: predictions/JOB.csv."),
+    ] = None,
+    instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.g4dn.xlarge.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Requests at a time. Default: as many as the container wants.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the transform job.")] = "",
+    attach: Annotated[
+        str, typer.Option(metavar="TRANSFORM_JOB", help="Watch one that was started before; or `last`.")
+    ] = "",
+    wait: Annotated[bool, typer.Option(help="Watch it, and fetch the answers.")] = True,
+    stop_on_interrupt: Annotated[
+        bool, typer.Option("--stop-on-interrupt", help="Ctrl-C stops the job too, not only the watching.")
+    ] = False,
+    full_log: Annotated[bool, typer.Option("--full-log", help="Show every line of the job's log.")] = False,
+) -> None:
+    """Classify a whole folder with a batch transform job, without an endpoint; write the answers to a file.
+
+    Where folders are named like classes, it tells the accuracy; on the test set, beside training's.
+
+    Examples:
+
+        byoc transform
+        byoc transform photos --output photos.jsonl
+        byoc transform s3://bucket/pictures/ --job digits-train-0412-093007-51
+    """
+    from scripts import jobs
+    from scripts import transform as service
+
+    context.override("transform.instance_type", instance_type)
+    context.override("transform.parallel", parallel)
+    form = _form(output)
+    out, given = context.out, None
+    if attach:
+        if pictures or job or name:
+            raise ByocError("--attach names a job that exists: it has its pictures and its model already.")
+        name = last(context, attach, "transform_job", "transform job", "transform")
+        service.describe(context.clients, name)
+    else:
+        name, given = _start(context, pictures or [], job, name)
+    if not wait:
+        out.say("Watch it with [bold]byoc transform --attach {name}[/].", name=name)
+        out.result({"transform_job": name, "status": "InProgress"})
+        return
+    watch = service.Watch(context.clients, name)
+    try:
+        given = _watch(context, watch, given, full_log=full_log)
+    except KeyboardInterrupt:
+        if stop_on_interrupt:
+            jobs.stop(context.clients, name)
+            out.raw(f"{name} is being stopped.", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
+        goes_on(out, name, f"byoc transform --attach {name}")
+    _conclude(context, watch, given, output, form)
+
+
+def _start(context: Context, pictures: list[str], job: str | None, name: str) -> tuple[str, Input]:
+    """Find the model and the pictures, and start the job; its name, and what it reads."""
+    from scripts import account, jobs, requests
+    from scripts import transform as service
+    from scripts import transforminput as inputs
+
+    settings, clients, out = context.settings, context.clients, context.out
+    trained = last(context, job, "training_job", "training job", "train")
+    described = jobs.describe(clients, trained)
+    jobs.require_completed(described)
+    place = account.place(settings, clients)
+    name = name or account.unique_name(settings.project.name, "transform")
+    addresses = [source for source in pictures if source.startswith("s3://")]
+    if addresses and len(pictures) > 1:
+        raise ByocError("A job reads one S3 address, or files and folders of this machine.", "Name one.")
+    folder = f"{requests.transform_uri(settings, place, name)}-input/"
+    if pictures and not addresses:
+        given = inputs.gather(pictures, folder)
+        inputs.check_sizes(settings, given)
+        with out.progress("uploading") as progress:
+            inputs.send(clients, given, bar(progress))
+    else:
+        given, others = inputs.find(clients, addresses[0] if addresses else test_uri(context))
+        inputs.check_sizes(settings, given)
+        if others:
+            out.warn(f"{len(others)} objects are no pictures and are left out, e.g. {others[0]}")
+        if not given.whole:
+            given = inputs.write_manifest(clients, given, folder)
+    service.start(
+        clients,
+        settings,
+        place,
+        name,
+        described["ModelArtifacts"]["S3ModelArtifacts"],
+        given,
+        lambda text: out.raw(f"  {text}"),
+    )
+    state.update(settings, transform_job=name)
+    out.say(
+        "Transform job [bold]{name}[/]: {n} pictures, model of {job}.",
+        name=name,
+        n=len(given.items),
+        job=trained,
+    )
+    return name, given
+
+
+def _watch(context: Context, watch: Watch, given: Input | None, *, full_log: bool) -> Input:
+    """Show what happens to the job until it has ended; what it reads."""
+    from scripts import transform as service
+    from scripts import transforminput as inputs
+
+    out, clients = context.out, context.clients
+    job = service.describe(clients, watch.name)
+    given = given or inputs.given_of(clients, job)
+    with out.progress("transforming") as progress:
+        advance = bar(progress)
+        for event in watch.follow():
+            if event.kind == "status":
+                out.say("[cyan]{status}[/]", status=event.text)
+            elif event.kind == "look":
+                if out.live:
+                    advance(len(service.outputs(clients, job)), len(given.items))
+            elif full_log or event.text.startswith(("warning: ", "error: ")):
+                out.raw("  " + event.text, style="dim")
+    return given
+
+
+def _conclude(
+    context: Context, watch: Watch, given: Input, output: Path | None, form: Literal["csv", "jsonl"]
+) -> None:
+    """Fetch the answers, write and show them; an error unless the job completed."""
+    from scripts import predict
+    from scripts import transform as service
+
+    out, clients, name = context.out, context.clients, watch.name
+    job = service.describe(clients, name)
+    source = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+    trained = accuracy_of_training(context, job["ModelName"]) if source == test_uri(context) else None
+    service.delete_model(clients, job["ModelName"])
+    with out.progress("fetching") as progress:
+        answers = service.collect(clients, job, given.items, watch.told, bar(progress))
+    plausible = list(predict.with_plausible_truth(answers))
+    labelled = any(answer.truth and not answer.error for answer in plausible)
+    if not labelled:  # the folders are named otherwise than classes
+        answers = plausible
+    answered = [answer for answer in answers if not answer.error]
+    path = output or context.settings.folder / "predictions" / f"{name}.csv"
+    if answered:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(service.table(answers, form), encoding="utf-8")
+    document: dict[str, Any] = {
+        "transform_job": name,
+        "status": job["TransformJobStatus"],
+        "pictures": len(answers),
+        "answered": len(answered),
+        "seconds": _seconds(job),
+        "output": job["TransformOutput"]["S3OutputPath"],
+        "predictions": str(path.resolve()) if answered else None,
+        "failure": job.get("FailureReason") if job["TransformJobStatus"] == "Failed" else None,
+    }
+    score = predict.score(answers) if labelled else None
+    if score:
+        document |= {**score_document(score), "test_accuracy_of_training": trained}
+    _show(context, answers, score)
+    if answered:
+        tell_file(out, "Predictions", path)
+    if (seconds := document["seconds"]) is not None:
+        out.say("The job took {time}.", time=duration(seconds))
+    if job["TransformJobStatus"] != "Completed" and out.json:
+        out.result(document)
+        raise typer.Exit(FAILED)
+    service.require_completed(job)
+    out.result(document)
+    if score:
+        compare(context, score, trained, "the transform job")
+
+
+def _show(context: Context, answers: list[Answer], score: Score | None) -> None:
+    if score:
+        show_score(context, score, answers)
+        return
+    shown = [answer for answer in answers if not answer.error][:_SHOWN]
+    shown += [answer for answer in answers if answer.error][:_SHOWN]
+    show_answers(context, shown, 1)
+    if len(answers) > len(shown):
+        context.out.raw(f"… and {len(answers) - len(shown)} more.")
+
+
+def _seconds(job: dict[str, Any]) -> float | None:
+    begin, end = job.get("TransformStartTime"), job.get("TransformEndTime")
+    return round((end - begin).total_seconds(), 1) if begin and end else None
+
+
+def _form(output: Path | None) -> Literal["csv", "jsonl"]:
+    suffix = output.suffix.lower() if output else ".csv"
+    if suffix == ".csv":
+        return "csv"
+    if suffix in {".jsonl", ".jsonlines"}:
+        return "jsonl"
+    raise ByocError(
+        f"{output} is neither .csv nor .jsonl.", "Name the file so, as the ending tells the format."
+    )

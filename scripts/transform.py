@@ -1,0 +1,203 @@
+"""Batch transform: a job that answers for all pictures of a folder, without an endpoint."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from scripts import requests
+from scripts.account import split_uri
+from scripts.endpoints import Say, whole_or_nothing
+from scripts.errors import FAILED, NOT_FOUND, ByocError
+from scripts.jobs import ENDED, TRANSFORM_LOGS, Event, LogTail, Pace
+from scripts.predict import Answer, parse_answer
+from scripts.requests import Place
+from scripts.settings import Settings
+from scripts.transforminput import Input, Item, sizes
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_THREADS = 16
+# What SageMaker says of an object in the data log: `… [sagemaker logs]: bucket/key: text`.
+_TOLD = re.compile(r"\[sagemaker logs\]: (.+?): (.*)")
+_ERROR_LIMIT = 300
+
+
+def start(
+    clients: Clients, settings: Settings, place: Place, name: str, artifact: str, given: Input, say: Say
+) -> None:
+    """Create the model `name` and the job `name`; the model is deleted again if the job cannot be made."""
+    sagemaker = clients.sagemaker
+    request = requests.transform_job(settings, place, name, name, given.uri, given.kind)
+    with whole_or_nothing(say) as undo:
+        sagemaker.create_model(**requests.model(settings, place, name, artifact))
+        undo.steps.append((f"model {name}", lambda: sagemaker.delete_model(ModelName=name)))
+        sagemaker.create_transform_job(**request)
+
+
+def describe(clients: Clients, name: str) -> dict[str, Any]:
+    """DescribeTransformJob, with our word for a job that does not exist."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return dict(clients.sagemaker.describe_transform_job(TransformJobName=name))
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {
+            "ValidationException",
+            "ValidationError",
+            "ResourceNotFound",
+        }:
+            raise
+        raise ByocError(
+            f"There is no transform job {name}.",
+            "`byoc jobs` lists what there is.",
+            code=NOT_FOUND,
+            kind="NoJob",
+        ) from None
+
+
+def exists(clients: Clients, name: str) -> bool:
+    try:
+        describe(clients, name)
+    except ByocError:
+        return False
+    return True
+
+
+@dataclass
+class Watch:
+    """A transform job under way: its events, and what its log says of single pictures."""
+
+    clients: Clients
+    name: str
+    told: dict[str, str] = field(default_factory=dict)
+    """What went wrong, by S3 address."""
+
+    def follow(self) -> Iterator[Event]:
+        """Statuses and log lines as they come, until the job has ended; a look at each round."""
+        tail = LogTail(self.clients, TRANSFORM_LOGS, f"{self.name}/")
+        pace, before = Pace(), ""
+        while True:
+            status = describe(self.clients, self.name)["TransformJobStatus"]
+            news = status != before
+            if news:
+                yield Event("status", status)
+            before = status
+            for line in tail.read():
+                news = True
+                self._note(line)
+                yield Event("line", line)
+            if status in ENDED:
+                return
+            yield Event("look")
+            pace.wait(news=news)
+
+    def _note(self, line: str) -> None:
+        if match := _TOLD.search(line):
+            address = f"s3://{match[1]}"
+            text = f"{self.told.get(address, '')} {match[2]}".strip()
+            self.told[address] = text[:_ERROR_LIMIT]
+
+
+def outputs(clients: Clients, job: dict[str, Any]) -> dict[str, str]:
+    """A job's outputs so far: key below its output path → key in the bucket."""
+    bucket, prefix = split_uri(job["TransformOutput"]["S3OutputPath"].rstrip("/") + "/")
+    return {key[len(prefix) :]: key for key in sizes(clients, bucket, prefix) if key.endswith(".out")}
+
+
+def collect(
+    clients: Clients,
+    job: dict[str, Any],
+    items: Sequence[Item],
+    told: dict[str, str],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Every picture's answer, in order; an error instead where the job has none.
+
+    Args:
+        told: what is known of pictures without an answer, by S3 address.
+    """
+    there = outputs(clients, job)
+    bucket = split_uri(job["TransformOutput"]["S3OutputPath"])[0]
+
+    def read(item: Item) -> Answer:
+        key = there.get(f"{item.key}.out")
+        if key is None:
+            return Answer(item.shown, item.folder, error=told.get(item.source, "no answer"))
+        ranked = parse_answer(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return Answer(item.shown, item.folder, *ranked[0], ranked)
+
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        reading = [pool.submit(read, item) for item in items]
+        try:
+            for each in reading:
+                answers.append(each.result())
+                if progress:
+                    progress(len(answers), len(items))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return answers
+
+
+def delete_model(clients: Clients, name: str) -> None:
+    """The job's model; no error if it is gone."""
+    from botocore.exceptions import ClientError
+
+    try:
+        clients.sagemaker.delete_model(ModelName=name)
+    except ClientError as error:
+        if "not find" not in str(error).lower():
+            raise
+
+
+def require_completed(job: dict[str, Any]) -> None:
+    """An error with the job's own reason, unless it completed."""
+    status, name = job["TransformJobStatus"], job["TransformJobName"]
+    if status == "Completed":
+        return
+    if status == "Failed":
+        reason = job.get("FailureReason", "no reason given").strip()
+        raise ByocError(
+            f"{name} failed: {reason}",
+            f"`byoc logs {name}` shows what it said.",
+            code=FAILED,
+            kind="JobFailed",
+        )
+    raise ByocError(f"{name} was stopped.", "", code=FAILED, kind="JobStopped")
+
+
+# --- what is kept -----------------------------------------------------------------------------------
+
+
+def table(answers: Sequence[Answer], form: Literal["csv", "jsonl"]) -> str:
+    """The answers as CSV (the best class of each picture) or as JSON Lines (all that the model named)."""
+    if form == "jsonl":
+        return "".join(
+            json.dumps(
+                {
+                    "picture": answer.source,
+                    "truth": answer.truth or None,
+                    "predictions": [{"class": label, "probability": p} for label, p in answer.top],
+                    **({"error": answer.error} if answer.error else {}),
+                },
+                ensure_ascii=False,
+            )
+            + "\n"
+            for answer in answers
+        )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["picture", "class", "probability", "truth", "error"])
+    for answer in answers:
+        probability = "" if answer.error else repr(answer.probability)
+        writer.writerow([answer.source, answer.predicted, probability, answer.truth, answer.error])
+    return text.getvalue()

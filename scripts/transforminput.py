@@ -1,0 +1,158 @@
+"""The pictures that a transform job reads: found in S3, or sent there from this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from scripts import upload
+from scripts.account import split_uri
+from scripts.dataset import PICTURES
+from scripts.errors import NOT_FOUND, ByocError
+from scripts.predict import class_of
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+MB = 1024**2
+MANIFEST = "input.manifest"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a job's input."""
+
+    source: str
+    """S3 address."""
+    key: str
+    """Key below the input's prefix; the output has the same, and `.out`."""
+    size: int
+    """Bytes."""
+    file: str = ""
+    """Where it was sent from, if it was."""
+
+    @property
+    def shown(self) -> str:
+        return self.file or self.source
+
+    @property
+    def folder(self) -> str:
+        return class_of(PurePosixPath(self.source).parent.name)
+
+
+@dataclass(frozen=True)
+class Input:
+    """The pictures that a job reads: all objects below a prefix, or those that a manifest names."""
+
+    uri: str
+    items: tuple[Item, ...]
+    kind: Literal["S3Prefix", "ManifestFile"] = "S3Prefix"
+    whole: bool = True
+    """Whether nothing else lies below the prefix."""
+
+
+def find(clients: Clients, uri: str) -> tuple[Input, list[str]]:
+    """The pictures below an S3 address, and the addresses of objects there that are none by their name."""
+    bucket, key = split_uri(uri)
+    found = sizes(clients, bucket, key)
+    if key in found and not key.endswith("/"):  # the address of one object
+        folder = key.rpartition("/")[0]
+        prefix, found, whole = f"{folder}/" if folder else "", {key: found[key]}, False
+    else:
+        prefix, whole = key if not key or key.endswith("/") else f"{key}/", True
+    pictures, others = [], []
+    for name, size in found.items():
+        if not name.startswith(prefix):
+            continue  # `dogs` is not `dogs2`
+        if PurePosixPath(name).suffix.lower() in PICTURES:
+            pictures.append(Item(f"s3://{bucket}/{name}", name[len(prefix) :], size))
+            continue
+        whole = False
+        if not name.endswith("/"):  # what consoles make for an empty folder
+            others.append(f"s3://{bucket}/{name}")
+    if not pictures:
+        raise ByocError(f"There are no pictures in {uri}.", "", code=NOT_FOUND, kind="NoData")
+    return Input(f"s3://{bucket}/{prefix}", tuple(pictures), whole=whole), others
+
+
+def gather(sources: Sequence[str], target: str) -> Input:
+    """Files and the pictures of folders, as they will lie below `target` in S3, which ends with a slash.
+
+    The folder that a picture lies in keeps its name, as it may be the picture's class. A file that is named
+    is taken whatever its ending.
+    """
+    files: dict[str, Path] = {}
+    for source in sources:
+        for key, file in _files(Path(source), alone=len(sources) == 1):
+            unique, number = key, 2
+            while unique in files:
+                unique, number = f"{number}/{key}", number + 1
+            files[unique] = file
+    items = (Item(f"{target}{key}", key, file.stat().st_size, str(file)) for key, file in files.items())
+    return Input(target, tuple(items))
+
+
+def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
+    if path.is_dir():
+        below = sorted(item for item in path.rglob("*") if item.suffix.lower() in PICTURES and item.is_file())
+        if not below:
+            raise ByocError(f"There are no pictures in {path}.", "", code=NOT_FOUND, kind="NoData")
+        # A folder of pictures may be a class itself; one of folders is not.
+        flat = any(item.parent == path for item in below)
+        for item in below:
+            key = item.relative_to(path).as_posix()
+            yield key if alone and not flat else f"{path.resolve().name}/{key}", item
+    elif path.exists():
+        yield f"{path.resolve().parent.name}/{path.name}", path
+    else:
+        raise ByocError(f"There is no file {path}.", "", code=NOT_FOUND, kind="NoFile")
+
+
+def send(clients: Clients, given: Input, progress: Callable[[int, int], None] | None = None) -> None:
+    """Send to S3 what `gather` has found."""
+    bucket, prefix = split_uri(given.uri)
+    files = {item.key: Path(item.file) for item in given.items}
+    upload.ensure_bucket(clients.s3, bucket, clients.region)
+    upload.send(clients.s3, bucket, prefix, files, {}, progress)
+
+
+def check_sizes(settings: Settings, given: Input) -> None:
+    """SageMaker would find a picture that is too large only after the machine was started."""
+    limit = settings.transform.max_payload_mb
+    large = max(given.items, key=lambda item: item.size)
+    if large.size > limit * MB:
+        raise ByocError(
+            f"{large.shown} has {large.size / MB:.1f} MB; transform.max_payload_mb is {limit}.",
+            f"Raise it, up to 100: --set transform.max_payload_mb={min(100, -(-large.size // MB))}.",
+        )
+
+
+def write_manifest(clients: Clients, given: Input, target: str) -> Input:
+    """The same pictures by a manifest, which leaves out what else lies beside them."""
+    uri = f"{target}{MANIFEST}"
+    bucket, key = split_uri(uri)
+    content = json.dumps([{"prefix": given.uri}, *(item.key for item in given.items)])
+    clients.s3.put_object(Bucket=bucket, Key=key, Body=content.encode())
+    return Input(uri, given.items, "ManifestFile")
+
+
+def given_of(clients: Clients, job: dict[str, Any]) -> Input:
+    """The input of a job that was started before."""
+    source = job["TransformInput"]["DataSource"]["S3DataSource"]
+    uri = source["S3Uri"]
+    if source["S3DataType"] != "ManifestFile":
+        return find(clients, uri)[0]
+    bucket, key = split_uri(uri)
+    first, *keys = json.loads(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    items = (Item(f"{first['prefix']}{key}", key, 0) for key in keys)
+    return Input(uri, tuple(items), "ManifestFile")
+
+
+def sizes(clients: Clients, bucket: str, prefix: str) -> dict[str, int]:
+    """Sizes of the objects whose keys begin with `prefix`."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
