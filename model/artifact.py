@@ -29,6 +29,7 @@ SCHEMA_VERSION: Final = 1
 WEIGHTS_FILE: Final = "model.safetensors"
 INFO_FILE: Final = "model.json"
 SAMPLES_FILE: Final = "samples.safetensors"
+_MAX_INFO_BYTES: Final = 64 * 1024**2
 FILES: Final = (WEIGHTS_FILE, INFO_FILE)  # the description last, for it is what makes a folder a model
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -65,6 +66,9 @@ class ModelInfo:
             raise ValueError("classes must be a list of at least two names")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes has a name twice")
+        for name in self.classes:
+            if any("\ud800" <= char <= "\udfff" for char in name):  # of a folder's name that is not UTF-8
+                raise ValueError(f"the class {name!a} is no valid Unicode; rename it")
 
 
 def save(folder: Path, module: nn.Module, info: ModelInfo) -> None:
@@ -131,27 +135,43 @@ def load(folder: Path | str, device: str | torch.device = "cpu") -> tuple[nn.Mod
         if len(data) != weights["bytes"] or hashlib.sha256(data).hexdigest() != weights["sha256"]:
             raise ArtifactError(f"{path} is not the file that {INFO_FILE} describes: damaged or replaced")
         tensors = safetensors.torch.load(data)
+        _check_tensors(tensors, len(info.classes))
         # No time is spent on random weights that are replaced at once.
         module = architecture.skeleton(info.architecture, len(info.classes))
         module.load_state_dict(tensors, strict=True, assign=True)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, RuntimeError) as error:
+    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
+        if isinstance(error, ArtifactError):
+            raise
         raise ArtifactError(
             f"{path} does not fit {info.architecture}: {str(error).splitlines()[0]}"
         ) from error
     return module.to(device).eval().requires_grad_(False), info
 
 
+def _check_tensors(tensors: Mapping[str, torch.Tensor], classes: int) -> None:
+    """What torch would put up with, or notice only after it has made room for a network of any size."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float32, torch.int64):  # int64: a batch normalisation's counter
+            raise ValueError(f"{name!a} is {tensor.dtype}, not torch.float32")
+    if not any(tensor.shape[:1] == (classes,) for tensor in tensors.values()):
+        raise ValueError(f"no layer has an output for each of the {classes} classes")
+
+
 def _read(folder: Path) -> tuple[ModelInfo, Mapping[str, Any]]:
     path = folder / INFO_FILE
     try:
+        if path.stat().st_size > _MAX_INFO_BYTES:
+            raise ArtifactError(f"{path} is larger than {_MAX_INFO_BYTES} bytes; that is no description")
         raw: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ArtifactError:
+        raise
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist: {folder} holds no trained model") from error
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is not valid JSON: {error}") from error
     try:
         if not isinstance(raw, dict):

@@ -6,6 +6,7 @@ Evaluation in training, the endpoint and batch transform all call this, so that 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
@@ -23,6 +24,7 @@ INTERPOLATIONS: Final = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 MAX_SIDE: Final = 4096
+_MIN_STD: Final = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +59,10 @@ class Preprocessing:
             raise ValueError(f"interpolation is {self.interpolation!r}; allowed: {', '.join(INTERPOLATIONS)}")
         for name in ("mean", "std"):
             value = getattr(self, name)
-            if len(value) != 3 or not all(isinstance(v, float) for v in value):
+            if len(value) != 3 or not all(isinstance(v, float) and math.isfinite(v) for v in value):
                 raise ValueError(f"{name} is {value!r}; it must be three numbers")
-        if not all(value > 0 for value in self.std):
-            raise ValueError(f"std is {self.std!r}; it must be above 0")
+        if not all(value > _MIN_STD for value in self.std):
+            raise ValueError(f"std is {self.std!r}; it must be above {_MIN_STD}")
 
     @classmethod
     def for_size(cls, image_size: int) -> Self:

@@ -26,7 +26,8 @@ _OURS = "this is a fault of the server, and is in its log"
 class Job:
     """`pixels` wait for their probabilities from `classifier`; the last four attributes are the answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.classifier: Classifier | None = None
         self.pixels: list[Pixels] = []
         self.asked: request.Request | None = None
@@ -41,11 +42,11 @@ class Job:
         limits: Limits,
     ) -> Job:
         """Find the model, take the request apart, decode. Whatever goes wrong is the job's answer."""
-        job = cls()
+        job = cls(limits)
         try:
             job.classifier = choose(headers)
             if models.LOAD not in headers:
-                job._read(bytes(body or b""), headers, limits)
+                job._read(bytes(body or b""), headers)
         except RequestError as error:
             job.fail(error.code, str(error))
         except MemoryError as error:
@@ -59,8 +60,9 @@ class Job:
             job.fail(500, f"the request could not be read; {_OURS}")
         return job
 
-    def _read(self, body: bytes, headers: Mapping[str, str], limits: Limits) -> None:
+    def _read(self, body: bytes, headers: Mapping[str, str]) -> None:
         assert self.classifier is not None
+        limits = self.limits
         asked = request.parse(body, headers, limits)
         self.media_type = answer.choose(headers.get("accept", ""))
         if asked.options.explain and self.media_type == answer.CSV:
@@ -90,21 +92,31 @@ class Job:
         if not all(np.isfinite(row).all() for row in scores):
             self.fail(500, "the model gave no finite probabilities for this picture")
             return
-        classifier, options = self.classifier, self.asked.options
+        try:
+            self._answer(self.asked, self.classifier, scores)
+        except CannotExplain as error:
+            self.fail(400, f"explain: {error}")
+        except RequestError as error:
+            self.fail(error.code, str(error))
+        except Exception:
+            log.exception("an answer could not be given")
+            self.fail(500, f"the answer could not be given; {_OURS}")
+
+    def _answer(
+        self, asked: request.Request, classifier: Classifier, scores: Sequence[np.ndarray[Any, Any]]
+    ) -> None:
+        options = asked.options
         ranked = [answer.rank(row, classifier.classes, options) for row in scores]
         documents = [answer.document(ranking, classifier.model) for ranking in ranked]
         if options.explain:
-            try:
-                for document, pixels, row in zip(documents, self.pixels, scores, strict=True):
-                    document["explanation"] = classifier.explain(pixels, int(row.argmax()))
-            except CannotExplain as error:
-                self.fail(400, f"explain: {error}")
-                return
-            except Exception:
-                log.exception("an answer could not be explained")
-                self.fail(500, f"the answer could not be explained; {_OURS}")
-                return
-        self.body = answer.render(documents, self.asked.many, self.media_type)
+            for document, pixels, row in zip(documents, self.pixels, scores, strict=True):
+                document["explanation"] = classifier.explain(pixels, int(row.argmax()))
+        self.body = answer.render(documents, asked.many, self.media_type)
+        if len(self.body) > self.limits.answer:
+            raise RequestError(
+                413,
+                f"the answer would have {len(self.body)} bytes; ask for fewer classes or pictures at once",
+            )
 
     def fail(self, code: int, message: str) -> None:
         self.pixels, self.asked, self.pictures = [], None, 0

@@ -41,7 +41,7 @@ def properties(settings: Settings, private: Path) -> dict[str, str]:
         # Loading has to fit into it as well; the time of a request is kept by an alarm in the worker.
         "default_response_timeout_seconds": str(max(settings.timeout + 10, 600)),
         "max_request_size": str(settings.limits.bytes),
-        "max_response_size": str(max(settings.limits.bytes, 16 * 1024**2)),
+        "max_response_size": str(settings.limits.answer + 65536),
         "decode_input_request": "false",
         "async_logging": "false",
         "blacklist_env_vars": "(JAVA_TOOL_OPTIONS|JDK_JAVA_OPTIONS)",
@@ -107,6 +107,8 @@ def environment(settings: Settings, private: Path, inherited: Mapping[str, str])
 def command(settings: Settings, private: Path, runtime: Path, number: int) -> list[str]:
     # Bodies may fill a quarter of the heap (Traffic.java); a few large ones must fit.
     heap_mb = 256 + 8 * (settings.limits.bytes // 1024**2)
+    # A worker's answers to a batch come in one piece, which is there twice for a moment.
+    heap_mb += 2 * (settings.batch_size - 1) * (settings.limits.answer // 1024**2)
     return [
         str(runtime),
         *java.options(number, private, heap_mb),

@@ -9,24 +9,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
 
+from model import artifact
+from model.artifact import Pixels, Probabilities
+
 NAMES: Final = ("auto", "fp32", "bf16", "fp16")
 TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SAMPLES_FILE: Final = "samples.safetensors"
 _MAX_SHIFT: Final = 0.05  # of a probability
 _MAX_DRIFT: Final = 0.01  # from training's machine to this one; TF32 on a GPU makes a few thousandths
 _MOST: Final = 256
 _HEADER_BYTES: Final = 65_536
 _MADE_UP: Final = 16
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-Probabilities = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def candidate(wanted: str, kind: str, capability: tuple[int, int] | None) -> str:
@@ -97,27 +96,27 @@ def read_samples(folder: Path, side: int, classes: int) -> Samples:
     Raises:
         BadSamples: the file is there and is damaged, too large, or for another network.
     """
-    path = folder / SAMPLES_FILE
+    path = folder / artifact.SAMPLES_FILE
     if not path.exists():
-        return Samples(_made_up(side), f"patterns made up here, as there is no {SAMPLES_FILE}")
+        return Samples(_made_up(side), f"patterns made up here, as there is no {artifact.SAMPLES_FILE}")
     try:
         if path.stat().st_size > _MOST * (3 * side * side + 4 * classes) + _HEADER_BYTES:
-            raise BadSamples(f"{SAMPLES_FILE} is larger than {_MOST} pictures of {side} x {side}")
+            raise BadSamples(f"{artifact.SAMPLES_FILE} is larger than {_MOST} pictures of {side} x {side}")
         stored = safetensors.numpy.load(path.read_bytes())
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         if isinstance(error, BadSamples):
             raise
-        raise BadSamples(f"{SAMPLES_FILE} cannot be read: {error}") from error
+        raise BadSamples(f"{artifact.SAMPLES_FILE} cannot be read: {error}") from error
     pictures, trained = stored.get("pictures"), stored.get("probabilities")
     if pictures is None or pictures.dtype != np.uint8 or pictures.shape[1:] != (side, side, 3):
-        raise BadSamples(f"{SAMPLES_FILE} must hold 'pictures', uint8 [n, {side}, {side}, 3]")
+        raise BadSamples(f"{artifact.SAMPLES_FILE} must hold 'pictures', uint8 [n, {side}, {side}, 3]")
     if not 1 <= len(pictures) <= _MOST:
-        raise BadSamples(f"{SAMPLES_FILE} holds {len(pictures)} pictures; it must be 1 to {_MOST}")
+        raise BadSamples(f"{artifact.SAMPLES_FILE} holds {len(pictures)} pictures; it must be 1 to {_MOST}")
     if trained is not None:
         if trained.dtype != np.float32 or trained.shape != (len(pictures), classes):
-            raise BadSamples(f"{SAMPLES_FILE} must hold 'probabilities' as float32 [n, {classes}]")
+            raise BadSamples(f"{artifact.SAMPLES_FILE} must hold 'probabilities' as float32 [n, {classes}]")
         if not np.isfinite(trained).all():
-            raise BadSamples(f"{SAMPLES_FILE} holds probabilities that are no numbers")
+            raise BadSamples(f"{artifact.SAMPLES_FILE} holds probabilities that are no numbers")
     return Samples(list(pictures), "pictures that the trainer stored", trained)
 
 

@@ -64,6 +64,11 @@ class Limits:
     top_k: int = 5
     s3: tuple[str, ...] = ()
 
+    @property
+    def answer(self) -> int:
+        """Bytes of the largest answer; thousands of classes for dozens of pictures are many."""
+        return max(self.bytes, 16 * 1024**2)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -5,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from model import architecture, artifact
@@ -69,6 +71,22 @@ def flip_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(data)
 
 
+def retype(kind: torch.dtype) -> Callable[[Path], None]:
+    """Weights of other numbers, with a description that fits them."""
+
+    def apply(folder: Path) -> None:
+        tensors = safetensors.torch.load_file(folder / "model.safetensors")
+        data = safetensors.torch.save({name: tensor.to(kind) for name, tensor in tensors.items()})
+        (folder / "model.safetensors").write_bytes(data)
+        described = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        change("weights", described)(folder)
+
+    return apply
+
+
+PREPROCESSING = INFO.preprocessing.to_json()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -84,6 +102,14 @@ def flip_weights(folder: Path) -> None:
         (change("classes", ["a"]), "at least two names"),
         (change("classes", ["a", "a"]), "a name twice"),
         (change("classes", ["a", "b", "c"]), "does not fit"),
+        (change("classes", ["a\udce9", "b"]), "no valid Unicode"),
+        (change("classes", [str(number) for number in range(9999)]), "for each of the 9999 classes"),
+        (change("preprocessing", PREPROCESSING | {"mean": [float("inf"), 0, 0]}), "mean is"),
+        (change("preprocessing", PREPROCESSING | {"std": [1e-300, 1, 1]}), "std is"),
+        (lambda folder: (folder / "model.json").write_text("[" * 100_000), "not valid JSON"),
+        (lambda folder: os.truncate(folder / "model.json", 65 * 1024**2), "no description"),
+        (retype(torch.float16), "is torch.float16"),
+        (retype(torch.complex64), "is torch.complex64"),
         (change("classes", "ab"), "classes is missing or not of type list"),
         (change("preprocessing", {"input_size": 3}), "missing"),
         (change("weights", {}), "bytes is missing"),

@@ -28,17 +28,19 @@ PROGRAM = ROOT / "docker" / "bin" / "serve"
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 
-def make_model(folder: Path, arch: str = "resnet18", size: int = 64) -> Path:
+def make_model(
+    folder: Path, arch: str = "resnet18", size: int = 64, classes: tuple[str, ...] = CLASSES
+) -> Path:
     """An artifact with lively batch normalisation, so that folding it wrongly shows."""
     torch.manual_seed(0)
-    module = architecture.build(arch, len(CLASSES)).eval()
+    module = architecture.build(arch, len(classes)).eval()
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)  # type: ignore[operator, union-attr]
             layer.running_var.uniform_(0.5, 1.5)  # type: ignore[operator, union-attr]
             torch.nn.init.uniform_(layer.weight, 0.4, 1.1)
             torch.nn.init.normal_(layer.bias, 0, 0.1)
-    artifact.save(folder, module, artifact.ModelInfo(arch, CLASSES, Preprocessing.for_size(size)))
+    artifact.save(folder, module, artifact.ModelInfo(arch, classes, Preprocessing.for_size(size)))
     return folder
 
 

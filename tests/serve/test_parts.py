@@ -14,6 +14,7 @@ import safetensors.numpy
 import torch
 from PIL import Image
 
+from model import artifact
 from model.artifact import ArtifactError
 from serve import explain, folder, memory, precision, s3
 from serve.classifier import Classifier
@@ -58,7 +59,7 @@ TRAINED = np.full((3, 5), 0.2, dtype=np.float32)
 
 def test_stored_pictures_are_what_precision_is_checked_with(tmp_path: Path) -> None:
     stored = {"pictures": PICTURES, "probabilities": TRAINED}
-    safetensors.numpy.save_file(stored, tmp_path / precision.SAMPLES_FILE)
+    safetensors.numpy.save_file(stored, tmp_path / artifact.SAMPLES_FILE)
     found = precision.read_samples(tmp_path, 32, 5)
     np.testing.assert_array_equal(found.pictures, PICTURES)
     assert found.trained is not None
@@ -87,11 +88,11 @@ def test_without_stored_pictures_patterns_are_made_up_and_named_so(tmp_path: Pat
 )
 def test_stored_pictures_that_do_not_fit_are_told(tmp_path: Path, tensors: Any, says: str) -> None:
     if tensors is None:
-        (tmp_path / precision.SAMPLES_FILE).write_bytes(b"damaged")
+        (tmp_path / artifact.SAMPLES_FILE).write_bytes(b"damaged")
     else:
         safetensors.numpy.save_file(
             {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-            tmp_path / precision.SAMPLES_FILE,
+            tmp_path / artifact.SAMPLES_FILE,
         )
     with pytest.raises(precision.BadSamples, match=says):
         precision.read_samples(tmp_path, 32, 5)
@@ -102,7 +103,7 @@ def test_a_model_without_or_with_damaged_samples_is_served_and_says_so(tmp_path:
     without = Classifier.load(tmp_path, "cpu", numbers="bf16")
     assert without.kind == torch.bfloat16
     assert "made up" in without.precision
-    (tmp_path / precision.SAMPLES_FILE).write_bytes(b"damaged")
+    (tmp_path / artifact.SAMPLES_FILE).write_bytes(b"damaged")
     damaged = Classifier.load(tmp_path, "cpu", numbers="bf16")
     assert damaged.kind == torch.float32
     assert "samples.safetensors cannot be read" in damaged.precision

@@ -152,6 +152,32 @@ def test_a_body_that_does_not_arrive_keeps_no_place(start: Callable[..., Server]
         assert server.invoke(body).status == 200  # the others still hold their connections
 
 
+def test_answers_that_nobody_reads_do_not_fill_the_memory(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    classes = tuple(f"{number:0250}" for number in range(900))
+    make_model(tmp_path / "base" / "model", "shufflenet_v2_x0_5", 32, classes)
+    server = start(tmp_path / "base", BYOC_TIMEOUT="5")
+    server.wait_until_healthy()
+    tiny = base64.b64encode(encode(picture(0, 8, 8))).decode()
+    body = json.dumps({"images": [tiny] * 64, "top_k": 700}).encode()
+    request = b"POST /invocations HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):  # 13 MB for each: more than Java may use
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.port))
+            connection.sendall(request % len(body) + body)
+        end = time.monotonic() + 60
+        while (answer := server.invoke(body, "application/json")).status != 200:
+            assert answer.status == 503
+            assert time.monotonic() < end
+    assert len(answer.body) > 12_000_000
+    assert server.process.poll() is None
+    body = json.dumps({"images": [tiny] * 64, "top_k": "all"}).encode()
+    assert server.invoke(body, "application/json").status == 413
+
+
 def test_chunked_bodies_work_and_are_limited(server: Server) -> None:
     def chunked(parts: list[bytes]) -> bytes:
         with socket.create_connection(("127.0.0.1", server.port), 60) as connection:

@@ -52,6 +52,7 @@ final class Gate extends ChannelDuplexHandler {
 
     private static final int LINGER_SECONDS = 10;
     private static final int MAX_LOAD_BYTES = 65536;
+    private static final int LARGE = 65536; // more than a socket's buffer may keep
     // The headers that mean something further on. Everything else, in any spelling, ends here.
     private static final Set<String> KEPT =
             new HashSet<>(
@@ -233,8 +234,9 @@ final class Gate extends ChannelDuplexHandler {
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
         if (message instanceof HttpResponse
                 && ((HttpResponse) message).status().codeClass() != HttpStatusClass.INFORMATIONAL) {
-            HttpResponse response = ours((HttpResponse) message);
-            context.write(response, watched(context, response, promise.unvoid()));
+            ChannelPromise written = promise.unvoid();
+            HttpResponse response = affordable(context, ours((HttpResponse) message), written);
+            context.write(response, watched(context, response, written));
         } else {
             context.write(message, promise);
         }
@@ -261,6 +263,25 @@ final class Gate extends ChannelDuplexHandler {
                 response = Answers.json(200, target.json().toString());
             }
         }
+        return response;
+    }
+
+    /** A large answer that nobody reads stays in memory: it is counted, and has its time. */
+    private HttpResponse affordable(ChannelHandlerContext context, HttpResponse response, ChannelPromise promise) {
+        int size = response instanceof FullHttpResponse ? ((FullHttpResponse) response).content().readableBytes() : 0;
+        if (size < LARGE) {
+            return response;
+        }
+        if (!traffic.reserve(size)) {
+            ReferenceCountUtil.release(response);
+            return Answers.error(503, "the server is busy; try again");
+        }
+        ScheduledFuture<?> end =
+                context.executor().schedule(() -> { context.close(); }, traffic.timeoutSeconds, TimeUnit.SECONDS);
+        promise.addListener(future -> {
+            end.cancel(false);
+            traffic.release(size);
+        });
         return response;
     }
 
