@@ -23,6 +23,8 @@ PYTORCH_INDEX ?=
 CA_BUNDLE     ?=
 REGISTRY      ?=
 BUILD_FLAGS   ?=
+# What the jobs of `make demo` run in: process (the default) or docker.
+RUNTIME       ?=
 # Empty: what is built is called as git describes it, and latest; what is pushed and run is the latest.
 TAG           ?=
 export DOCKER TAG PLATFORM BASE_IMAGE PYTORCH_INDEX CA_BUNDLE BUILD_FLAGS
@@ -56,11 +58,11 @@ $(READY): $(WANTS)
 	@$(PY) -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## the whole journey on this machine: data, tune, train, report, deploy, predict, clean up
-	@$(PY) -m scripts.demo
+demo: $(READY) ## the whole journey on this machine: data, tune, train, report, deploy, predict, clean up (RUNTIME=docker)
+	@$(PY) -m scripts.demo $(if $(RUNTIME),--runtime "$(RUNTIME)")
 
 demo-diverging: $(READY) ## tune with absurd learning rates, and see the debugger's rules notice
-	@$(PY) -m scripts.demo --diverging
+	@$(PY) -m scripts.demo --diverging $(if $(RUNTIME),--runtime "$(RUNTIME)")
 
 test: lint ## lint, types and the fast tests
 	@$(PY) -m pytest -m "not slow and not docker" -n auto --dist worksteal -q

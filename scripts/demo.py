@@ -46,6 +46,7 @@ class Demo:
 
     folder: Path
     steps: int
+    runtime: str = "process"
     console: Console = field(default_factory=lambda: Console(highlight=False))
     seconds: dict[str, float] = field(default_factory=dict)
     _begun: int = 0
@@ -92,7 +93,7 @@ class Demo:
         try:
             url = f"http://127.0.0.1:{free_port()}"
             self.byoc(f"init --example digits --region us-east-1 --endpoint-url {url}")
-            self.byoc("local up")
+            self.byoc("local up" if self.runtime == "process" else f"local up --runtime {self.runtime}")
             yield
         finally:
             self._stop(quiet=sys.exc_info()[0] is None)
@@ -256,11 +257,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--diverging", action="store_true", help="the debugger's story")
     parser.add_argument("--folder", type=Path, help="where to work; emptied first (default: out/demo)")
+    parser.add_argument(
+        "--runtime", choices=("process", "docker"), default="process", help="what jobs run in"
+    )
     arguments = parser.parse_args()
     story = diverging if arguments.diverging else main_job
     default = "demo-diverging" if arguments.diverging else "demo"
     folder = arguments.folder or Path(__file__).resolve().parent.parent / "out" / default
-    demo = Demo(folder.absolute(), steps=5 if arguments.diverging else 7)
+    demo = Demo(folder.absolute(), 5 if arguments.diverging else 7, arguments.runtime)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
