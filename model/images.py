@@ -42,6 +42,8 @@ _TURNS: Final = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+_MAX_SEGMENTS: Final = 10_000
+_MAX_SCANNED: Final = 20 * MAX_PIXELS
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # What may follow image data inside a JPEG file: tables, scans, comments, application data, the end.
@@ -76,7 +78,7 @@ def decode(data: bytes, min_side: int | None = None, max_pixels: int = MAX_PIXEL
             if width * height == 0:
                 raise BadImage(f"the picture is empty ({width} x {height} pixels)")
             if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further views behind it
-                _check_jpeg(data)
+                _check_jpeg(data, width * height)
                 if min_side is not None:
                     _reduce_scale(image, min_side)
             image.load()
@@ -111,13 +113,14 @@ def _reduce_scale(image: Image.Image, min_side: int) -> None:
         image.draft(None, (int(image.width / scale), int(image.height / scale)))
 
 
-def _check_jpeg(data: bytes) -> None:
-    """Refuse a JPEG with a marker that cannot stand where it stands.
+def _check_jpeg(data: bytes, pixels: int) -> None:
+    """Refuse a JPEG with a marker where none can stand, or with more scans than any program writes.
 
     libjpeg only warns of such damage and fills up with grey, and Pillow swallows the warning, so a classifier
     would answer with confidence about half a picture. Damage that happens to make no marker stays undetected.
+    Each scan of a progressive JPEG, be it a hundred bytes long, goes over the whole picture.
     """
-    position, in_scan = 2, False
+    position, in_scan, scans, segments = 2, False, 0, 0
     while match := _JPEG_MARKER.search(data, position):
         marker, position = data[match.start() + 1], match.end()
         if marker == 0xD9:
@@ -125,8 +128,14 @@ def _check_jpeg(data: bytes) -> None:
         if in_scan and marker not in _JPEG_ALLOWED:
             raise BadImage(f"damaged picture: JPEG marker FF{marker:02X} inside the image data")
         position += int.from_bytes(data[position : position + 2], "big")
+        segments += 1
+        if segments > _MAX_SEGMENTS:
+            raise BadImage(f"the JPEG has more than {_MAX_SEGMENTS} segments; save it anew")
         if marker == 0xDA:
             in_scan = True
+            scans += 1
+            if scans * pixels > _MAX_SCANNED:
+                raise BadImage(f"the JPEG of {pixels:,} pixels has {scans} scans or more; save it anew")
         elif in_scan and data[position : position + 1] not in (b"\xff", b""):
             raise BadImage(f"damaged picture: JPEG segment FF{marker:02X} of a wrong length")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,20 +70,23 @@ class Job:
             raise RequestError(406, f"explain puts a picture into the answer; accept {answer.JSON} for it")
         decoding = self.classifier.preprocessing
         pixels = 0
+
+        def count(picture: bytes) -> None:
+            nonlocal pixels
+            pixels += check_size(picture, limits)
+            if pixels > _TOGETHER * limits.pixels:
+                raise RequestError(413, f"up to here the request has {pixels} pixels; send less at once")
+
+        for number, picture in enumerate(asked.pictures):  # before the first is decoded
+            with _named(number, asked.many):
+                if isinstance(picture, bytes):
+                    count(picture)
         for number, picture in enumerate(asked.pictures):
-            try:
+            with _named(number, asked.many):
                 if isinstance(picture, s3.Object):
                     picture = picture.read(limits)
-                if isinstance(picture, bytes):
-                    pixels += check_size(picture, limits)
-                    if pixels > _TOGETHER * limits.pixels:
-                        raise RequestError(
-                            413, f"up to here the request has {pixels} pixels; send less at once"
-                        )
+                    count(picture)
                 self.pixels.append(decode(picture, decoding, limits))
-            except RequestError as error:
-                where = f"picture {number}: " if asked.many else ""
-                raise RequestError(error.code, f"{where}{error}") from error
         self.asked, self.pictures = asked, len(self.pixels)
 
     def finish(self, scores: Sequence[np.ndarray[Any, Any]]) -> None:
@@ -121,6 +125,15 @@ class Job:
     def fail(self, code: int, message: str) -> None:
         self.pixels, self.asked, self.pictures = [], None, 0
         self.status, self.media_type, self.body = code, answer.JSON, answer.error(code, message)
+
+
+@contextlib.contextmanager
+def _named(number: int, many: bool) -> Iterator[None]:
+    """A mistake says which picture of the list has it."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(error.code, f"picture {number}: {error}" if many else str(error)) from error
 
 
 def decode(picture: bytes | request.Array, preprocessing: Any, limits: Limits) -> Pixels:

@@ -90,6 +90,21 @@ def test_damage_in_the_middle_of_a_jpeg_is_seen() -> None:
         images.decode(bytes(data))
 
 
+def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(photo(), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    images.decode(data[:-2] + last * 50 + data[-2:])
+    monkeypatch.setattr(images, "_MAX_SCANNED", 40 * 64 * 48)
+    with pytest.raises(BadImage, match="3,072 pixels has 41 scans"):
+        images.decode(data[:-2] + last * 50 + data[-2:])
+
+
+def test_a_jpeg_of_endless_segments_is_refused() -> None:
+    data = encoded(photo(), "JPEG")
+    with pytest.raises(BadImage, match="segments"):
+        images.decode(data[:-2] + b"\xff\xfe\x00\x02" * 20_000 + data[-2:])
+
+
 def test_large_jpegs_are_decoded_at_reduced_scale_but_no_smaller_than_asked() -> None:
     data = encoded(photo(2000, 1200), "JPEG")
     assert images.decode(data, min_side=300).size == (500, 300)
