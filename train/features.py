@@ -1,20 +1,73 @@
-"""Features of a frozen backbone, computed once: the head then trains on them without the backbone.
+"""Features, that is what the backbone tells the head of a picture.
 
-Exact for pictures that are not augmented: the backbone would say the same in every epoch.
+Those of a frozen backbone are computed once, and the head then trains on them without the backbone: exact for
+pictures that are not augmented, as the backbone would say the same in every epoch.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Final
 
 import torch
 from torch import nn
 
-from train.data import Batch, Batches, Indices, Loader
+from train.data import Batch, Batches, Indices, Loader, Order
 from train.distributed import Process
 from train.precision import Precision
 from train.stopping import Stopped
+
+_SAMPLE: Final = 256  # pictures whose features stand for those of all
+
+
+@contextlib.contextmanager
+def _listening(module: nn.Module, head: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Collects what the head is given, float32 on the CPU, while the network is in evaluation mode."""
+    caught: list[torch.Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].float().cpu()))
+    was_training = module.training
+    module.eval()
+    try:
+        yield caught
+    finally:
+        handle.remove()
+        module.train(was_training)
+
+
+@torch.no_grad()
+def sample(
+    module: nn.Module,
+    head: nn.Module,
+    loader: Loader,
+    seed: int,
+    device: str,
+    precision: Precision,
+    process: Process,
+) -> torch.Tensor:
+    """What the head is given for some pictures of the first epoch: float32 [N, D], the same in all processes.
+
+    N is 0 where none of them could be read.
+
+    Of a head that is a convolution, the means over the picture.
+    """
+    rows: list[torch.Tensor] = []
+    with (
+        _listening(module, head) as caught,
+        contextlib.closing(loader.shuffled(0, seed, 0, process.rank, process.world)) as batches,
+    ):
+        for _ in range(min(len(batches), _batches_to_sample(loader.order))):
+            batch = next(batches)
+            if len(batch):
+                with precision.autocast(device):
+                    module(loader.inputs(batch, device, precision.memory_format))
+                rows.append(caught.pop().flatten(2).mean(2) if caught[-1].ndim > 2 else caught.pop())
+    parts = [part for those in process.gather(rows) for part in those]
+    return torch.cat(parts)[:_SAMPLE] if parts else torch.zeros(0, 1)
+
+
+def _batches_to_sample(order: Order) -> int:
+    return -(-_SAMPLE // order.batch_size)
 
 
 @torch.no_grad()
@@ -34,24 +87,19 @@ def compute(
     Raises:
         Stopped: as soon as should_stop says so.
     """
-    caught: list[torch.Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].float().cpu()))
-    was_training = module.training
-    module.eval()
     rows, indices = [torch.empty(0, head.in_features)], [torch.empty(0, dtype=torch.int64)]
-    try:
-        with contextlib.closing(loader.in_order(process.rank, process.world)) as batches:
-            for batch in batches:
-                if should_stop():
-                    break
-                if len(batch):
-                    with precision.autocast(device):
-                        module(loader.inputs(batch, device, precision.memory_format))
-                    rows.append(caught.pop())
-                    indices.append(batch.indices)
-    finally:
-        handle.remove()
-        module.train(was_training)
+    with (
+        _listening(module, head) as caught,
+        contextlib.closing(loader.in_order(process.rank, process.world)) as batches,
+    ):
+        for batch in batches:
+            if should_stop():
+                break
+            if len(batch):
+                with precision.autocast(device):
+                    module(loader.inputs(batch, device, precision.memory_format))
+                rows.append(caught.pop())
+                indices.append(batch.indices)
     if process.any(should_stop())[0]:
         raise Stopped
     parts = process.gather((torch.cat(rows), torch.cat(indices)))
@@ -71,6 +119,11 @@ class FeatureLoader:
         self.pictures, self.order = loader.pictures, loader.order
         self._features, self._known = features, known
         self._labels = torch.tensor(loader.pictures.listing.labels, dtype=torch.int64)
+
+    def sample(self, seed: int) -> torch.Tensor:
+        """What `sample` finds: float32 [N, D]."""
+        batches = list(self._batches(self.order.shuffled(0, seed)[: _batches_to_sample(self.order)]))
+        return torch.cat([batch.inputs for batch in batches])[:_SAMPLE]
 
     def in_order(self, rank: int = 0, world: int = 1) -> Batches:
         chunks = self.order.in_order(rank, world)

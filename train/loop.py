@@ -23,7 +23,7 @@ from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, evaluate
-from train.features import FeatureLoader, compute
+from train.features import FeatureLoader, compute, sample
 from train.freezing import Freezing
 from train.interface import Settings, format_metrics
 from train.precision import FULL, Precision
@@ -103,6 +103,7 @@ class Trainer:
         self.optimizer = schedule.make_optimizer(groups, settings)
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._average = schedule.MovingAverage(module, settings.ema) if settings.ema else None
+        self._tame_head = pretrained and settings.optimizer == "sgd"
         self._scaler = torch.amp.grad_scaler.GradScaler(device, enabled=precision.name == "fp16")
         self._head = module.get_submodule(head)
         self._freezing = Freezing(module, head, settings)
@@ -217,10 +218,30 @@ class Trainer:
                 self._source = (self._features(self._train), self._features(self._validation))
             elif not on_features:
                 self._source = self._pictures
+            if self._tame_head and not self.progress.step:
+                self._limit_head()
             self._network = self.process.wrap(self._head if on_features else self.module)
             if self.settings.compile and not on_features:
                 self._network = torch.compile(self._network)  # type: ignore[assignment]
         self._freezing.train_mode()
+
+    def _limit_head(self) -> None:
+        """See that the head's learning rate fits its features; the optimizer's state remembers it."""
+        source, rate = self._source[0], self.settings.lr
+        found = (
+            source.sample(self.settings.seed)
+            if isinstance(source, FeatureLoader)
+            else sample(
+                self.module, self._head, source, self.settings.seed, self.device, self.precision, self.process
+            )
+        )
+        limit = schedule.stable_rate(found)
+        wanted = schedule.limit_head(self.optimizer, rate, limit)
+        if wanted > limit:
+            log.info(
+                "the head learns with %.2g at most instead of %.2g: on what this backbone tells it, more "
+                "would not settle", limit, wanted,
+            )  # fmt: skip
 
     @property
     def _on_features(self) -> bool:

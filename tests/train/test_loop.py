@@ -41,6 +41,42 @@ def test_a_random_backbone_learns_as_fast_as_the_head(resnet: nn.Module) -> None
     assert {group["scale"] for group in groups} == {1.0}
 
 
+def test_the_heads_rate_is_limited_to_what_its_features_bear(resnet: nn.Module) -> None:
+    assert schedule.stable_rate(torch.full((10, 4), 3.0)) == pytest.approx(3 / 36)
+    assert schedule.stable_rate(torch.zeros(0, 4)) == float("inf")
+    settings = Settings()  # 0.01, the head ten times that
+    for limit, head in ((1.0, 0.1), (0.02, 0.02), (0.001, 0.001)):
+        groups = schedule.parameter_groups(resnet, "fc", settings, pretrained=True)
+        optimizer = schedule.make_optimizer(groups, settings)
+        assert schedule.limit_head(optimizer, settings.lr, limit) == pytest.approx(0.1)
+        schedule.set_learning_rate(optimizer, settings.lr)
+        rates = {group["is_head"]: group["lr"] for group in optimizer.param_groups}
+        assert rates == {False: 0.01, True: pytest.approx(head)}
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+def test_a_head_learns_from_features_of_any_size(scale: float) -> None:
+    """Two classes far apart on top of a mean that is far from zero, as after a ReLU."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 2
+    features = torch.randn(200, 16, generator=generator).abs() + 3
+    features[:, 0] += 2 * labels
+    features *= scale
+    head = nn.Linear(16, 2)
+    nn.init.zeros_(head.weight)
+    settings = Settings()
+    groups = schedule.parameter_groups(nn.Sequential(nn.Identity(), head), "1", settings, pretrained=True)
+    optimizer = schedule.make_optimizer(groups, settings)
+    schedule.limit_head(optimizer, settings.lr * 1000, schedule.stable_rate(features))
+    schedule.set_learning_rate(optimizer, settings.lr * 1000)
+    for _ in range(300):
+        loss = nn.functional.cross_entropy(head(features), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (head(features).argmax(1) == labels).float().mean() > 0.9
+
+
 def test_the_rate_rises_then_falls_along_a_cosine() -> None:
     rates = [schedule.factor(step, 100, 10, "cosine") for step in range(100)]
     assert rates[:10] == sorted(rates[:10])
@@ -105,6 +141,7 @@ def test_features_and_the_whole_network_teach_the_head_the_same(
 
     torch.manual_seed(0)
     state = architecture.build("shufflenet_v2_x0_5", 10).state_dict()
+    state["conv5.1.weight"] *= 1e5  # features so large that the head's learning rate is limited
     histories = []
     for name in ("features", "network"):
         job = new_job(name).pictures()
@@ -115,6 +152,7 @@ def test_features_and_the_whole_network_teach_the_head_the_same(
         code, output = run(job, weights="channel", freeze="backbone", augment="none", epochs=3)
         assert code == 0, output
         assert ("the backbone saw 24 pictures once" in output) is (name == "features")
+        assert "the head learns with" in output
         histories.append(job.report["history"])
     for one, other in zip(*histories, strict=True):
         for key in ("train_loss", "validation_loss", "validation_accuracy"):
