@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy
 import pytest
 from docker.errors import ContainerError
@@ -17,14 +18,34 @@ from tests.docker.wait import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-TRIM = Path(__file__).parents[2] / "docker" / "trim.py"
+TRIM, SBOM = (Path(__file__).parents[2] / "docker" / name for name in ("trim.py", "sbom.py"))
 WHICH = ("train", "serve")
+UNKNOWN = "1234:1234"  # a user that neither image knows
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     """/opt/ml of a training job that takes longer than any test waits."""
-    base = tmp_path / "job"
+    return lay_out(tmp_path / "job", epochs="500")
+
+
+@pytest.fixture(scope="module")
+def trained(engine: DockerClient, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """/opt/ml of a job that has ended, with hook and profiler on."""
+    base = lay_out(tmp_path_factory.mktemp("trained"), epochs="3")
+    hook = {
+        "LocalPath": "/opt/ml/output/tensors",
+        "HookParameters": {"save_interval": "1"},
+        "CollectionConfigurations": [{"CollectionName": "losses"}, {"CollectionName": "gradients"}],
+    }
+    profiler = {"LocalPath": "/opt/ml/output/profiler", "ProfilingParameters": {}}
+    for name, content in ("debughookconfig", hook), ("profilerconfig", profiler):
+        (base / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
+    engine.containers.run(images["train"], "train", user=UNKNOWN, volumes=[f"{base}:/opt/ml"], remove=True)
+    return base
+
+
+def lay_out(base: Path, epochs: str) -> Path:
     config = base / "input" / "config"
     config.mkdir(parents=True)
     random = numpy.random.default_rng(0)
@@ -36,7 +57,7 @@ def job(tmp_path: Path) -> Path:
                 pixels = random.integers(0, 255, (32, 32, 3), dtype=numpy.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     # The other files of a SageMaker job have defaults.
-    hyperparameters = {"image_size": "32", "epochs": "500", "batch_size": "8", "weights": "none"}
+    hyperparameters = {"image_size": "32", "epochs": epochs, "batch_size": "8", "weights": "none"}
     (config / "hyperparameters.json").write_text(json.dumps(hyperparameters))
     for folder in ("model", "output", "checkpoints"):
         (base / folder).mkdir()
@@ -94,7 +115,7 @@ def test_labels(which: str, engine: DockerClient, images: dict[str, str]) -> Non
     assert image.attrs["Config"]["Cmd"] == [which]
 
 
-@pytest.mark.parametrize("user", ["0:0", "1234:1234"])
+@pytest.mark.parametrize("user", ["0:0", UNKNOWN])
 def test_training_stops_when_asked_and_keeps_its_model(
     user: str, engine: DockerClient, images: dict[str, str], job: Path
 ) -> None:
@@ -122,6 +143,83 @@ def test_a_gpu_that_cannot_be_used_is_told(
     assert "Traceback" not in said
 
 
-def test_rules_run_in_the_training_image(engine: DockerClient, images: dict[str, str]) -> None:
-    said = engine.containers.run(images["train"], ["rules", "--help"], remove=True, user="1234:1234")
-    assert b"rule" in said
+def test_rules_judge_a_training_in_the_training_image(
+    engine: DockerClient, images: dict[str, str], trained: Path
+) -> None:
+    """Nobody needs smdebug on their own machine."""
+    output = trained / "verdicts"
+    output.mkdir()
+    output.chmod(0o777)
+    command = (
+        "rules --job mine --tensors /output/tensors --profiler /output/profiler --output /verdicts --once"
+    )
+    rules = [
+        part
+        for kind, name in (("debug", "ExplodingTensor"), ("profiler", "StepOutlier"))
+        for part in (
+            f"--{kind}-rule",
+            json.dumps({"RuleConfigurationName": name, "RuleParameters": {"rule_to_invoke": name}}),
+        )
+    ]
+    said = engine.containers.run(
+        images["train"],
+        [*command.split(), *rules],
+        user=UNKNOWN,
+        network_mode="none",
+        volumes=[f"{trained}/output:/output:ro", f"{output}:/verdicts"],
+        remove=True,
+    ).decode()
+    assert "ExplodingTensor: NoIssuesFound" in said
+    status = json.loads((output / "status.json").read_text())
+    (verdict,) = status["ProfilerRuleEvaluationStatuses"]
+    assert verdict["RuleEvaluationStatus"] in {"NoIssuesFound", "IssuesFound"}
+
+
+def test_serving_without_privileges(engine: DockerClient, images: dict[str, str], trained: Path) -> None:
+    picture = next((trained / "input" / "data" / "validation" / "a").iterdir()).read_bytes()
+    hardened = {
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "user": UNKNOWN,
+    }
+    ports = {"8080": ("127.0.0.1", None)}
+    volumes = [f"{trained}/model:/opt/ml/model:ro"]
+    with running(engine, images["serve"], "serve", ports=ports, volumes=volumes, **hardened) as container:
+        container.reload()
+        port = container.ports["8080/tcp"][0]["HostPort"]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+
+            def healthy() -> bool:
+                with contextlib.suppress(httpx.TransportError):
+                    return client.get("/ping").status_code == 200
+                return False
+
+            until(healthy, 60)
+            answer = client.post("/invocations", content=picture, headers={"Content-Type": "image/png"})
+        assert {each["class"] for each in answer.json()["predictions"]} == {"a", "b"}
+        container.stop(timeout=30)
+        assert container.wait()["StatusCode"] == 0, container.logs().decode()
+
+
+def test_bill_of_materials(engine: DockerClient, images: dict[str, str]) -> None:
+    said = engine.containers.run(
+        images["serve"],
+        ["/sbom.py", "byoc-serve", "1.2"],
+        entrypoint="python",
+        volumes=[f"{SBOM}:/sbom.py:ro"],
+        remove=True,
+    )
+    document = json.loads(said)
+    assert document["metadata"]["component"] == {"type": "container", "name": "byoc-serve", "version": "1.2"}
+    found = {item["name"]: item for item in document["components"]}
+    assert len(found) == len(document["components"])
+    for name, kind in (
+        ("libc6", "deb/debian"),
+        ("torch", "pypi"),
+        ("openjdk", "generic"),
+        ("netty-codec-http", "maven/io.netty"),
+        ("log4j-core", "maven/org.apache.logging.log4j"),
+    ):
+        assert found[name]["purl"].startswith(f"pkg:{kind}/{name}@")
+    assert "version" not in found["gson"]  # its jar does not say it
