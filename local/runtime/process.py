@@ -12,6 +12,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from local.runtime import ContainerSpec, LineReader, RuntimeProblem, map_path
 from local.runtime.lines import Lines
 from local.runtime.ports import Ports
@@ -41,8 +43,11 @@ _READ_SIZE = 64 * 1024
 class ProcessContainer:
     """A command under guard (`guard.py`), and the thread that reads its output."""
 
-    def __init__(self, process: subprocess.Popen[bytes], name: str, port: int | None, ports: Ports) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], name: str, scratch: str, port: int | None, ports: Ports
+    ) -> None:
         self._process = process
+        self._scratch = scratch
         self._port = port
         self._ports = ports
         self._over = threading.Event()
@@ -83,6 +88,8 @@ class ProcessContainer:
     def follow(self, on_line: LineReader) -> None:
         """Reads the output to its end, then collects the exit code."""
         assert self._process.stdout is not None
+        # What a killed guard leaves behind would keep the output open.
+        threading.Thread(target=self._mop_up, name=f"guard {self._name}", daemon=True).start()
         lines = Lines(on_line, self._name)
         with self._process.stdout as stream:
             while block := os.read(stream.fileno(), _READ_SIZE):
@@ -97,6 +104,20 @@ class ProcessContainer:
         # A guard that was killed itself counts as a killed command.
         self._exit_code = code if code >= 0 else 128 - code
         self._over.set()
+
+    def _mop_up(self) -> None:
+        """Does the guard's work where the guard was killed itself: by the user, or for want of memory."""
+        if self._process.wait() >= 0:
+            return
+        for _ in range(10):  # who is killed may have started another one
+            living = [process for process in psutil.process_iter() if _is_inside(process, self._scratch)]
+            for process in living:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            if not living:
+                break
+            psutil.wait_procs(living, timeout=1)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class ProcessRuntime:
@@ -167,7 +188,7 @@ class ProcessRuntime:
                 shutil.rmtree(scratch, ignore_errors=True)
                 self._release(port)
                 raise RuntimeProblem(f"Cannot start {executable}: {error.strerror}.") from error
-            container = ProcessContainer(process, spec.name, port, self._ports)
+            container = ProcessContainer(process, spec.name, scratch, port, self._ports)
             self._living.add(container)
 
         def follow() -> None:
@@ -218,6 +239,14 @@ class ProcessRuntime:
         if spec.cores is not None:
             environment["OMP_NUM_THREADS"] = str(spec.cores)
         return environment
+
+
+def _is_inside(process: psutil.Process, scratch: str) -> bool:
+    """Whether the process was started by a command whose private folder is `scratch`."""
+    try:
+        return scratch in process.environ().values()  # TMPDIR and HOME
+    except psutil.Error:
+        return False  # another user's, or over
 
 
 def image_name(image: str) -> str:

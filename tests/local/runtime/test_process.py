@@ -14,6 +14,7 @@ import pytest
 
 from local.runtime import ContainerSpec, RuntimeProblem
 from local.runtime.process import ProcessRuntime, image_name
+from tests.docker.wait import until
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/fake:1.0"
 
@@ -190,6 +191,17 @@ def test_what_a_finished_command_left_behind_is_ended(runtime: ProcessRuntime, t
     _, _, daemon, _ = lines.until("pids").split()
     assert container.wait(10) == 0
     wait_gone(int(daemon))
+
+
+def test_nothing_is_left_when_the_guard_is_killed(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    launcher(tmp_path, "train", DAEMON)
+    lines = Lines()
+    container = runtime.start(spec(tmp_path), lines)
+    _, launched, daemon, scratch = lines.until("pids").split()
+    psutil.Process(container.pid).kill()
+    assert container.wait(10) == 128 + signal.SIGKILL
+    wait_gone(int(launched), int(daemon))
+    until(lambda: not Path(scratch).exists(), 10)
 
 
 def test_nothing_is_left_when_the_service_is_killed(tmp_path: Path, runtime: ProcessRuntime) -> None:
