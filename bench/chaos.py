@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import socket
+import statistics
 import sys
 import tempfile
 import threading
@@ -123,7 +124,7 @@ def kill_workers(running: servers.Running, kills: int) -> bool:
 
 
 def soak(running: servers.Running, seconds: float) -> bool:
-    """Memory at a tenth of the time (everything is warm by then) against the end."""
+    """Memory in the second tenth of the time (everything is warm by then) against the last."""
     clients = Clients(running.port, 8)
     begin = time.perf_counter()
     seen: list[tuple[float, float]] = []
@@ -133,10 +134,13 @@ def soak(running: servers.Running, seconds: float) -> bool:
             time.sleep(max(seconds / 60, 0.5))
     finally:
         clients.stop()
-    warm = [memory for at, memory in seen if at >= seconds / 10]
-    growth = (warm[-1] / warm[0] - 1) * 100
+    tenths = [
+        statistics.median(memory for at, memory in seen if tenth <= 10 * at / seconds < tenth + 1)
+        for tenth in range(1, 10)
+    ]
+    growth = (tenths[-1] / tenths[0] - 1) * 100
     print(f"soak of {seconds:.0f} s: answers {dict(clients.codes)}")
-    print(f"memory {warm[0]:.0f} MB to {warm[-1]:.0f} MB ({growth:+.1f} %), highest {max(warm):.0f} MB")
+    print(f"memory in MB, by tenths: {', '.join(f'{memory:.0f}' for memory in tenths)} ({growth:+.1f} %)")
     return set(clients.codes) == {200} and abs(growth) <= 3
 
 

@@ -1,8 +1,13 @@
 """How fast the endpoint is, beside others and beside what the processor can do at all.
 
     python -m bench.serve                          our server, fp32 and bf16, and the textbook MMS handler
+    python -m bench.serve --container byoc-serve   also the image (by itself, if byoc-serve is there)
     python -m bench.serve --peers VENV             also TorchServe 0.12 and FastAPI, installed in VENV
-    python -m bench.serve --also NAME=PORT         also a server that runs already, e.g. the container
+    python -m bench.serve --also NAME=PORT         also a server that runs already
+
+VENV is a virtual environment with these packages, beside what our own needs:
+    pip install torchserve==0.12.0 torch-model-archiver fastapi uvicorn \\
+        torch==2.10.0 torchvision==0.25.0 safetensors Pillow orjson
 
 L is the frozen forward pass alone, in fp32, a process a core: pictures a second. Everything is measured in
 turns within one run, so that a machine that slows down slows everybody down; the figures are medians of the
@@ -176,8 +181,13 @@ def measure(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.serve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--peers", type=Path, help="a virtual environment with torchserve and fastapi")
+    parser.add_argument("--container", default="byoc-serve:latest", metavar="IMAGE")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=PORT")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
@@ -210,6 +220,12 @@ def main() -> int:
             )
             many.stop()
             print(f"batch transform (JSON Lines, base64): {pictures_a_second(running[0], 5):.1f} pictures/s")
+            contained = servers.container("byoc fp32, container", base, options.container)
+            if isinstance(contained, str):
+                print(f"without the container: {contained}")
+            else:
+                print(f"the container: {contained.started:.1f} s to the first healthy ping")
+                running.append(contained)
             running.append(servers.textbook_mms(base, work, cores))
             if options.peers:
                 python = options.peers / "bin" / "python"

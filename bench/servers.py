@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).parent / "peers"
@@ -25,8 +27,11 @@ class Running:
     path: str = "/invocations"
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
+    container: Any = None
 
     def stop(self) -> None:
+        if self.container is not None:
+            self.container.stop(timeout=30)  # and removed, as it was started so
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             try:
@@ -87,11 +92,20 @@ def launch(
             cwd=log.parent,
         )
     running = Running(name, port, path, process)
+
+    def ended() -> str | None:
+        return None if process.poll() is None else log.read_text(errors="replace")[-800:]
+
+    return _healthy(running, begin, ended)
+
+
+def _healthy(running: Running, begin: float, ended: Callable[[], str | None]) -> Running:
+    """Once /ping is 200. `ended`: the last words of a server that has ended, else None."""
     while time.perf_counter() - begin < 120:
-        if process.poll() is not None:
-            raise RuntimeError(f"{name} ended: {log.read_text(errors='replace')[-800:]}")
+        if (words := ended()) is not None:
+            raise RuntimeError(f"{running.name} ended: {words}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/ping", timeout=5) as response:
                 if response.status == 200:
                     running.started = time.perf_counter() - begin
                     return running
@@ -99,7 +113,36 @@ def launch(
             pass
         time.sleep(0.02)
     running.stop()
-    raise RuntimeError(f"{name} was not healthy after two minutes: {log.read_text(errors='replace')[-800:]}")
+    raise RuntimeError(f"{running.name} was not healthy after two minutes")
+
+
+def container(name: str, base: Path, image: str) -> Running | str:
+    """The serving image, started as SageMaker does; where that cannot be, why."""
+    import docker
+
+    try:
+        engine = docker.from_env()
+        engine.images.get(image)
+    except docker.errors.ImageNotFound:
+        return f"there is no image {image}: make build-serve"
+    except docker.errors.DockerException:
+        return "no Docker engine answers"
+    port = free_port()
+    begin = time.perf_counter()
+    started = engine.containers.run(
+        image, "serve", detach=True, remove=True, ports={"8080/tcp": ("127.0.0.1", port)},
+        environment={"BENCH_PORT": str(port)},
+        volumes={str(base / "model"): {"bind": "/opt/ml/model", "mode": "ro"}},
+    )  # fmt: skip
+
+    def ended() -> str | None:
+        try:
+            started.reload()
+        except docker.errors.NotFound:
+            return "it was removed; see `docker run` by hand for why"
+        return None
+
+    return _healthy(Running(name, port, container=started), begin, ended)
 
 
 def ours(name: str, base: Path, log: Path, **environment: str) -> Running:

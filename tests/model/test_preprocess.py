@@ -82,3 +82,13 @@ def test_a_large_jpeg_decoded_at_reduced_scale_is_the_same_picture() -> None:
     fast = Preprocessing().load(data)
     full = Preprocessing()(images.decode(data))
     assert (fast - full).abs().mean() < 0.02
+
+
+def test_the_layout_of_the_bytes_does_not_matter_and_stays() -> None:
+    pixels = torch.arange(2 * 5 * 7 * 3).view(2, 5, 7, 3).to(torch.uint8)
+    interleaved = pixels.permute(0, 3, 1, 2)
+    planar = interleaved.contiguous()
+    normalise = Preprocessing().normalise
+    assert torch.equal(normalise(interleaved), normalise(planar))
+    assert normalise(interleaved).stride() == interleaved.stride()
+    assert normalise(planar).stride() == planar.stride()
