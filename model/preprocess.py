@@ -123,7 +123,7 @@ class Preprocessing:
         # A row at a time, its channels side by side: seven times as fast as three numbers at a time.
         width = pixels.shape[-1]
         rows = channels_last.flatten(-2).to(torch.float32) * scale.repeat(width) - shift.repeat(width)
-        return rows.unflatten(-1, (width, 3)).movedim(-1, -3)
+        return rows.view(channels_last.shape).movedim(-1, -3)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """An RGB picture of any size to a float32 tensor [3, input_size, input_size]."""
