@@ -46,7 +46,7 @@ def connect() -> DockerClient:
         # The timeout is for one answer; a push says something every few hundred milliseconds.
         client = docker.from_env(environment=environment, timeout=300)
         client.ping()
-    except DockerException as error:
+    except (DockerException, OSError) as error:  # paramiko's are OSErrors, for ssh://
         denied = "Permission denied" in str(error)
         raise ByocError(
             "This user may not use the Docker engine." if denied else "No Docker engine answers.",

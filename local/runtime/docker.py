@@ -193,8 +193,10 @@ class DockerRuntime:
             try:
                 code = container.follow(output, on_line)
             finally:
-                self._bury(container, spec, network)
-                container.end(code)
+                try:
+                    self._bury(container, spec, network)
+                finally:
+                    container.end(code)  # somebody waits for it
 
         threading.Thread(target=follow, name=f"output {spec.name}", daemon=True).start()
         return container

@@ -17,6 +17,15 @@ from local.runtime import RuntimeProblem
 
 _DEFAULT = "/var/run/docker.sock"
 _BY_HAND = "/run/byoc-engine/docker.sock"  # where `.ci/engine up` puts it
+_HERE = (
+    "unix://",
+    "npipe://",
+    "tcp://127.",
+    "tcp://localhost:",
+    "tcp://[::1]",
+    "http://127.",
+    "http://localhost:",
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,12 @@ class Host:
 def connect() -> docker.DockerClient:
     """A client of an engine that answers and shares this machine's files. RuntimeProblem if there is none."""
     address = _address()
+    host = os.environ.get("DOCKER_HOST", "") if address is None else address
+    if "://" in host and not host.startswith(_HERE):
+        raise RuntimeProblem(
+            f"The Docker engine at {host} is on another machine, where the jobs' folders are not. Use one on "
+            "this machine, or the process runtime."
+        )
     try:
         client = docker.from_env() if address is None else docker.DockerClient(base_url=address)
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
@@ -75,12 +90,6 @@ def connect() -> docker.DockerClient:
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         client.close()
         raise RuntimeProblem(_unusable(error)) from error
-    if not client.api.base_url.startswith(("http+docker://", "http://127.", "http://localhost", "npipe:")):
-        client.close()
-        raise RuntimeProblem(
-            f"The Docker engine at {os.environ.get('DOCKER_HOST')} is on another machine, where the jobs' "
-            "folders are not. Use one on this machine, or the process runtime."
-        )
     return client
 
 

@@ -35,7 +35,9 @@ class Forwarder:
         asyncio.run_coroutine_threadsafe(self._listen(gateway, subnet), self._loop).result(10)
 
     def leave(self, gateway: str) -> None:
-        """Stops listening; connections that are there go on."""
+        """Stops listening; connections that are there go on. Harmless when it is closed."""
+        if not self._thread.is_alive():
+            return
         asyncio.run_coroutine_threadsafe(self._leave(gateway), self._loop).result(10)
 
     def close(self) -> None:

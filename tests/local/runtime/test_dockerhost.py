@@ -63,3 +63,10 @@ def test_no_engine(address: Callable[[str], None], tmp_path: Path) -> None:
         RuntimeProblem, match=r"No Docker engine answers: start it .* or use the process runtime"
     ):
         connect()
+
+
+@pytest.mark.parametrize("elsewhere", ["ssh://me@server", "tcp://10.0.0.1:2375", "http://server:2375"])
+def test_an_engine_on_another_machine(address: Callable[[str], None], elsewhere: str) -> None:
+    address(elsewhere)
+    with pytest.raises(RuntimeProblem, match=f"at {elsewhere} is on another machine"):
+        connect()
