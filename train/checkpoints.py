@@ -81,7 +81,7 @@ def load_newest(folder: Path) -> tuple[State, Path] | None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+    return sorted((path for path in folder.glob("checkpoint-*.pt") if path.is_file()), reverse=True)
 
 
 def _read(path: Path) -> State:
@@ -89,7 +89,9 @@ def _read(path: Path) -> State:
     start = len(_MAGIC) + hashlib.sha256().digest_size
     if not data.startswith(_MAGIC) or hashlib.sha256(data[start:]).digest() != data[len(_MAGIC) : start]:
         raise ValueError("its checksum is wrong")
-    state: State = torch.load(io.BytesIO(data[start:]), map_location="cpu", weights_only=True)
+    state: object = torch.load(io.BytesIO(data[start:]), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state")
     return state
 
 

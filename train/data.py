@@ -29,6 +29,7 @@ from train.listing import Listing, Skipped
 
 # The longer side of a kept picture is cut to this many times the shorter one: no crop reaches further.
 _MAX_ASPECT: Final = 2.0
+MAX_BYTES: Final = 500_000_000  # the largest picture that is taken, 16 bits a channel and not compressed
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 _AHEAD: Final = 2  # batches prepared ahead for each thread
 
@@ -147,6 +148,8 @@ class Pictures:
         path = self.listing.root / self.listing.files[index]
         data = _read(path)
         try:
+            if len(data) > MAX_BYTES:
+                raise images.BadImage(f"the file is larger than {MAX_BYTES // 1_000_000} MB")
             image = self.preprocessing.decode(data)
         except images.BadImage as error:
             self._unreadable[index] = str(error)
@@ -166,7 +169,8 @@ class Pictures:
 def _read(path: Path) -> bytes:
     # Not one bad picture among many but the storage: going on would train on something else than was listed.
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise TrainingError(
             f"the picture {path} was there when the job began and cannot be read now "

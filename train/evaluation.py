@@ -59,9 +59,11 @@ class Result:
 
     def per_class(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
         """support, precision, recall and f1 of each class; 0 where there is nothing to divide by."""
-        matrix = self.confusion()
-        right = np.diag(matrix).astype(np.float64)
-        support, named = matrix.sum(axis=1).astype(np.float64), matrix.sum(axis=0).astype(np.float64)
+        classes, predicted = self.probabilities.shape[1], self.predicted
+        right, support, named = (
+            np.bincount(which, minlength=classes).astype(np.float64)
+            for which in (self.labels[predicted == self.labels], self.labels, predicted)
+        )
         precision = right / np.maximum(named, 1)
         recall = right / np.maximum(support, 1)
         f1 = 2 * right / np.maximum(support + named, 1)

@@ -322,6 +322,7 @@ _METRICS: Final = {
     "data_wait_share": "data_wait_share",
     "epoch": "epoch",
 }
+METRIC_KEYS: Final = tuple(_METRICS.values())
 METRIC_DEFINITIONS: Final[list[dict[str, str]]] = [
     {"Name": name, "Regex": rf"(?:^|\s){key}=([-+0-9.eEinfa]+)"} for name, key in _METRICS.items()
 ]

@@ -22,7 +22,9 @@ NO_PICTURES: Final = frozenset(
         ".log", ".pdf", ".zip", ".tar", ".gz", ".tgz", ".py",
     )
 )  # fmt: skip
+MAX_CLASSES: Final = 20_000  # about as many as ImageNet has in all
 _OUTSIDE: Final = "lies outside the class folders"
+_NO_FILE: Final = "no file, or a link to nothing"
 _NO_PICTURE: Final = "no picture by its ending"
 
 
@@ -93,6 +95,7 @@ def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Li
                 "each in a folder of its own"
             )
         classes = _in_order_of_classes_txt(root, filled) or filled
+        _check_names(channel, classes)
     _check_classes(channel, filled, classes)
     pairs = [(file, index) for index, name in enumerate(classes) for file in found[name]]
     return Listing(
@@ -113,9 +116,11 @@ def _from_folders(root: Path) -> Found:
     found: dict[str, list[str]] = {name: [] for name in readable(folders)}
     skipped = [Skipped(entry.name, _OUTSIDE) for entry in entries if not entry.is_dir()]
     for name, folder in zip(found, folders, strict=True):
-        for file in sorted(_files_below(root / folder)):
+        for file, regular in sorted(_files_below(root / folder)):
             relative = str(file.relative_to(root))
-            if file.suffix.lower() in NO_PICTURES:
+            if not regular:
+                skipped.append(Skipped(relative, _NO_FILE))
+            elif file.suffix.lower() in NO_PICTURES:
                 skipped.append(Skipped(relative, f"{_NO_PICTURE} {file.suffix}"))
             else:
                 found[name].append(relative)
@@ -128,7 +133,7 @@ def _from_manifest(path: Path) -> Found:
     for file, label in pairs:
         found[label].append(file)
     known = {file for file, _ in pairs} | {path.name, manifest.CLASSES}
-    others = sorted(str(file.relative_to(path.parent)) for file in _files_below(path.parent))
+    others = sorted(str(file.relative_to(path.parent)) for file, _ in _files_below(path.parent))
     return found, [Skipped(file, f"not in {path.name}") for file in others if file not in known]
 
 
@@ -163,7 +168,7 @@ def _in_order_of_classes_txt(root: Path, filled: Sequence[str]) -> list[str] | N
 def check_skipped(listing: Listing, channel: str, share: float) -> None:
     """Raise TrainingError where more than a share of the files is passed over, and more than one a class."""
     # What a manifest leaves out or lies beside the class folders was hardly meant to be trained on.
-    inside = [one for one in listing.skipped if one.reason.startswith(_NO_PICTURE)]
+    inside = [one for one in listing.skipped if one.reason.startswith((_NO_PICTURE, _NO_FILE))]
     if len(inside) > len(listing.classes) and len(inside) > share * (len(listing) + len(inside)):
         raise TrainingError(
             f"channel '{channel}': {len(inside)} of {len(listing) + len(inside)} files are passed over, more "
@@ -224,10 +229,38 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+def _files_below(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """What lies at any depth, and whether it is a regular file; links are followed, but no folder is entered
+    twice."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in _entries(here):
+            if entry.is_dir():
+                waiting.append(Path(entry))
+            else:
+                yield Path(entry), entry.is_file()
+
+
+def _check_names(channel: str, classes: Sequence[str]) -> None:
+    if len(classes) > MAX_CLASSES:
+        raise TrainingError(
+            f"channel '{channel}' has {len(classes):,} classes, and the limit is {MAX_CLASSES:,}: is every "
+            "folder, or every label of the manifest, really a class?"
+        )
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise TrainingError(
+                f"channel '{channel}': the name of class {name!r} is no UTF-8, and could not be stored with "
+                "the model: rename its folder"
+            ) from error
 
 
 def _check_classes(channel: str, filled: Sequence[str], classes: Sequence[str]) -> None:

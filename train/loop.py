@@ -25,7 +25,8 @@ from train.errors import TrainingError
 from train.evaluation import Result, evaluate
 from train.features import FeatureLoader, compute, sample
 from train.freezing import Freezing
-from train.interface import Settings, format_metrics
+from train.interface import Settings
+from train.log import tell_metrics
 from train.precision import FULL, Precision
 from train.stopping import Stopped
 
@@ -375,7 +376,7 @@ class Trainer:
         metrics = {"epoch": progress.epoch, "step": progress.step, **metrics}
         progress.history.append(metrics)
         if self.process.is_first:
-            log.info(format_metrics(**metrics))
+            tell_metrics(**metrics)
             self._on_epoch(metrics)
         if _rank_of(metrics) > _rank_of(progress.best):
             progress.best, progress.stale = metrics, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -50,7 +51,7 @@ def read(path: Path) -> list[tuple[str, str]]:
                 f"{path.name}, line {number}: {name} is labelled {label!r} here and {pairs[name]!r} above"
             )
         pairs[name] = label
-    missing = [name for name in pairs if not (path.parent / name).is_file()]
+    missing = [name for name in pairs if not _is_file(path.parent / name)]
     if missing:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise TrainingError(
@@ -58,6 +59,13 @@ def read(path: Path) -> list[tuple[str, str]]:
             "relative to the manifest"
         )
     return list(pairs.items())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no disk can hold
+        return False
 
 
 def read_classes(folder: Path) -> list[str] | None:
@@ -74,19 +82,19 @@ def read_classes(folder: Path) -> list[str] | None:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     text = _text(path)
     if path.suffix == ".csv":
-        reader = csv.DictReader(text.splitlines())
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         try:
             for row in reader:
                 yield reader.line_num, {key: value for key, value in row.items() if key}
         except csv.Error as error:
             raise TrainingError(f"{path.name}, line {reader.line_num}: {error}") from error
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a JSON string may hold other line separators
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TrainingError(f"{path.name}, line {number} is no JSON: {error}") from error
         if not isinstance(row, dict):
             raise TrainingError(f"{path.name}, line {number} is no JSON object")

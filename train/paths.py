@@ -52,7 +52,7 @@ def _read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainingError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise TrainingError(f"{path} must hold a JSON object")

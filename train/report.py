@@ -21,6 +21,7 @@ from train.evaluation import Result
 SCHEMA: Final = 1
 _WORST: Final = 10
 _THUMBNAIL: Final = 128
+_MATRIX: Final = 2000  # classes, above which their matrix would be larger than all else; it is left out
 _LISTED: Final = 1000  # skipped files that are named; the rest is counted
 
 
@@ -46,7 +47,7 @@ def write(
         "classes": list(classes),
         "split": split,
         "metrics": dict(metrics),
-        "confusion_matrix": result.confusion().tolist(),
+        "confusion_matrix": result.confusion().tolist() if len(classes) <= _MATRIX else [],
         "per_class": _per_class(result, classes),
         "data": {name: _data(those) for name, those in pictures.items()},
         **{
@@ -59,7 +60,9 @@ def write(
         "environment": dict(environment),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    # Names of files need not be UTF-8; what then stands for a byte is valid JSON.
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, text.encode(errors="backslashreplace"))
 
 
 def _per_class(result: Result, classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ def folder(environment: Mapping[str, str], base: Path) -> Path | None:
     path = Path(named) if named else base / "input/config/tensorboardoutputconfig.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict):
         return None

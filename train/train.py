@@ -27,8 +27,8 @@ from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, evaluate
-from train.interface import HyperparameterError, Settings, format_metrics
-from train.log import start_logging
+from train.interface import HyperparameterError, Settings
+from train.log import start_logging, tell_metrics
 from train.loop import Trainer
 from train.paths import Paths
 from train.stopping import Stopped, Stopping
@@ -233,7 +233,8 @@ def final_evaluation(
     result = evaluate(
         module, trainer.criterion, loaders[split], device, precision.FULL, process=process, monitor=Monitor()
     )
-    log.info(format_metrics(**result.metrics(split)))
+    if process.is_first:
+        tell_metrics(**result.metrics(split))
     return result, split
 
 
@@ -270,7 +271,7 @@ def fail(paths: Paths, reason: str) -> int:
     log.error(line)
     try:
         paths.failure.parent.mkdir(parents=True, exist_ok=True)
-        paths.failure.write_text(line + "\n", encoding="utf-8")
+        paths.failure.write_text(line + "\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         log.error("%s could not be written: %s", paths.failure, error)
     return 1

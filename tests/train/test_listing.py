@@ -1,3 +1,6 @@
+import csv
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,3 +186,47 @@ def test_many_files_that_are_no_pictures_are_an_error(tmp_path: Path, make_pictu
         (tmp_path / f"red/{number}.xml").touch()
     with pytest.raises(TrainingError, match=r"7 of 19 files are passed over"):
         listing.check_skipped(listing.scan(tmp_path, "train"), "train", 0.1)
+
+
+def test_links_that_go_round_and_what_is_no_file_are_survived(tmp_path: Path, make_pictures: Fill) -> None:
+    make_pictures(tmp_path, 3)
+    for name in ("one", "two"):
+        (tmp_path / "red" / name).symlink_to(tmp_path / "red")
+    (tmp_path / "red/gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "blue/pipe.png")  # reading it would wait for ever
+    found = listing.scan(tmp_path, "train")
+    assert found.per_class() == {"blue": 3, "green": 3, "red": 3}
+    assert {one.file for one in found.skipped} == {"red/gone.png", "blue/pipe.png"}
+    assert all("no file" in one.reason for one in found.skipped)
+
+
+def test_a_class_whose_name_cannot_be_stored_is_told(tmp_path: Path, make_pictures: Fill) -> None:
+    make_pictures(tmp_path, 2)
+    (tmp_path / "red").rename(tmp_path / os.fsdecode(b"r\xe9d"))
+    with pytest.raises(TrainingError, match="no UTF-8"):
+        listing.scan(tmp_path, "train")
+
+
+def test_too_many_classes_are_told(
+    tmp_path: Path, make_pictures: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MAX_CLASSES", 2)
+    with pytest.raises(TrainingError, match="3 classes, and the limit is 2"):
+        listing.scan(make_pictures(tmp_path, 2), "train")
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+def test_a_manifest_may_name_files_with_line_separators(
+    tmp_path: Path, make_picture: Callable[..., Image.Image], name: str
+) -> None:
+    files = {"a\u2028b.png": "one", "c\x0bd.png": "two", "e, f.png": "two"}
+    for number, file in enumerate(files):
+        make_picture(0, number).save(tmp_path / file)
+    with (tmp_path / name).open("w", newline="") as manifest:
+        if name.endswith("csv"):
+            writer = csv.writer(manifest)
+            writer.writerows([("file", "label"), *files.items()])
+        else:
+            for file, label in files.items():
+                manifest.write(json.dumps({"file": file, "label": label}, ensure_ascii=False) + "\n")
+    assert set(listing.scan(tmp_path, "train").files) == set(files)

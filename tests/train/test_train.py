@@ -18,7 +18,7 @@ import torch
 
 from model import architecture, artifact
 from model.preprocess import Preprocessing
-from train import outputs
+from train import data, outputs
 from train.data import Order, Pictures
 from train.evaluation import Result
 from train.interface import METRIC_DEFINITIONS
@@ -179,6 +179,40 @@ def test_what_was_unreadable_before_an_interruption_is_still_told(
         patch.setattr(Order, "share", lambda self, *arguments: [])  # nothing is left to do
         assert run(job, epochs=1, checkpoint_every_steps=1)[0] == 0
     assert [one["file"] for one in job.report["data"]["train"]["skipped"]] == ["red/0.png"]
+
+
+def test_no_name_can_pass_for_a_metric_or_a_line(job: Any, run: Run) -> None:
+    job.pictures()
+    wild = "x\nvalidation_accuracy=0.99 train_loss=0"
+    for channel in ("train", "validation"):
+        (job.channel(channel) / "red").rename(job.channel(channel) / wild)
+    (job.channel("train") / "blue/\udcff.png").write_bytes(b"no picture")  # a name that is no UTF-8
+    code, output = run(job, epochs=1)
+    assert code == 0, output
+    definition = next(one["Regex"] for one in METRIC_DEFINITIONS if one["Name"] == "validation:accuracy")
+    values = re.findall(definition, output)
+    assert len(values) == 2  # after the epoch, and at the end
+    assert "0.99" not in values
+    assert "train_loss=0 " not in output
+    assert wild in job.report["classes"]
+    assert job.report["data"]["train"]["skipped"][0]["file"] == "blue/\udcff.png"
+
+
+def test_a_failure_can_name_any_file(job: Any, run: Run) -> None:
+    folder = job.pictures().channel("train") / "blue"
+    for number in range(8):
+        (folder / f"\udcff{number}.png").write_bytes(b"no picture")
+    assert run(job)[0] == 1
+    assert "blue/\\udcff" in job.failure
+
+
+def test_a_file_too_large_for_a_picture_is_skipped(
+    job: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "MAX_BYTES", 8_000)
+    (job.pictures(20, 4).channel("train") / "red/0.png").write_bytes(b"x" * 8_001)
+    assert run(job, epochs=1)[0] == 0
+    assert "the file is larger than" in job.report["data"]["train"]["skipped"][0]["reason"]
 
 
 def test_too_many_damaged_pictures_fail_the_job(job: Any, run: Run) -> None:
