@@ -130,7 +130,7 @@ def collect(
     def read(item: Item) -> Answer:
         key = there.get(f"{item.key}.out")
         if key is None:
-            return Answer(item.shown, item.folder, error=told.get(item.source, "no answer"))
+            return Answer(item.shown, item.folder, error=_readable(told.get(item.source, "")))
         ranked = parse_answer(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         return Answer(item.shown, item.folder, *ranked[0], ranked)
 
@@ -148,10 +148,22 @@ def collect(
     return answers
 
 
-def delete_model(clients: Clients, name: str) -> None:
-    """The job's model; no error if it is gone."""
+def _readable(told: str) -> str:
+    """What the log says of a picture; of our serving image's answer, the sentence."""
+    before, brace, body = told.partition("{")
+    try:
+        return f"{before}{json.loads(brace + body)['message']}"
+    except (ValueError, KeyError, TypeError):
+        return told or "no answer"
+
+
+def delete_model(clients: Clients, job: dict[str, Any]) -> None:
+    """The model that `start` made for the job; another's stays. No error if it is gone."""
     from botocore.exceptions import ClientError
 
+    name = job["ModelName"]
+    if name != job["TransformJobName"]:
+        return
     try:
         clients.sagemaker.delete_model(ModelName=name)
     except ClientError as error:

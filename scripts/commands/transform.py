@@ -17,7 +17,7 @@ from scripts.commands.serving import (
     show_score,
     test_uri,
 )
-from scripts.commands.watching import goes_on, tell_file
+from scripts.commands.watching import goes_on
 from scripts.context import Context, command, last
 from scripts.errors import FAILED, INTERRUPTED, ByocError
 from scripts.output import bar, duration
@@ -95,6 +95,7 @@ def transform(
     except KeyboardInterrupt:
         if stop_on_interrupt:
             jobs.stop(context.clients, name)
+            service.delete_model(context.clients, service.describe(context.clients, name))
             out.raw(f"{name} is being stopped.", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
         goes_on(out, name, f"byoc transform --attach {name}")
@@ -180,7 +181,7 @@ def _conclude(
     job = service.describe(clients, name)
     source = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     trained = accuracy_of_training(context, job["ModelName"]) if source == test_uri(context) else None
-    service.delete_model(clients, job["ModelName"])
+    service.delete_model(clients, job)
     with out.progress("fetching") as progress:
         answers = service.collect(clients, job, given.items, watch.told, bar(progress))
     plausible = list(predict.with_plausible_truth(answers))
@@ -205,9 +206,9 @@ def _conclude(
     score = predict.score(answers) if labelled else None
     if score:
         document |= {**score_document(score), "test_accuracy_of_training": trained}
-    _show(context, answers, score)
     if answered:
-        tell_file(out, "Predictions", path)
+        _show(context, answers, score)
+        out.say("Predictions: [bold]{path}[/]", path=path)
     if (seconds := document["seconds"]) is not None:
         out.say("The job took {time}.", time=duration(seconds))
     if job["TransformJobStatus"] != "Completed" and out.json:

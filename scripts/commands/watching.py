@@ -284,7 +284,9 @@ def stop(
     elif wait:
         for _ in transform.Watch(context.clients, name).follow():
             pass
-        status = transform.describe(context.clients, name)["TransformJobStatus"]
+        stopped = transform.describe(context.clients, name)
+        transform.delete_model(context.clients, stopped)
+        status = stopped["TransformJobStatus"]
     context.out.say("{kind} {name}: {status}.", kind=kind.capitalize(), name=name, status=status)
     context.out.result({"name": name, "kind": kind, "status": status})
 

@@ -125,11 +125,78 @@ def test_an_endpoint_answers_and_goes(service: Service, trained: str) -> None:
     assert refused(runtime.invoke_endpoint, EndpointName="e", Body=b"") == "ValidationError"
 
 
+def transform_job(service: Service, name: str, trained: str) -> dict[str, Any]:
+    """A CreateTransformJob request for the lines below in/ in the bucket, over a model of its own."""
+    service.client("sagemaker").create_model(
+        ModelName=name,
+        PrimaryContainer={
+            "Image": service.image,
+            "ModelDataUrl": f"s3://bucket/out/{trained}/output/model.tar.gz",
+        },
+        ExecutionRoleArn=service.role,
+    )
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://bucket/{name}/in/"}}
+    return {
+        "TransformJobName": name,
+        "ModelName": name,
+        "BatchStrategy": "SingleRecord",
+        "TransformInput": {"DataSource": source, "ContentType": "text/plain", "SplitType": "Line"},
+        "TransformOutput": {"S3OutputPath": f"s3://bucket/{name}/answers", "AssembleWith": "Line"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    }
+
+
+def test_a_transform_job_answers_line_by_line(service: Service, trained: str) -> None:
+    sagemaker, s3 = service.client("sagemaker"), service.client("s3")
+    for key, body in (("a.txt", b"one\ntwo\n"), ("deep/b.txt", b"three")):
+        s3.put_object(Bucket="bucket", Key=f"batch/in/{key}", Body=body)
+    sagemaker.create_transform_job(**transform_job(service, "batch", trained))
+    sagemaker.get_waiter("transform_job_completed_or_stopped").wait(
+        TransformJobName="batch", WaiterConfig=FAST
+    )
+    answers = {
+        item["Key"]: s3.get_object(Bucket="bucket", Key=item["Key"])["Body"].read()
+        for item in s3.list_objects_v2(Bucket="bucket", Prefix="batch/answers/")["Contents"]
+    }
+    assert answers == {
+        "batch/answers/a.txt.out": b"echo one\necho two\n",
+        "batch/answers/deep/b.txt.out": b"echo three\n",
+    }
+    listed = aws(service, "sagemaker", "list-transform-jobs", "--name-contains", "batch")
+    assert [job["TransformJobStatus"] for job in listed["TransformJobSummaries"]] == ["Completed"]
+    job = aws(service, "sagemaker", "describe-transform-job", "--transform-job-name", "batch")
+    assert job["TransformInput"]["SplitType"] == "Line"
+    streams = service.client("logs").describe_log_streams(
+        logGroupName="/aws/sagemaker/TransformJobs", logStreamNamePrefix="batch/"
+    )["logStreams"]
+    assert [stream["logStreamName"].endswith("/data-log") for stream in streams] == [False, True]
+
+
+def test_a_transform_job_with_a_bad_record_fails_and_keeps_the_other_outputs(
+    service: Service, trained: str
+) -> None:
+    sagemaker, s3 = service.client("sagemaker"), service.client("s3")
+    for key, body in (("bad", b"text"), ("good", b"x")):
+        s3.put_object(Bucket="bucket", Key=f"mixed/in/{key}", Body=body)
+    sagemaker.create_transform_job(**transform_job(service, "mixed", trained))
+    with pytest.raises(WaiterError):
+        sagemaker.get_waiter("transform_job_completed_or_stopped").wait(
+            TransformJobName="mixed", WaiterConfig=FAST
+        )
+    reason = sagemaker.describe_transform_job(TransformJobName="mixed")["FailureReason"]
+    assert reason.startswith("ClientError: 1 of 2 input objects")
+    assert "s3://bucket/mixed/in/bad: 415" in reason
+    found = s3.list_objects_v2(Bucket="bucket", Prefix="mixed/answers/")["Contents"]
+    assert [item["Key"] for item in found] == ["mixed/answers/good.out"]
+
+
 def test_what_does_not_exist_or_exists_already(service: Service, trained: str) -> None:
     sagemaker = service.client("sagemaker")
     assert refused(sagemaker.describe_training_job, TrainingJobName="none") == "ValidationException"
     assert refused(sagemaker.describe_endpoint, EndpointName="none") == "ValidationException"
+    assert refused(sagemaker.describe_transform_job, TransformJobName="none") == "ValidationException"
     assert refused(sagemaker.stop_training_job, TrainingJobName="none") == "ResourceNotFound"
+    assert refused(sagemaker.stop_transform_job, TransformJobName="none") == "ResourceNotFound"
     assert refused(sagemaker.create_training_job, **service.training(trained)) == "ResourceInUse"
     assert refused(sagemaker.list_domains) == "UnknownOperationException"
 

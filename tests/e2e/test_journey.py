@@ -53,6 +53,15 @@ def test_the_endpoint_answers_as_training_did(project: Project, trained: dict[st
     assert "There is no endpoint" in project.byoc("predict", str(text), code=5)
 
 
+def test_a_transform_job_answers_as_training_did(project: Project, trained: dict[str, Any]) -> None:
+    flags = ("--job", trained["training_job"], "--output", "answers.jsonl")
+    found = project.json("transform", *flags)
+    assert found["accuracy"] == pytest.approx(trained["metrics"]["test:accuracy"], abs=1e-5)
+    answers = [json.loads(line) for line in (project.folder / "answers.jsonl").read_text().splitlines()]
+    right = sum(answer["predictions"][0]["class"] == answer["truth"] for answer in answers)
+    assert right == found["right"]
+
+
 def test_a_wrong_hyperparameter_past_byoc_fails_the_job_in_words(
     project: Project, trained: dict[str, Any]
 ) -> None:

@@ -135,6 +135,32 @@ def test_a_watch_ends_with_the_job_and_knows_what_was_said_of_pictures(
     assert watch.told == {"s3://bucket/p/1.png": "ClientError: 422: no picture"}
 
 
+def test_a_picture_without_an_answer_has_the_sentence_of_the_log(clients: Clients) -> None:
+    items = [transforminput.Item(f"s3://bucket/p/{n}.png", f"{n}.png", 1) for n in range(3)]
+    told = {
+        items[0].source: 'ClientError: 422: {"code": 422, "message": "no picture"}',
+        items[1].source: "AlgorithmError: 500: {oh",
+    }
+    job = {"TransformOutput": {"S3OutputPath": "s3://bucket/out"}}
+    answers = transform.collect(clients, job, items, told)
+    assert [answer.error for answer in answers] == [
+        "ClientError: 422: no picture",
+        "AlgorithmError: 500: {oh",
+        "no answer",
+    ]
+
+
+def test_only_the_jobs_own_model_is_deleted(trained: str, run: Run) -> None:
+    run("transform", "--name", "t", "--no-wait")
+    job = sagemaker().describe_transform_job(TransformJobName="t")
+    clients = connect(load())
+    transform.delete_model(clients, {**job, "TransformJobName": "of somebody else"})
+    assert len(sagemaker().list_models()["Models"]) == 1
+    transform.delete_model(clients, job)
+    assert sagemaker().list_models()["Models"] == []
+    transform.delete_model(clients, job)
+
+
 def test_answers_as_one_table() -> None:
     answers = [
         Answer("a, b.png", "cat", "cat", 0.75, (("cat", 0.75), ("dog", 0.25))),

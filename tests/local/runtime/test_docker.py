@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from local.api.transform import transform_document
 from local.config import Config
 from local.jobs import Engine
 from local.jobs.documents import Document, training_document
@@ -382,7 +383,7 @@ def platform(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.slow
-def test_one_job_on_two_hosts_then_an_endpoint(platform: Platform) -> None:
+def test_one_job_on_two_hosts_then_an_endpoint_and_a_transform_job(platform: Platform) -> None:
     platform.train("two", hosts=2)
     doc = platform.ended("two")
     logs = platform.log("two")
@@ -407,6 +408,22 @@ def test_one_job_on_two_hosts_then_an_endpoint(platform: Platform) -> None:
     answer = platform.engine.invoke("e", picture, {"content-type": "image/png"})
     assert answer.status == 200
     assert b"dark" in answer.body
+    request = {
+        "TransformJobName": "batch",
+        "ModelName": "m",
+        "TransformInput": {
+            "DataSource": {
+                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data/validation/dark/"}
+            },
+            "ContentType": "application/x-image",
+        },
+        "TransformOutput": {"S3OutputPath": "s3://bucket/batch", "Accept": "application/json"},
+    }
+    store.put("transform-job", "batch", transform_document(platform.config, request))
+    platform.engine.submit_transform("batch")
+    doc = platform.wait("transform-job", "batch", lambda doc: "TransformEndTime" in doc)
+    assert doc["TransformJobStatus"] == "Completed", doc["FailureReason"]
+    assert platform.config.bucket_path("s3://bucket/batch/0.png.out").read_bytes() == answer.body
     platform.engine.delete_endpoint("e")
     deadline = time.monotonic() + 60
     while store.get("endpoint", "e") is not None:
