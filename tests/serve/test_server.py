@@ -136,6 +136,16 @@ def test_raw_nonsense_on_the_socket_harms_nobody(server: Server) -> None:
     assert server.ping() == 200
 
 
+def test_a_body_is_never_taken_for_a_request(server: Server) -> None:
+    hidden = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nExpect: nonsense\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        connection.sendall(head % len(hidden) + hidden)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 417")
+    assert b"Healthy" not in received
+
+
 def test_a_body_that_does_not_arrive_keeps_no_place(start: Callable[..., Server]) -> None:
     server = start(BYOC_WORKERS="1", BYOC_TIMEOUT="1")
     server.wait_until_healthy()

@@ -115,7 +115,7 @@ final class Gate extends ChannelDuplexHandler {
         }
         FullHttpResponse answer;
         try {
-            answer = answer(request);
+            answer = unmet(request) ? Answers.error(417, "only Expect: 100-continue can be met") : answer(request);
         } catch (Models.Refused refusal) {
             answer = Answers.error(refusal.code, refusal.getMessage());
         }
@@ -132,9 +132,15 @@ final class Gate extends ChannelDuplexHandler {
             context.fireChannelRead(request);
         } else {
             // Who announces a large body waits for leave to send it, or is about to send what nobody reads.
-            closing |= HttpUtil.getContentLength(request, 0L) > 65536 || HttpUtil.is100ContinueExpected(request);
+            closing |= request.headers().contains(HttpHeaderNames.EXPECT)
+                    || HttpUtil.getContentLength(request, 0L) > 65536;
             refuse(context, answer);
         }
+    }
+
+    /** Further on, netty would take the body of such a request for the next request. */
+    private static boolean unmet(HttpRequest request) {
+        return request.headers().contains(HttpHeaderNames.EXPECT) && !HttpUtil.is100ContinueExpected(request);
     }
 
     private void receive(ChannelHandlerContext context, HttpContent content) {
