@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from model import images
 from model.preprocess import Preprocessing
 from train import listing
 from train.augment import augment, erase, mix
@@ -159,6 +160,26 @@ def test_photos_are_kept_a_little_larger_than_they_are_seen(tmp_path: Path) -> N
     )
     split.get(0, 0, 1)
     assert split._kept[0].shape == (256, 455, 3)
+
+
+def test_evaluation_decodes_photos_at_a_larger_scale_than_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2000, 1500)).save(tmp_path / name / "1.jpg")
+    found = listing.scan(tmp_path, "train")
+    decoded: list[Image.Image] = []
+    decode = images.decode
+
+    def noting(data: bytes, min_side: int) -> Image.Image:
+        decoded.append(decode(data, min_side))
+        return decoded[-1]
+
+    monkeypatch.setattr(images, "decode", noting)
+    for kind in ("none", "flip"):
+        Pictures(found, Preprocessing.for_size(224), augmentation=kind).get(0)
+    assert [image.size for image in decoded] == [(1000, 750), (500, 375)]
 
 
 def test_unreadable_pictures_fall_out_and_are_told_once(folder: Path, pool: ThreadPoolExecutor) -> None:
