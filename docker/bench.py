@@ -75,7 +75,10 @@ def timed(action: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def send(engine: DockerClient, image: Any, registry: str, name: str) -> tuple[float, push.Pushed]:
-    return timed(lambda: push.push(engine, image, AnyRegistry(registry), name, "bench"))
+    seconds, pushed = timed(lambda: push.push(engine, image, AnyRegistry(registry), name, "bench"))
+    for reference in (f"{registry}/{name}:bench", pushed.uri):
+        engine.images.remove(reference)  # the names that pushing gave it; the image stays
+    return seconds, pushed
 
 
 def spread(action: Callable[[], float]) -> list[float]:
