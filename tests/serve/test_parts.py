@@ -98,6 +98,21 @@ def test_stored_pictures_that_do_not_fit_are_told(tmp_path: Path, tensors: Any, 
         precision.read_samples(tmp_path, 32, 5)
 
 
+def test_what_the_trainer_stores_is_what_precision_is_checked_with(tmp_path: Path) -> None:
+    make_model(tmp_path, size=32)
+    full = Classifier.load(tmp_path, "cpu")
+    pixels = [full.preprocessing.to_uint8(picture(seed)) for seed in range(3)]
+    truth = full.probabilities(pixels)
+    artifact.save_samples(tmp_path, pixels, truth)
+    checked = Classifier.load(tmp_path, "cpu", numbers="bf16")
+    assert checked.kind == torch.bfloat16
+    assert "on 3 pictures that the trainer stored" in checked.precision
+    artifact.save_samples(tmp_path, pixels, truth[::-1])  # of another model
+    doubted = Classifier.load(tmp_path, "cpu", numbers="bf16")
+    assert doubted.kind == torch.float32
+    assert "off what training found" in doubted.precision
+
+
 def test_a_model_without_or_with_damaged_samples_is_served_and_says_so(tmp_path: Path) -> None:
     make_model(tmp_path, size=32)
     without = Classifier.load(tmp_path, "cpu", numbers="bf16")
