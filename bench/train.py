@@ -15,7 +15,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -277,12 +276,16 @@ def job(folder: Path, held_out: Path, arguments: argparse.Namespace, **settings:
         )
         environment = {**os.environ, "SAGEMAKER_BASE_DIR": name, "OMP_WAIT_POLICY": "PASSIVE"}
         before = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "train.train"], env=environment, check=True, stdout=subprocess.DEVNULL
+        process = subprocess.Popen(
+            [sys.executable, "-m", "train.train"], env=environment, stdout=subprocess.DEVNULL
         )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit((base / "output/failure").read_text())
         report: dict[str, Any] = json.loads((base / "output/data/report.json").read_text())
         report["seconds"] = time.perf_counter() - before
-        report["peak_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+        report["peak_mb"] = usage.ru_maxrss / 1000
         return report
 
 
@@ -324,12 +327,14 @@ def learning(arguments: argparse.Namespace) -> dict[str, Any]:
                 "accuracy": report["metrics"]["validation_accuracy"],
                 "pictures_per_second": [rates[0], statistics.median(rates[1:] or rates)],
                 "peak_mb": report["peak_mb"],
+                "by_epoch": history,
             }
             print(f"{kind}: {history}")
     for kind, row in found.items():
+        first, later = row.get("pictures_per_second", (math.nan, math.nan))
         print(
-            f"{kind:26}{row['accuracy']:8.4f}{row['seconds']:8.1f} s",
-            {k: v for k, v in row.items() if k not in ("accuracy", "seconds")},
+            f"{kind:24}{row['accuracy']:8.4f}{row['seconds']:8.1f} s{first:10.1f} pictures/s, later "
+            f"{later:.1f}{row.get('peak_mb', math.nan):8.0f} MB"
         )
     return found
 

@@ -137,7 +137,7 @@ class Settings:
     freeze: str = _choice(
         "none", ("none", "backbone"),
         "backbone trains the new head only: better with fewer than some 20 pictures a class, and with "
-        "augment=none many times faster, as the backbone then sees each picture once.",
+        "augment=none many times faster, as the backbone then sees each picture once. Then take epochs=30.",
         example="backbone",
     )  # fmt: skip
     head_epochs: int = _number(
@@ -172,8 +172,9 @@ class Settings:
     )  # fmt: skip
     head_lr_multiplier: float = _number(
         10.0, 0.01, 1000.0,
-        "How many times faster the new head learns than a pretrained backbone, which needs smaller steps. "
-        "Not used with weights=none, where everything is new.",
+        "How many times faster the new head learns than a pretrained backbone, which needs smaller steps; "
+        "with sgd never faster than its features bear, which is measured at the start. Not used with "
+        "weights=none, where everything is new.",
         tunable=True,
     )  # fmt: skip
     optimizer: str = _choice(

@@ -271,7 +271,10 @@ def fail(paths: Paths, reason: str) -> int:
     log.error(line)
     try:
         paths.failure.parent.mkdir(parents=True, exist_ok=True)
-        paths.failure.write_text(line + "\n", encoding="utf-8", errors="backslashreplace")
+        with paths.failure.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line + "\n")
+    except FileExistsError:
+        pass  # another process failed first; here it only was missed
     except OSError as error:
         log.error("%s could not be written: %s", paths.failure, error)
     return 1

@@ -161,6 +161,23 @@ def test_two_processes_go_on_where_they_were_killed(new_job: Callable[[str], Any
 
 
 @pytest.mark.slow
+def test_the_reason_of_the_process_that_failed_first_is_kept(job: Any) -> None:
+    """The other one only finds its neighbour gone."""
+    program = (
+        "import os; from train import loop, train; from train.errors import TrainingError\n"
+        "original = loop.Trainer._step\n"
+        "def step(self, batch):\n"
+        "    if self.progress.step == 2 and self.process.rank == 1: raise TrainingError('gone')\n"
+        "    original(self, batch)\n"
+        "loop.Trainer._step = step; raise SystemExit(train.main())"
+    )
+    (job.pictures().base / "failing.py").write_text(program)
+    done = torchrun(job, 2, program=["failing.py"])
+    assert done.returncode != 0
+    assert job.failure == "gone\n"
+
+
+@pytest.mark.slow
 def test_sagemakers_own_switch_starts_torchrun(job: Any) -> None:
     """The failure of one process ends the job with its reason."""
     process = job.pictures(4, 2).start(sagemaker_torch_distributed_enabled="true", nonsense=1)
