@@ -23,6 +23,7 @@ NO_PICTURES: Final = frozenset(
     )
 )  # fmt: skip
 MAX_CLASSES: Final = 20_000  # about as many as ImageNet has in all
+_MAX_NAME: Final = 255  # characters of a class's name; a folder's cannot be longer
 _OUTSIDE: Final = "lies outside the class folders"
 _NO_FILE: Final = "no file, or a link to nothing"
 _NO_PICTURE: Final = "no picture by its ending"
@@ -254,6 +255,11 @@ def _check_names(channel: str, classes: Sequence[str]) -> None:
             "folder, or every label of the manifest, really a class?"
         )
     for name in classes:
+        if len(name) > _MAX_NAME:
+            raise TrainingError(
+                f"channel '{channel}': the name of class {name[:40]!r}... has {len(name):,} characters, and "
+                f"the limit is {_MAX_NAME}"
+            )
         try:
             name.encode()
         except UnicodeEncodeError as error:

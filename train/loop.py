@@ -236,7 +236,7 @@ class Trainer:
                 self.module, self._head, source, self.settings.seed, self.device, self.precision, self.process
             )
         )
-        limit = schedule.stable_rate(found)
+        limit = self.process.broadcast(schedule.stable_rate(found))  # to the last bit
         wanted = schedule.limit_head(self.optimizer, rate, limit)
         if wanted > limit:
             log.info(

@@ -207,6 +207,16 @@ def test_a_class_whose_name_cannot_be_stored_is_told(tmp_path: Path, make_pictur
         listing.scan(tmp_path, "train")
 
 
+def test_a_label_as_long_as_a_letter_is_told(
+    tmp_path: Path, make_picture: Callable[..., Image.Image]
+) -> None:
+    make_picture(0, 0).save(tmp_path / "a.png")
+    make_picture(0, 1).save(tmp_path / "b.png")
+    (tmp_path / "manifest.csv").write_text(f"file,label\na.png,{'long ' * 100}\nb.png,short\n")
+    with pytest.raises(TrainingError, match="the limit is 255"):
+        listing.scan(tmp_path, "train")
+
+
 def test_too_many_classes_are_told(
     tmp_path: Path, make_pictures: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
