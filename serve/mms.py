@@ -18,14 +18,27 @@ LOGGING = Path(__file__).parent / "log4j2.xml"
 # They would override the properties file, or point into a folder that is not ours.
 _UNWANTED = ("MMS_CONFIG_FILE", "LOG_LOCATION", "METRICS_LOCATION", "MODEL_SERVER_HOME", "TEMP")
 
+# Of a batch transform: the largest payload, and the most that may be under way at a time.
+_TRANSFORM_MB = 100
+
+
+def execution_parameters(settings: Settings) -> dict[str, str | int]:
+    """What batch transform is told to send: as much as keeps the workers busy, within SageMaker's limits.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html
+    """
+    payload_mb = min(max(settings.limits.bytes // 1024**2, 1), _TRANSFORM_MB)
+    # While a worker answers one batch, the next already waits for it.
+    requests = 2 * settings.workers * settings.batch_size
+    return {
+        "MaxConcurrentTransforms": max(min(requests, _TRANSFORM_MB // payload_mb), 1),
+        "BatchStrategy": "SINGLE_RECORD",
+        "MaxPayloadInMB": payload_mb,
+    }
+
 
 def properties(settings: Settings, private: Path) -> dict[str, str]:
     """The content of the properties file; names that begin with byoc are read by our front end."""
-    execution = {
-        "MaxConcurrentTransforms": settings.workers * settings.batch_size,
-        "BatchStrategy": "SINGLE_RECORD",
-        "MaxPayloadInMB": max(settings.limits.bytes // 1024**2, 1),
-    }
     return {
         # The store holds one empty folder: the model itself is found by our handler. A Python file or a
         # manifest in the artifact would otherwise be imported or obeyed by the worker.
@@ -53,7 +66,7 @@ def properties(settings: Settings, private: Path) -> dict[str, str]:
         "byoc.timeout": str(settings.timeout),
         "byoc.drain_seconds": str(settings.drain_seconds),
         "byoc.lost_seconds": str(settings.lost_seconds),
-        "byoc.execution_parameters": json.dumps(execution),
+        "byoc.execution_parameters": json.dumps(execution_parameters(settings)),
         "byoc.models_root": str(settings.models_dir or ""),
         "byoc.models_live": str(private / "live"),
         "byoc.models_memory_mb": str(settings.models_memory_mb),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +43,20 @@ def test_preloading_is_for_the_cpu_only(tmp_path: Path) -> None:
     assert mms.properties(on_cpu, tmp_path)["preload_model"] == "true"
     assert mms.properties(on_gpu, tmp_path)["preload_model"] == "false"
     assert mms.properties(on_gpu, tmp_path)["byoc.batch_size"] == "16"
+
+
+@pytest.mark.parametrize(
+    ("environment", "parallel", "payload"),
+    [
+        ({"BYOC_WORKERS": "3"}, 6, 6),
+        ({"BYOC_WORKERS": "64"}, 16, 6),
+        ({"BYOC_WORKERS": "4", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "60"}, 1, 60),
+        ({"BYOC_WORKERS": "4", "BYOC_MAX_BYTES": "1"}, 8, 1),
+        ({"BYOC_WORKERS": "4", "BYOC_MAX_BYTES": str(1024**3)}, 1, 100),
+    ],
+)
+def test_batch_transform_stays_within_what_sagemaker_allows(
+    environment: dict[str, str], parallel: int, payload: int
+) -> None:
+    found = mms.execution_parameters(settings.read({"BYOC_DEVICE": "cpu", **environment}))
+    assert (found["MaxConcurrentTransforms"], found["MaxPayloadInMB"]) == (parallel, payload)

@@ -224,7 +224,7 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
 def test_execution_parameters(server: Server) -> None:
     answer = server.request("GET", "/execution-parameters")
     assert json.loads(answer.body) == {
-        "MaxConcurrentTransforms": 2,
+        "MaxConcurrentTransforms": 4,
         "BatchStrategy": "SINGLE_RECORD",
         "MaxPayloadInMB": 6,
     }
