@@ -44,6 +44,9 @@ def start(properties: Mapping[str, Any]) -> Worker:
     ours.addHandler(handler)
     ours.propagate = False
     process.die_with_parent(os.getppid())
+    # On a CPU the workers are forked from here. They wait for Java to open their pipes: without it, for ever.
+    here = os.getpid()
+    os.register_at_fork(after_in_child=lambda: process.die_with_parent(here))
     events.send("started")
     begin = time.perf_counter()
     try:

@@ -125,6 +125,16 @@ class Server:
                     found.append(int(folder.name))
         return sorted(found)
 
+    def children(self, parent: int) -> list[int]:
+        """Those that this one has started. The supervisor starts Java, that the model's process, that workers."""
+        found = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                if stat[0] != "Z" and int(stat[1]) == parent:
+                    found.append(pid)
+        return found
+
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

@@ -287,10 +287,12 @@ def test_sigterm_under_load_loses_nothing(start: Callable[..., Server]) -> None:
 def test_a_killed_worker_is_replaced(start: Callable[..., Server]) -> None:
     server = start(BYOC_WORKERS="1")
     server.wait_until_healthy()
-    before = server.processes()
-    os.kill(max(before), signal.SIGKILL)  # the last one started: the worker
+    [java] = server.children(server.process.pid)
+    [model_process] = server.children(java)
+    [worker] = server.children(model_process)
+    os.kill(worker, signal.SIGKILL)
     end = time.monotonic() + 30
-    while max(server.processes()) <= max(before) or server.ping() != 200:
+    while server.children(model_process) in ([], [worker]) or server.ping() != 200:
         assert time.monotonic() < end, server.log
     assert server.invoke(encode(picture())).status == 200
     assert server.process.poll() is None
@@ -301,9 +303,8 @@ def test_a_lost_part_ends_everything(start: Callable[..., Server], victim: str) 
     server = start()
     server.wait_until_healthy()
     own = server.process.pid
-    kinds = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in server.processes() if pid != own}
-    java = next(pid for pid, name in kinds.items() if name == "java")
-    model_process = min(pid for pid, name in kinds.items() if name != "java")
+    [java] = server.children(own)
+    [model_process] = server.children(java)
     os.kill({"java": java, "model process": model_process, "supervisor": own}[victim], signal.SIGKILL)
     status = server.process.wait(30)
     end = time.monotonic() + 10
