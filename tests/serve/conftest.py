@@ -126,7 +126,7 @@ class Server:
         return sorted(found)
 
     def children(self, parent: int) -> list[int]:
-        """Those that this one has started. The supervisor starts Java, that the model's process, that workers."""
+        """Of the supervisor: Java; of Java: the process with the model; of that: the workers."""
         found = []
         for pid in self.processes():
             with contextlib.suppress(OSError):
