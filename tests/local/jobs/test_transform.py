@@ -400,6 +400,7 @@ def test_a_job_that_cannot_begin_says_why(served: Platform, prepare: Callable[[P
 def test_stopping_ends_the_container_and_leaves_no_output(served: Platform) -> None:
     served.put("s3://bucket/in/a", "a")
     served.put("s3://bucket/in/b", "sleep")
+    others = psutil.Process().children(recursive=True)
     transform(served)
     written = served.object("s3://bucket/out/a.out")
     served.log_line("request b'sleep'", "job", GROUP)
@@ -408,12 +409,13 @@ def test_stopping_ends_the_container_and_leaves_no_output(served: Platform) -> N
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert written.read_bytes() == b"A"
-    containers = [process.pid for process in psutil.Process().children(recursive=True)]
+    containers = set(psutil.Process().children(recursive=True)) - set(others)
+    assert containers
     served.engine.stop_transform("job")
     assert served.store.get("transform-job", "job")["TransformJobStatus"] in ("Stopping", "Stopped")
     ended(served, "Stopped")
     assert outputs(served) == {}
-    assert not [pid for pid in containers if psutil.pid_exists(pid)]
+    assert not [process for process in containers if process.is_running()]
     served.engine.stop_transform("job")
     assert served.store.get("transform-job", "job")["TransformJobStatus"] == "Stopped"
 
