@@ -216,7 +216,11 @@ class Trainer:
             self.monitor.model_changed()
             schedule.let_join(self.optimizer)
             if on_features and not self._on_features:
-                self._source = (self._features(self._train), self._features(self._validation))
+                # Validation in full precision costs once what it would have cost in each epoch, and is exact.
+                exact = dataclasses.replace(self.precision, name="fp32")
+                self._source = (
+                    self._features(self._train, self.precision), self._features(self._validation, exact)
+                )  # fmt: skip
             elif not on_features:
                 self._source = self._pictures
             if self._tame_head and not self.progress.step:
@@ -259,11 +263,11 @@ class Trainer:
         budget = memory_budget(settings.cache_mb, self.process.local_world)
         return not self.process.any(pictures * head.in_features * 4 > budget)[0]  # all, or none
 
-    def _features(self, loader: Loader) -> FeatureLoader:
+    def _features(self, loader: Loader, precision: Precision) -> FeatureLoader:
         assert isinstance(self._head, nn.Linear)
         before = time.perf_counter()
         found = compute(
-            self.module, self._head, loader, self.device, self.precision, self.process, self._should_stop
+            self.module, self._head, loader, self.device, precision, self.process, self._should_stop
         )
         log.info(
             "only the head learns: the backbone saw %d pictures once, in %.1f s",
