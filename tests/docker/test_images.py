@@ -67,7 +67,9 @@ def lay_out(base: Path, epochs: str) -> Path:
 
 
 @contextlib.contextmanager
-def running(engine: DockerClient, image: str, command: str, **options: object) -> Iterator[Container]:
+def running(
+    engine: DockerClient, image: str, command: str | list[str], **options: object
+) -> Iterator[Container]:
     container: Container = engine.containers.run(image, command, detach=True, **options)  # type: ignore[call-overload]
     try:
         yield container
@@ -173,6 +175,30 @@ def test_rules_judge_a_training_in_the_training_image(
     status = json.loads((output / "status.json").read_text())
     (verdict,) = status["ProfilerRuleEvaluationStatuses"]
     assert verdict["RuleEvaluationStatus"] in {"NoIssuesFound", "IssuesFound"}
+
+
+def test_the_profilers_sampler_in_the_training_image(
+    engine: DockerClient, images: dict[str, str], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    rule = {"RuleConfigurationName": "use", "RuleParameters": {"rule_to_invoke": "OverallSystemUsage"}}
+    command = "rules --job mine --profiler /output --sample-system 200 --output /output/verdicts"
+    volumes = [f"{tmp_path}:/output"]
+    with running(
+        engine,
+        images["train"],
+        [*command.split(), "--profiler-rule", json.dumps(rule)],
+        user=UNKNOWN,
+        network_mode="none",
+        volumes=volumes,
+    ) as container:
+        until(lambda: any(tmp_path.glob("system/incremental/*/*.algo-1.json")), 60)
+        container.stop(timeout=30)
+        assert container.wait(timeout=60)["StatusCode"] == 0
+    (file, *_) = sorted(tmp_path.glob("system/incremental/*/*"))
+    assert {"CPUUtilization", "MemoryUsedPercent"} <= {
+        json.loads(line)["Dimension"] for line in file.read_text().splitlines()
+    }
 
 
 def test_serving_without_privileges(engine: DockerClient, images: dict[str, str], trained: Path) -> None:

@@ -6,6 +6,7 @@ rules --job NAME --tensors DIR_OR_S3 --profiler DIR_OR_S3 --config rules.json --
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from train.debug.sampler import SHORTEST_MS, SystemSampler
 from train.rules.evaluator import Evaluator, SourceError
 from train.rules.job import SageMakerJob
 from train.rules.registry import DEBUGGER_RULES, PROFILER_RULES
@@ -49,6 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--once", action="store_true", help="judge what is there now instead of following the job"
     )
     parser.add_argument(
+        "--sample-system",
+        type=int,
+        metavar="MS",
+        help="also measure this machine, every so many milliseconds, into the folder --profiler",
+    )
+    parser.add_argument(
         "--sagemaker-job",
         action="store_true",
         help="end when SageMaker says that the job has ended; stop it where a rule's action asks for it",
@@ -57,6 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="rules: %(message)s", stream=sys.stderr)
     if not given.tensors and not given.profiler:
         parser.error("give --tensors, --profiler or both: there is nothing to judge")
+    if given.sample_system is not None:
+        if not given.profiler or given.profiler.startswith("s3://"):
+            parser.error("--sample-system needs --profiler to be a folder")
+        if given.once or given.sample_system < SHORTEST_MS:
+            parser.error(f"--sample-system takes {SHORTEST_MS} or more, and no --once")
     config = _config(parser, Path(given.config)) if given.config else _listed(parser, given)
     # The training is what this machine is for.
     os.nice(5)
@@ -68,13 +81,20 @@ def main(arguments: list[str] | None = None) -> int:
             evaluator = Evaluator(given.job, tensors, profile, config, Path(given.output), watched)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *unused: evaluator.stop())
-            evaluator.run(once=given.once)
+            with _sampler(given):
+                evaluator.run(once=given.once)
         except (OSError, SourceError) as error:
             print(f"rules: {error}", file=sys.stderr)
             return 1
     for evaluation in evaluator.evaluations:
         print(f"{evaluation.name}: {evaluation.status}. {evaluation.details}".rstrip(". "), flush=True)
     return 0
+
+
+def _sampler(given: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
+    if given.sample_system is None:
+        return contextlib.nullcontext()
+    return SystemSampler(Path(given.profiler), given.sample_system)
 
 
 def _config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:

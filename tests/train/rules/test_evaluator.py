@@ -185,6 +185,10 @@ def test_wrong_arguments_are_told_in_a_sentence(tmp_path: Path, capsys: pytest.C
         (["--config", str(tmp_path / "none.json"), "--tensors", "x"], "cannot read"),
         (["--config", str(tmp_path / "bad.json"), "--tensors", "x"], "is not JSON"),
         (["--config", str(tmp_path / "bad.json")], "nothing to judge"),
+        (["--tensors", "x", "--sample-system", "500"], "needs --profiler to be a folder"),
+        (["--profiler", "s3://b/p", "--sample-system", "500"], "needs --profiler to be a folder"),
+        (["--profiler", "x", "--sample-system", "0"], "takes 100 or more"),
+        (["--profiler", "x", "--sample-system", "500", "--once"], "no --once"),
     ):
         with pytest.raises(SystemExit) as error:
             main([*common, *arguments])
