@@ -157,7 +157,12 @@ def require_completed(job: dict[str, Any]) -> None:
         )
     if status == "Stopped":
         why = job.get("SecondaryStatus", "Stopped")
-        raise ByocError(f"{name} was stopped ({why}).", "", code=FAILED, kind="JobStopped")
+        raise ByocError(
+            f"{name} was stopped ({why}).",
+            "Train again, or name a job that completed: `byoc jobs` lists them.",
+            code=FAILED,
+            kind="JobStopped",
+        )
     raise ByocError(
         f"{name} is still {status}.", f"`byoc logs -f {name}` follows it.", code=FAILED, kind="JobRunning"
     )

@@ -179,8 +179,8 @@ def _ask(clients: Clients, endpoint: str, picture: Picture, top: int) -> Answer:
             return Answer(picture.source, picture.folder, error=problem.message if problem else str(error))
         if code == "ValidationError" and "not f" in str(error).lower():
             raise ByocError(
-                f"There is no endpoint {endpoint}.",
-                "Make one with `byoc deploy`, or name another with --endpoint.",
+                f"There is no endpoint {endpoint} in service.",
+                "`byoc jobs` shows whether it is being made, `byoc deploy` makes one, --endpoint names one.",
                 code=NOT_FOUND,
                 kind="NoEndpoint",
             ) from None

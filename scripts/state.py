@@ -37,6 +37,11 @@ def update(settings: Settings, **changes: Any) -> None:
     write_json(path_of(settings), {key: value for key, value in content.items() if value is not None})
 
 
+def check(settings: Settings) -> None:
+    """Raise what `update` would raise now, while nothing is paid for that would be forgotten."""
+    update(settings)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all: written aside, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

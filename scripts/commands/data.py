@@ -86,7 +86,7 @@ def digits(
 
     Example:
 
-        byoc digits data/digits
+        byoc digits digits
     """
     from scripts import digits as data
 
@@ -116,7 +116,7 @@ def upload(
 
     Examples:
 
-        byoc upload data/digits
+        byoc upload digits
         byoc upload photos --validation 0.2 --test 0.1 --seed 7
     """
     from scripts import account, dataset

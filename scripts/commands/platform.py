@@ -61,7 +61,8 @@ def up(
         context.out.warn("byoc.toml names another address. Set aws.endpoint_url, or for this shell:")
     else:
         context.out.raw("For the aws command line and other programs:", style="dim")
-    context.out.raw(f"export AWS_ENDPOINT_URL={service.url}")
+    context.out.raw(f"export AWS_ENDPOINT_URL={service.url} AWS_DEFAULT_REGION=us-east-1")
+    context.out.raw("export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any")
     context.out.result({**service.as_dict(), "started": started})
 
 

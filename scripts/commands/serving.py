@@ -56,6 +56,7 @@ def deploy(
         out.raw(f"  {text}")
 
     out.say("Deploying [bold]{job}[/].", job=name)
+    state.check(settings)
     made = endpoints.deploy(clients, settings, account.place(settings, clients), artifact, say)
     state.update(settings, endpoint=made)
     if not wait:
@@ -92,7 +93,7 @@ def predict(
     Examples:
 
         byoc predict photo.jpg --top 3
-        byoc predict data/digits/7/*.png
+        byoc predict digits/7/*.png
         byoc predict --held-out 10
     """
     from scripts import predict as service

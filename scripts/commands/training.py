@@ -63,6 +63,7 @@ def train(
     place = account.place(settings, context.clients, data=True)
     name = name or account.unique_name(settings.project.name, "train")
     request = requests.training_job(settings, place, name, tuned)
+    state.check(settings)
     context.clients.sagemaker.create_training_job(**request)
     state.update(settings, training_job=name)
     if settings.debugger.evaluator == "processing" and (

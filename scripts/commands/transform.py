@@ -130,6 +130,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
             out.warn(f"{len(others)} objects are no pictures and are left out, e.g. {others[0]}")
         if not given.whole:
             given = inputs.write_manifest(clients, given, folder)
+    state.check(settings)
     service.start(
         clients,
         settings,

@@ -66,6 +66,7 @@ def tune(
     place = account.place(settings, context.clients, data=True)
     name = name or account.unique_name(settings.project.name, "tune", longest=32)
     request = requests.tuning_job(settings, place, name)
+    state.check(settings)
     context.clients.sagemaker.create_hyper_parameter_tuning_job(**request)
     state.update(settings, tuning_job=name, best=None)
     context.out.say("Tuning job [bold]{name}[/].", name=name)

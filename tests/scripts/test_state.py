@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts import state
+from scripts.errors import ByocError
+from scripts.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return replace(Settings(), folder=tmp_path)
+
+
+def test_what_is_remembered_stays_until_it_is_forgotten(settings: Settings) -> None:
+    state.update(settings, endpoint="flowers", training_job="one")
+    state.update(settings, training_job="two")
+    state.check(settings)
+    assert state.read(settings) == {"endpoint": "flowers", "training_job": "two"}
+    state.update(settings, endpoint=None)
+    assert state.read(settings) == {"training_job": "two"}
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid_for(settings: Settings) -> None:
+    state.path_of(settings).parent.write_text("in the way")
+    with pytest.raises(ByocError, match="cannot be read"):
+        state.check(settings)
