@@ -212,6 +212,11 @@ class LossNotDecreasing(Rule):
         if not self._curves:
             return "No losses were seen."
         name, curve = next(iter(self._curves.items()))
+        if not self._checks:
+            return (
+                f"Nothing was judged: losses of {len(curve.steps)} steps were saved, and two of them must be "
+                f"{self.integer('num_steps')} steps or more apart. Train longer, or save more often."
+            )
         return (
             f"{name} went from {curve.values[0]:.4g} (step {curve.steps[0]}) to {curve.values[-1]:.4g} (step "
             f"{curve.steps[-1]}), lowest {min(curve.values):.4g}; {self._checks} checks, one every "

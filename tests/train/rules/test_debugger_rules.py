@@ -111,6 +111,13 @@ def test_a_loss_of_nan_is_found(observe: Any) -> None:
     assert losses(rule("LossNotDecreasing"), [2.0] * 10 + [np.nan] * 10, observe).found
 
 
+def test_a_training_too_short_to_judge_says_so(observe: Any) -> None:
+    short = losses(rule("LossNotDecreasing", num_steps=10), [1.1, 1.1], observe, every=9)
+    assert "Nothing was judged: losses of 2 steps" in short.summary()
+    long = losses(rule("LossNotDecreasing", num_steps=10), [1.1, 0.5], observe, every=10)
+    assert "1 checks" in long.summary()
+
+
 def test_the_evaluations_losses_are_judged_on_request_only(observe: Any) -> None:
     values = [1.0] * 200
     assert not losses(rule("LossNotDecreasing"), values, observe, mode="EVAL").seen
