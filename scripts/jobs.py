@@ -142,19 +142,21 @@ def metrics(job: dict[str, Any]) -> dict[str, float]:
     return {item["MetricName"]: float(item["Value"]) for item in job.get("FinalMetricDataList", [])}
 
 
+def failure(name: str, job: dict[str, Any]) -> ByocError:
+    """The error of a job of any kind that has failed, with its own reason."""
+    reason = job.get("FailureReason", "no reason given").strip()
+    return ByocError(
+        f"{name} failed: {reason}", f"`byoc logs {name}` shows what it said.", code=FAILED, kind="JobFailed"
+    )
+
+
 def require_completed(job: dict[str, Any]) -> None:
     """An error with the job's own reason, unless it completed."""
     status, name = job["TrainingJobStatus"], job["TrainingJobName"]
     if status == "Completed":
         return
     if status == "Failed":
-        reason = job.get("FailureReason", "no reason given").strip()
-        raise ByocError(
-            f"{name} failed: {reason}",
-            f"`byoc logs {name}` shows what it said.",
-            code=FAILED,
-            kind="JobFailed",
-        )
+        raise failure(name, job)
     if status == "Stopped":
         why = job.get("SecondaryStatus", "Stopped")
         raise ByocError(

@@ -15,7 +15,7 @@ from scripts import requests
 from scripts.account import split_uri
 from scripts.endpoints import Say, whole_or_nothing
 from scripts.errors import FAILED, NOT_FOUND, ByocError
-from scripts.jobs import ENDED, TRANSFORM_LOGS, Event, LogTail, Pace
+from scripts.jobs import ENDED, TRANSFORM_LOGS, Event, LogTail, Pace, failure
 from scripts.predict import Answer, parse_answer
 from scripts.requests import Place
 from scripts.settings import Settings
@@ -177,13 +177,7 @@ def require_completed(job: dict[str, Any]) -> None:
     if status == "Completed":
         return
     if status == "Failed":
-        reason = job.get("FailureReason", "no reason given").strip()
-        raise ByocError(
-            f"{name} failed: {reason}",
-            f"`byoc logs {name}` shows what it said.",
-            code=FAILED,
-            kind="JobFailed",
-        )
+        raise failure(name, job)
     raise ByocError(f"{name} was stopped.", "", code=FAILED, kind="JobStopped")
 
 
