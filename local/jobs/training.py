@@ -18,6 +18,7 @@ from local.jobs.files import open_below, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
 from local.jobs.rules import RulesRun, settle_rules, wants_rules
+from local.jobs.run import Run
 from local.jobs.services import Services, log
 from local.jobs.streams import Streams
 from local.runtime import Container, ContainerSpec, RuntimeProblem
@@ -40,7 +41,7 @@ class JobFailure(Exception):
     """The job cannot go on; the text is its FailureReason."""
 
 
-class TrainingRun:
+class TrainingRun(Run):
     """Runs one training job in a thread of its own. Its document must be in the store.
 
     `siblings`: how many jobs of one tuning job run at once. `on_metric` is called with a metric's name when
@@ -56,7 +57,7 @@ class TrainingRun:
         on_metric: Callable[[str], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
-        self.name = name
+        super().__init__("training", name)
         self._services = services
         self._siblings = siblings
         self._on_metric = on_metric
@@ -76,17 +77,6 @@ class TrainingRun:
         self._containers: list[Container] = []
         self._logs: list[LogFile] = []
         self._rules: RulesRun | None = None
-        self._thread = threading.Thread(target=self._run, name=f"training {name}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self, timeout: float | None = None) -> None:
-        self._thread.join(timeout)
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
     def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
         """Asks the job to stop. From here on no exit code makes it a failure."""

@@ -15,6 +15,7 @@ from local.jobs.files import remove_tree
 from local.jobs.invocations import STRATEGIES, Invocations, Limits, Stopped
 from local.jobs.logfile import LogFile
 from local.jobs.objects import Objects
+from local.jobs.run import Run
 from local.jobs.services import Services, log
 from local.jobs.serving import ModelServer, ModelSpec, ServingProblem, model_spec
 from local.runtime import RuntimeProblem
@@ -34,11 +35,11 @@ class JobFailure(Exception):
     """The job cannot go on; the text is its FailureReason."""
 
 
-class TransformRun:
+class TransformRun(Run):
     """Runs one transform job in a thread of its own. Its document must be in the store."""
 
     def __init__(self, services: Services, name: str) -> None:
-        self.name = name
+        super().__init__("transform", name)
         self._services = services
         doc = services.store.get("transform-job", name)
         if doc is None:
@@ -56,17 +57,6 @@ class TransformRun:
         self._log = LogFile(services.config.log_file(LOG_GROUP, stream))
         self._data_log = LogFile(services.config.log_file(LOG_GROUP, f"{stream}/data-log"))
         self._objects = Objects(services, doc, self._folder / "aside", self._cancelled, self._say)
-        self._thread = threading.Thread(target=self._run, name=f"transform {name}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self, timeout: float | None = None) -> None:
-        self._thread.join(timeout)
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
     def stop(self, cause: Cause = "user") -> None:
         """Asks the job to stop. From here on nothing makes it a failure."""

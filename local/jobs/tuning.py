@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from local.jobs.documents import Document, training_document, tuning_summary
+from local.jobs.run import Run
 from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
 from local.jobs.services import Services, log
 from local.jobs.training import Cause, TrainingRun
@@ -53,14 +53,14 @@ class Trial:
 Event = tuple[Literal["metric", "end", "stop"], str]
 
 
-class TuningRun:
+class TuningRun(Run):
     """Runs one tuning job in a thread of its own. Its document must be in the store.
 
     `launch` starts a training run and keeps track of it.
     """
 
     def __init__(self, services: Services, name: str, launch: Callable[[TrainingRun], None]) -> None:
-        self.name = name
+        super().__init__("tuning", name)
         self._services = services
         self._launch = launch
         doc = services.store.get("tuning-job", name)
@@ -75,17 +75,6 @@ class TuningRun:
         self._events: queue.Queue[Event] = queue.Queue()
         self._trials: dict[str, Trial] = {}
         self._stopping: Cause | None = None
-        self._thread = threading.Thread(target=self._run, name=f"tuning {name}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self, timeout: float | None = None) -> None:
-        self._thread.join(timeout)
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
     def stop(self, cause: Cause = "user") -> None:
         """Asks for the end: running trials are stopped, no more are started."""
