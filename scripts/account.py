@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from scripts import state
@@ -107,6 +108,45 @@ def check_hyperparameters(given: Mapping[str, Scalar]) -> None:
         parse({key: text_of(value) for key, value in given.items()})
     except ValueError as error:
         raise ByocError(str(error), kind="BadHyperparameter") from None
+
+
+def check_rules(settings: Settings) -> None:
+    """Let the rules' own definitions judge their names and parameters, before anything costs money."""
+    from train.rules.registry import RULES, make
+    from train.rules.rule import ParameterError
+
+    for section in (settings.debugger, settings.profiler):
+        where = type(section).__name__.lower()
+        if not section.enabled:
+            continue
+        for name in section.rules:
+            if name not in RULES:
+                raise ByocError(
+                    f"{where}.rules: there is no rule {name}.",
+                    f"{_meant(name, RULES)}Allowed: {', '.join(RULES)}.",
+                    kind="UnknownRule",
+                )
+        for name, parameters in section.parameters.items():
+            if name not in section.rules:
+                raise ByocError(
+                    f"{where}.parameters: {name} is not in {where}.rules.",
+                    f"{_meant(name, section.rules)}In the list: {', '.join(section.rules)}.",
+                    kind="UnknownRule",
+                )
+            try:
+                make({"rule_to_invoke": name, **{key: text_of(value) for key, value in parameters.items()}})
+            except ParameterError as error:
+                known = RULES[name].parameters
+                hints = (_meant(key, known) for key in parameters if key not in known)
+                raise ByocError(
+                    f"{where}.parameters.{name}: {error}.", next(hints, "").strip(), kind="BadRuleParameter"
+                ) from None
+
+
+def _meant(given: str, allowed: Iterable[str]) -> str:
+    names = {name.lower(): name for name in allowed}
+    found = get_close_matches(given.lower(), names, 1)
+    return f"Did you mean {names[found[0]]}? " if found else ""
 
 
 def check_tuning(settings: Settings) -> None:

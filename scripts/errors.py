@@ -14,9 +14,16 @@ Exit codes are part of the interface:
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import json
-from typing import Final
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -40,33 +47,113 @@ class ByocError(Exception):
         return f"{self.message} {self.remedy}".strip()
 
 
-# AWS error code → (exit code, remedy). Codes come from the services' own models.
-_REMEDIES: Final[dict[str, tuple[int, str]]] = {
-    "ExpiredToken": (REFUSED, "Renew the credentials: `aws sso login`, or fetch new temporary ones."),
-    "ExpiredTokenException": (
-        REFUSED,
-        "Renew the credentials: `aws sso login`, or fetch new temporary ones.",
-    ),
-    "InvalidClientTokenId": (REFUSED, "The access key is unknown to AWS: check the profile and the region."),
-    "UnrecognizedClientException": (REFUSED, "The access key is unknown to AWS: check profile and region."),
-    "SignatureDoesNotMatch": (
-        REFUSED,
-        "The secret key does not belong to the access key: check the profile.",
-    ),
-    "RequestTimeTooSkewed": (REFUSED, "Set this machine's clock: AWS refuses requests that are minutes off."),
-    "ResourceInUse": (FAILED, "Choose another name, or delete the one that exists (`byoc jobs` lists them)."),
-    "ConflictException": (FAILED, "Something else is changing it just now: try again in a moment."),
-    "ThrottlingException": (UNREACHABLE, "AWS asks to go slower: try again in a minute."),
-    "Throttling": (UNREACHABLE, "AWS asks to go slower: try again in a minute."),
-    "SlowDown": (UNREACHABLE, "S3 asks to go slower: try again in a minute."),
-    "NoSuchBucket": (NOT_FOUND, "`byoc upload` creates the bucket; or set aws.bucket in byoc.toml."),
-    "NoSuchKey": (NOT_FOUND, "Check the address; `byoc upload` puts the data set in place."),
-    "NoSuchEntity": (NOT_FOUND, "`byoc doctor` says how to create what is missing."),
-    "ResourceNotFound": (NOT_FOUND, "`byoc jobs` lists what there is."),
-    "ResourceNotFoundException": (NOT_FOUND, "`byoc jobs` lists what there is."),
-    "ModelNotReadyException": (FAILED, "The model is still being loaded: try again in a moment."),
-    "InsufficientCapacityException": (FAILED, "AWS has no such machine free now: try later or another type."),
-    "BucketAlreadyExists": (REFUSED, "The bucket belongs to another account: set aws.bucket in byoc.toml."),
+@dataclass(frozen=True)
+class _Meaning:
+    """What an error of AWS is to the user."""
+
+    code: int
+    remedy: str = ""
+
+
+_CREDENTIALS: Final = _Meaning(
+    REFUSED, "Renew the credentials: `aws sso login`, or fetch new temporary ones."
+)
+_KEY: Final = _Meaning(REFUSED, "AWS does not know these credentials: check the profile and the region.")
+_INPUT: Final = _Meaning(BAD_INPUT)
+_TAKEN: Final = _Meaning(BAD_INPUT, "Choose another name, or delete what has this one.")
+_BUCKET: Final = _Meaning(BAD_INPUT, "Set another aws.bucket in byoc.toml.")
+_REGION: Final = _Meaning(BAD_INPUT, "Set aws.region to the bucket's region, or use another aws.bucket.")
+_QUOTA: Final = _Meaning(
+    REFUSED, "Ask for a higher quota (AWS console, Service Quotas), or choose another instance type."
+)
+_BUSY: Final = _Meaning(FAILED, "Something else is changing it just now: try again in a moment.")
+_SLOWER: Final = _Meaning(UNREACHABLE, "AWS asks to go slower: try again in a minute.")
+_TROUBLE: Final = _Meaning(UNREACHABLE, "That is a fault of the service: try again in a minute.")
+_MISSING: Final = _Meaning(NOT_FOUND, "`byoc jobs` lists what there is.")
+_IMAGE: Final = _Meaning(NOT_FOUND, "`make build push` puts the images there.")
+_KMS: Final = _Meaning(BAD_INPUT, "Check aws.kms_key: it must exist in this region and be enabled.")
+
+# The one place that decides: AWS error code → what it means. Codes come from the services' own models and
+# from what they send undeclared; a code that is not here is judged by its HTTP status.
+_CODES: Final[dict[str, _Meaning]] = {
+    "AuthorizationHeaderMalformed": _REGION,
+    "BucketAlreadyExists": _Meaning(BAD_INPUT, "It belongs to another account: set another aws.bucket."),
+    "ConcurrentModification": _BUSY,
+    "ConflictException": _BUSY,
+    "EntityAlreadyExists": _TAKEN,
+    "ExpiredToken": _CREDENTIALS,
+    "ExpiredTokenException": _CREDENTIALS,
+    "IllegalLocationConstraintException": _REGION,
+    "ImageNotFoundException": _IMAGE,
+    "InsufficientStorage": _Meaning(FAILED),
+    "InternalFailure": _TROUBLE,
+    "InvalidAccessKeyId": _KEY,
+    "InvalidBucketName": _BUCKET,
+    "InvalidClientTokenId": _KEY,
+    "KMS.DisabledException": _KMS,
+    "KMS.NotFoundException": _KMS,
+    "KmsException": _KMS,
+    "LimitExceeded": _QUOTA,
+    "LimitExceededException": _QUOTA,
+    "ModelNotReadyException": _Meaning(FAILED, "The model is still being loaded: try again in a moment."),
+    "NoSuchBucket": _Meaning(NOT_FOUND, "`byoc upload` creates the bucket; or set aws.bucket in byoc.toml."),
+    "NoSuchEntity": _Meaning(NOT_FOUND, "`byoc doctor` says how to create what is missing."),
+    "NoSuchKey": _Meaning(NOT_FOUND, "Check the address; `byoc upload` puts the data set in place."),
+    "NoSuchResourceException": _MISSING,
+    "OperationAborted": _BUSY,
+    "OptInRequired": _Meaning(REFUSED, "Switch the service on for this account, in the AWS console."),
+    "PermanentRedirect": _REGION,
+    "QuotaExceededException": _QUOTA,
+    "RegionDisabledException": _Meaning(REFUSED, "Enable the region for this account, or set aws.region."),
+    "RepositoryNotFoundException": _IMAGE,
+    "RequestLimitExceeded": _SLOWER,
+    "RequestTimeTooSkewed": _Meaning(REFUSED, "Set this machine's clock: AWS refuses requests minutes off."),
+    "ResourceAlreadyExists": _TAKEN,
+    "ResourceAlreadyExistsException": _TAKEN,
+    "ResourceInUse": _TAKEN,
+    "ResourceLimitExceeded": _QUOTA,
+    "ResourceNotFound": _MISSING,
+    "ResourceNotFoundException": _MISSING,
+    "ServiceQuotaExceededException": _QUOTA,
+    "SignatureDoesNotMatch": _Meaning(REFUSED, "The secret key does not belong to the access key."),
+    "SlowDown": _SLOWER,
+    "Throttling": _SLOWER,
+    "ThrottlingException": _SLOWER,
+    "TooManyBuckets": _QUOTA,
+    "TooManyRequestsException": _SLOWER,
+    "UnrecognizedClientException": _KEY,
+    "ValidationError": _INPUT,
+    "ValidationException": _INPUT,
+}
+
+# The same for botocore's own exceptions, by name, the nearest base class first. Those that are not here
+# are FAILED.
+_LOGIN: Final = _Meaning(REFUSED, "Renew it with `aws sso login`, or choose another aws.profile.")
+_SETTING: Final = _Meaning(
+    BAD_INPUT, "Check byoc.toml, the options and your AWS configuration (~/.aws/config)."
+)
+_BOTOCORE: Final[dict[str, _Meaning]] = {
+    "AwsChunkedWrapperError": _TROUBLE,
+    "BaseEndpointResolverError": _SETTING,
+    "ConfigNotFound": _SETTING,
+    "ConfigParseError": _SETTING,
+    "EndpointProviderError": _SETTING,
+    "IncompleteReadError": _TROUBLE,
+    "InvalidConfigError": _SETTING,
+    "InvalidDNSNameError": _BUCKET,
+    "InvalidDefaultsMode": _SETTING,
+    "InvalidProxiesConfigError": _SETTING,
+    "InvalidRegionError": _Meaning(BAD_INPUT, "Check aws.region, --region and AWS_REGION, e.g. eu-west-1."),
+    "InvalidRetryConfigurationError": _SETTING,
+    "LoginError": _LOGIN,
+    "NoAuthTokenError": _LOGIN,
+    "ParamValidationError": _SETTING,
+    "ProfileNotFound": _Meaning(BAD_INPUT, "`aws configure list-profiles` shows the profiles there are."),
+    "RefreshWithMFAUnsupportedError": _LOGIN,
+    "SSOError": _LOGIN,
+    "TokenRetrievalError": _LOGIN,
+    "UnknownRegionError": _SETTING,
+    "ValidationError": _SETTING,
 }
 
 
@@ -92,63 +179,81 @@ def translate(error: BaseException) -> ByocError | None:
             code=REFUSED,
             kind="NoCredentials",
         )
-    if isinstance(error, aws.ProfileNotFound):
-        return ByocError(
-            f"{error}.", "`aws configure list-profiles` shows the profiles there are.", code=REFUSED
-        )
-    if isinstance(error, aws.SSOTokenLoadError | aws.UnauthorizedSSOTokenError | aws.TokenRetrievalError):
-        return ByocError("The AWS SSO session is over.", "Renew it with `aws sso login`.", code=REFUSED)
     if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
         return _unreachable(str(error.kwargs.get("endpoint_url", "")), str(error))
-    if isinstance(error, aws.ParamValidationError):
-        return ByocError(f"A request would not be valid: {error}.", "Check the settings in byoc.toml.")
     if isinstance(error, aws.BotoCoreError):
-        return ByocError(
-            f"{error}.", "`byoc doctor` checks credentials, role, bucket and images.", code=FAILED
-        )
+        names = (kind.__name__ for kind in type(error).__mro__)
+        meaning = next((_BOTOCORE[name] for name in names if name in _BOTOCORE), None)
+        meaning = meaning or _Meaning(FAILED, "`byoc doctor` checks credentials, role, bucket and images.")
+        return ByocError(_sentence(str(error)), meaning.remedy, code=meaning.code, kind=type(error).__name__)
     if isinstance(error, OSError) and error.filename:
-        return ByocError(f"{error.filename}: {error.strerror}.", "", code=FAILED, kind=type(error).__name__)
+        code = NOT_FOUND if isinstance(error, FileNotFoundError) else BAD_INPUT
+        return ByocError(f"{error.filename}: {error.strerror}.", "", code=code, kind=type(error).__name__)
     return None
 
 
-def _from_answer(error: Exception) -> ByocError:
-    answer: dict[str, dict[str, str]] = getattr(error, "response", {})
-    code = answer.get("Error", {}).get("Code", "")
-    text = answer.get("Error", {}).get("Message", "") or str(error)
-    operation = getattr(error, "operation_name", "the request")
-    if code == "ValidationException" and "could not find" in text.lower():
-        return ByocError(_sentence(text), "`byoc jobs` lists what there is.", code=NOT_FOUND, kind=code)
-    if "AccessDenied" in code or code in {"UnauthorizedOperation", "403", "Forbidden"}:
-        return ByocError(
-            f"AWS does not allow {operation}: {_sentence(text)}",
-            "Ask for that permission, or use another profile (aws.profile); `byoc doctor` checks the role.",
-            code=REFUSED,
-            kind=code,
-        )
-    if code == "ResourceLimitExceeded":
-        return ByocError(
-            _sentence(text),
-            "Ask for a higher quota (AWS console, Service Quotas), or choose another instance type.",
-            code=REFUSED,
-            kind=code,
-        )
+def _from_answer(error: ClientError) -> ByocError:
+    answer: Mapping[str, Any] = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    text = str(answer.get("Error", {}).get("Message", "")) or str(error)
     if code == "ModelError":
-        status = str(getattr(error, "response", {}).get("OriginalStatusCode", ""))
-        original = str(getattr(error, "response", {}).get("OriginalMessage", "")) or text
-        with contextlib.suppress(ValueError, TypeError, KeyError):  # our own image's errors are JSON
-            original = str(json.loads(original)["message"])
-        return ByocError(
-            f"The model refused the request{f' with {status}' if status else ''}: {_sentence(original)}",
-            "" if status.startswith("4") else "`byoc logs ENDPOINT` shows what the container says.",
-            code=BAD_INPUT if status.startswith("4") else FAILED,
-            kind=code,
-        )
-    exit_code, remedy = _REMEDIES.get(code, (FAILED, ""))
-    if code in {"404", "NotFound"}:
-        exit_code, remedy = NOT_FOUND, "Check the name or the address."
+        return _from_model(answer, text)
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    meaning = _meaning(code, text, int(code) if code.isdigit() else status)
     return ByocError(
-        f"{operation}: {_sentence(text)}", remedy, code=exit_code, kind=code or type(error).__name__
+        f"{error.operation_name}: {_sentence(_without_long_lists(text))}",
+        meaning.remedy,
+        code=meaning.code,
+        kind=code or type(error).__name__,
     )
+
+
+def _meaning(code: str, text: str, status: int) -> _Meaning:
+    if "AccessDenied" in code or code == "UnauthorizedOperation" or status in {401, 403}:
+        if code in _CODES:
+            return _CODES[code]
+        return _Meaning(
+            REFUSED,
+            "Ask for that permission, or use another profile (aws.profile); `byoc doctor` checks the role.",
+        )
+    if code == "ValidationException" and re.search(r"\bnot (find|found)\b", text, re.IGNORECASE):
+        return _MISSING
+    if code in _CODES:
+        return _CODES[code]
+    if status == 404 or code == "NotFound":
+        return _Meaning(NOT_FOUND, "Check the name or the address.")
+    if status == 429:
+        return _SLOWER
+    return _TROUBLE if status >= 500 else _INPUT if status >= 400 else _Meaning(FAILED)
+
+
+def _from_model(answer: Mapping[str, Any], text: str) -> ByocError:
+    status = str(answer.get("OriginalStatusCode", ""))
+    original = str(answer.get("OriginalMessage", "")) or text
+    with contextlib.suppress(ValueError, TypeError, KeyError):  # our own image's errors are JSON
+        original = str(json.loads(original)["message"])
+    return ByocError(
+        f"The model refused the request{f' with {status}' if status else ''}: {_sentence(original)}",
+        "" if status.startswith("4") else "`byoc logs ENDPOINT` shows what the container says.",
+        code=BAD_INPUT if status.startswith("4") else FAILED,
+        kind="ModelError",
+    )
+
+
+_SHOWN: Final = 5
+_LISTED: Final = re.compile(
+    r"Value '([^']*)' at '[^']*' failed to satisfy constraint: "
+    r"Member must satisfy enum value set: \[([^]]*)\]"
+)
+
+
+def _without_long_lists(text: str) -> str:
+    """Of a long list of allowed values, those that resemble what was given: there are 300 machines."""
+    found = _LISTED.search(text)
+    if not found or len(allowed := found[2].split(", ")) <= _SHOWN:
+        return text
+    shown = difflib.get_close_matches(found[1], allowed, _SHOWN, 0.5) or allowed[:_SHOWN]
+    return text.replace(found[2], f"{', '.join(shown)} or one of {len(allowed) - len(shown)} others")
 
 
 def _unreachable(url: str, text: str) -> ByocError:
@@ -160,12 +265,31 @@ def _unreachable(url: str, text: str) -> ByocError:
             code=UNREACHABLE,
             kind="Unreachable",
         )
+    region = re.search(r"\.([a-z]+(?:-[a-z]+)+-\d+)\.", url)
+    if region and region[1] not in (known := _regions()):
+        near = difflib.get_close_matches(region[1], known, 3)
+        return ByocError(
+            f"{where} does not answer, and no region {region[1]} is known.",
+            f"Check aws.region, --region and AWS_REGION{': ' + ', '.join(near) if near else ''}.",
+            kind="UnknownRegion",
+        )
     return ByocError(
         f"{where} does not answer ({text}).",
         "Check the network, the proxy and the region.",
         code=UNREACHABLE,
         kind="Unreachable",
     )
+
+
+def _regions() -> list[str]:
+    import botocore.session
+
+    session = botocore.session.get_session()
+    return [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("sagemaker", partition)
+    ]
 
 
 def _sentence(text: str) -> str:

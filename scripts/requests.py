@@ -168,11 +168,6 @@ def _profiler(settings: Settings, place: Place) -> Request:
 def _rules(
     settings: Settings, place: Place, names: Sequence[str], parameters: Mapping[str, Mapping[str, Scalar]]
 ) -> list[Request]:
-    if unknown := sorted(set(parameters) - set(names)):
-        raise ByocError(
-            f"There are parameters for the rule {unknown[0]}, which is not in the list of rules.",
-            f"Rules in the list: {', '.join(names)}.",
-        )
     return [
         {
             "RuleConfigurationName": name,

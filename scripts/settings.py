@@ -62,7 +62,9 @@ class Aws:
     """Where everything runs"""
 
     endpoint_url: str = option(
-        "", "The local SageMaker's address. Without this line, and without AWS_ENDPOINT_URL, it is AWS."
+        "",
+        "The local SageMaker's address. Without this line, and without AWS_ENDPOINT_URL, it is AWS.",
+        pattern=r"(https?://.+)?",
     )
     region: str = option("", "Empty: AWS_REGION, else the profile's, else us-east-1.")
     profile: str = option("", "A profile of ~/.aws/config. Empty: AWS_PROFILE, else the default one.")

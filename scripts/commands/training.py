@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from scripts.commands.watching import goes_on, report_path, show, tell_file, tel
 from scripts.context import Context, command, last
 from scripts.errors import INTERRUPTED, ByocError
 from scripts.output import duration, percent, short
-
-if TYPE_CHECKING:
-    pass
 
 PANEL = "Train"
 
@@ -60,16 +57,20 @@ def train(
     if from_ or best:
         tuned = _best_hyperparameters(context, from_)
     account.check_hyperparameters({**settings.hyperparameters, **tuned})
+    account.check_rules(settings)
     place = account.place(settings, context.clients, data=True)
     name = name or account.unique_name(settings.project.name, "train")
     request = requests.training_job(settings, place, name, tuned)
-    state.check(settings)
-    context.clients.sagemaker.create_training_job(**request)
-    state.update(settings, training_job=name)
+    rules = None
     if settings.debugger.evaluator == "processing" and (
         settings.debugger.enabled or settings.profiler.enabled
     ):
-        context.clients.sagemaker.create_processing_job(**requests.rules_job(settings, place, name))
+        rules = requests.rules_job(settings, place, name)
+    state.check(settings)
+    context.clients.sagemaker.create_training_job(**request)
+    state.update(settings, training_job=name)
+    if rules:
+        context.clients.sagemaker.create_processing_job(**rules)
     context.out.say("Training job [bold]{name}[/].", name=name)
     if not wait:
         context.out.say("Follow it with [bold]byoc logs -f {name}[/].", name=name)

@@ -12,11 +12,25 @@ def answer(code: str, message: str, operation: str = "CreateTrainingJob", **more
     return ClientError({"Error": {"Code": code, "Message": message}, **more}, operation)  # type: ignore[arg-type, typeddict-item]
 
 
+def status(number: int, code: str, message: str, operation: str = "CreateTrainingJob") -> ClientError:
+    return answer(code, message, operation, ResponseMetadata={"HTTPStatusCode": number})
+
+
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
         (aws.NoCredentialsError(), errors.REFUSED, "aws configure"),
-        (aws.ProfileNotFound(profile="x"), errors.REFUSED, "list-profiles"),
+        (aws.ProfileNotFound(profile="x"), errors.BAD_INPUT, "list-profiles"),
+        (aws.InvalidRegionError(region_name="eu_west"), errors.BAD_INPUT, "eu_west"),
+        (aws.ConfigParseError(path="config"), errors.BAD_INPUT, "~/.aws/config"),
+        (aws.SSOTokenLoadError(error_msg="gone"), errors.REFUSED, "sso login"),
+        (aws.UnauthorizedSSOTokenError(), errors.REFUSED, "sso login"),
+        (aws.PaginationError(message="twice"), errors.FAILED, "twice"),
+        (
+            aws.EndpointConnectionError(endpoint_url="https://api.sagemaker.eu-wset-1.amazonaws.com/"),
+            errors.BAD_INPUT,
+            "no region eu-wset-1 is known. Check aws.region, --region and AWS_REGION: eu-west-1",
+        ),
         (
             aws.EndpointConnectionError(endpoint_url="http://127.0.0.1:5757/"),
             errors.UNREACHABLE,
@@ -29,12 +43,23 @@ def answer(code: str, message: str, operation: str = "CreateTrainingJob", **more
         ),
         (aws.ConnectTimeoutError(endpoint_url="https://a.b/"), errors.UNREACHABLE, "network"),
         (answer("AccessDeniedException", "no sagemaker:CreateTrainingJob"), errors.REFUSED, "permission"),
+        (status(403, "403", "Forbidden", "HeadBucket"), errors.REFUSED, "HeadBucket: Forbidden. Ask"),
         (answer("ExpiredTokenException", "expired"), errors.REFUSED, "sso login"),
-        (answer("ResourceInUse", "Job exists"), errors.FAILED, "another name"),
+        (answer("ResourceInUse", "Job exists"), errors.BAD_INPUT, "another name"),
+        (answer("EntityAlreadyExists", "Role exists"), errors.BAD_INPUT, "another name"),
+        (answer("ConflictException", "Busy"), errors.FAILED, "in a moment"),
         (answer("ResourceLimitExceeded", "ml.g5.xlarge: 0"), errors.REFUSED, "Service Quotas"),
         (answer("ThrottlingException", "Rate exceeded"), errors.UNREACHABLE, "slower"),
         (answer("ValidationException", "Could not find endpoint x"), errors.NOT_FOUND, "byoc jobs"),
-        (answer("ValidationException", "1 validation error"), errors.FAILED, "1 validation error."),
+        (answer("ValidationException", "1 validation error"), errors.BAD_INPUT, "1 validation error."),
+        (answer("ValidationError", "Endpoint x is odd"), errors.BAD_INPUT, "is odd."),
+        (answer("ValidationException", "Requested resource not found."), errors.NOT_FOUND, "byoc jobs"),
+        (answer("RepositoryNotFoundException", "no repository"), errors.NOT_FOUND, "make build push"),
+        (answer("InternalFailure", "oh"), errors.UNREACHABLE, "try again"),
+        (answer("InsufficientStorage", "The disk is full"), errors.FAILED, "disk is full"),
+        (status(400, "SomethingNew", "Never heard of"), errors.BAD_INPUT, "Never heard of."),
+        (status(404, "SomethingNew", "Never heard of"), errors.NOT_FOUND, "Check the name"),
+        (status(503, "SomethingNew", "Never heard of"), errors.UNREACHABLE, "try again"),
         (answer("NoSuchBucket", "no bucket"), errors.NOT_FOUND, "byoc upload"),
         (answer("404", "Not Found", "HeadObject"), errors.NOT_FOUND, "HeadObject"),
         (
@@ -46,7 +71,8 @@ def answer(code: str, message: str, operation: str = "CreateTrainingJob", **more
         ),
         (answer("ModelError", "x", OriginalStatusCode=500), errors.FAILED, "byoc logs"),
         (OSError(errno.ENOSPC, "No space left on device", "a.png"), errors.FAILED, "df -h"),
-        (PermissionError(errno.EACCES, "Permission denied", "a.png"), errors.FAILED, "a.png: Permission"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.png"), errors.BAD_INPUT, "a.png: Perm"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.png"), errors.NOT_FOUND, "a.png: No such file"),
     ],
 )
 def test_errors_become_a_sentence_with_a_remedy_and_a_code(error: Exception, code: int, text: str) -> None:
@@ -55,6 +81,16 @@ def test_errors_become_a_sentence_with_a_remedy_and_a_code(error: Exception, cod
     assert readable.code == code
     assert text in str(readable)
     assert "\n" not in str(readable)
+
+
+def test_of_300_machines_those_are_named_that_resemble_what_was_given() -> None:
+    machines = ", ".join(f"ml.{kind}{n}.xlarge" for kind in "cmgrt" for n in range(60))
+    where = "at 'resourceConfig.instanceType' failed to satisfy constraint: "
+    told = f"1 validation error detected: Value 'ml.m5.xlrage' {where}Member must satisfy enum value set: "
+    readable = translate(answer("ValidationException", f"{told}[{machines}]"))
+    assert readable is not None
+    assert f"{told}[ml.m5.xlarge, " in readable.message
+    assert readable.message.endswith(" or one of 295 others].")
 
 
 def test_our_own_errors_stay_and_bugs_stay_bugs() -> None:

@@ -175,11 +175,6 @@ def test_tuning_that_sagemaker_would_refuse(overrides: list[str], message: str) 
         requests.tuning_job(settings_of(*overrides), PLACE, "x")
 
 
-def test_parameters_of_a_rule_that_is_not_asked_for() -> None:
-    with pytest.raises(ByocError, match="LossNotDecresing"):
-        requests.training_job(settings_of("debugger.parameters.LossNotDecresing.num_steps=3"), PLACE, "x")
-
-
 def test_too_much_payload_for_batch_transform() -> None:
     with pytest.raises(ByocError, match="at most 100"):
         requests.transform_job(
