@@ -113,11 +113,13 @@ def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
 
 
 def send(clients: Clients, given: Input, progress: Callable[[int, int], None] | None = None) -> None:
-    """Send to S3 what `gather` has found."""
+    """Send to S3 what `gather` has found, and beside it which file each picture was."""
     bucket, prefix = split_uri(given.uri)
     files = {item.key: Path(item.file) for item in given.items}
     upload.ensure_bucket(clients.s3, bucket, clients.region)
     upload.send(clients.s3, bucket, prefix, files, {}, progress)
+    names = json.dumps({item.key: item.file for item in given.items})
+    clients.s3.put_object(Bucket=bucket, Key=_names_key(prefix), Body=names.encode())
 
 
 def check_sizes(settings: Settings, given: Input) -> None:
@@ -141,15 +143,31 @@ def write_manifest(clients: Clients, given: Input, target: str) -> Input:
 
 
 def given_of(clients: Clients, job: dict[str, Any]) -> Input:
-    """The input of a job that was started before."""
+    """The input of a job that was started before, with the names of the files that were sent for it."""
     source = job["TransformInput"]["DataSource"]["S3DataSource"]
     uri = source["S3Uri"]
-    if source["S3DataType"] != "ManifestFile":
-        return find(clients, uri)[0]
     bucket, key = split_uri(uri)
-    first, *keys = json.loads(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-    items = (Item(f"{first['prefix']}{key}", key, 0) for key in keys)
-    return Input(uri, tuple(items), "ManifestFile")
+    if source["S3DataType"] == "ManifestFile":
+        first, *keys = json.loads(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        items = (Item(f"{first['prefix']}{key}", key, 0) for key in keys)
+        return Input(uri, tuple(items), "ManifestFile")
+    if not uri.endswith("/" + sent_folder(job["TransformJobName"])):
+        return find(clients, uri)[0]
+    try:
+        names = json.loads(clients.s3.get_object(Bucket=bucket, Key=_names_key(key))["Body"].read())
+    except clients.s3.exceptions.NoSuchKey:
+        return find(clients, uri)[0]
+    return Input(uri, tuple(Item(f"{uri}{key}", key, 0, file) for key, file in names.items()))
+
+
+def sent_folder(job: str) -> str:
+    """Where the pictures lie that are sent for a job, beside its output."""
+    return f"{job}-input/"
+
+
+def _names_key(prefix: str) -> str:
+    """Beside the pictures: what lies among them, the job would read."""
+    return f"{prefix.rstrip('/')}.json"
 
 
 def sizes(clients: Clients, bucket: str, prefix: str) -> dict[str, int]:

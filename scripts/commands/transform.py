@@ -117,7 +117,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
     addresses = [source for source in pictures if source.startswith("s3://")]
     if addresses and len(pictures) > 1:
         raise ByocError("A job reads one S3 address, or files and folders of this machine.", "Name one.")
-    folder = f"{requests.transform_uri(settings, place, name)}-input/"
+    folder = requests.transform_uri(settings, place, inputs.sent_folder(name))
     if pictures and not addresses:
         given = inputs.gather(pictures, folder)
         inputs.check_sizes(settings, given)

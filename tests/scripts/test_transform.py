@@ -91,12 +91,18 @@ def test_the_folder_of_a_local_picture_keeps_its_name(
 ) -> None:
     draw(project / "photos", each=1)
     (project / "photos" / "cat" / "notes.txt").write_text("no picture")
-    given = transforminput.gather(sources, "s3://bucket/job-input/")
+    given = transforminput.gather(sources, f"s3://bucket/{transforminput.sent_folder('job')}")
     assert [item.key for item in given.items] == keys
     assert {item.shown for item in given.items} <= {"photos/cat/0.png", "photos/dog/0.png"}
     transforminput.send(clients, given)
     listed = clients.s3.list_objects_v2(Bucket="bucket", Prefix="job-input/")["Contents"]
     assert sorted(item["Key"] for item in listed) == sorted(f"job-input/{key}" for key in keys)
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": given.uri}}
+    job = {"TransformJobName": "job", "TransformInput": {"DataSource": source}}
+    again = transforminput.given_of(clients, job)
+    assert [(item.key, item.shown) for item in again.items] == [
+        (item.key, item.shown) for item in given.items
+    ]
 
 
 def test_a_picture_above_the_payload_is_told_before_it_costs() -> None:
@@ -248,6 +254,20 @@ def test_a_folder_is_sent_first_and_the_answers_name_its_files(
     assert [line["picture"] for line in lines] == ["photos/holiday/0.png", "photos/holiday/1.png"]
     assert lines[0]["predictions"] == [{"class": "cat", "probability": 0.5}]
     assert lines[1]["error"] == "no answer"
+
+
+def test_attaching_again_writes_the_same_file(
+    trained: str, project: Path, run: Run, answered: Callable[..., None]
+) -> None:
+    draw(project / "photos", classes=("holiday",), each=2)
+    (project / "photos" / "odd").write_bytes(b"taken though its name is no picture's")
+    answered("t", holiday__0="cat", holiday__1="dog")
+    run("transform", "photos/holiday", "photos/odd", "--name", "t")
+    written = (project / "predictions" / "t.csv").read_text()
+    assert "photos/holiday/0.png,cat," in written
+    assert "photos/odd," in written
+    run("transform", "--attach", "last")
+    assert (project / "predictions" / "t.csv").read_text() == written
 
 
 def test_a_job_may_be_left_and_watched_later(
