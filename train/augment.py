@@ -1,100 +1,80 @@
-"""Random changes to a training picture, drawn from a generator that belongs to (seed, epoch, picture).
+"""Random changes to training pictures.
 
-So a picture is changed in the same way whichever thread, process or restarted job gets to it.
+What happens to a picture is drawn from a generator that belongs to (seed, epoch, picture), so it is changed
+in the same way whichever thread, process or restarted job gets to it. Threads crop; everything else happens
+to whole batches on the network's device, and where that is a GPU so does the crop.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
 from torch import nn
 
-from model.preprocess import INTERPOLATIONS, Preprocessing
-from train.cache import Pixels
+from train import crop
+from train.operations import OPERATIONS
 
-# Share of the area that a crop keeps. ImageNet recipes go down to 0.08, which for a few hundred pictures
-# trained for a few epochs costs more than it gains.
-CROP_AREA: Final = (0.4, 1.0)
-CROP_ASPECT: Final = (3 / 4, 4 / 3)
 # RandAugment (Cubuk et al., 2020): two operations of strength 9 of 30, as its paper has it for ResNet-50.
 RAND_OPERATIONS: Final = 2
 RAND_STRENGTH: Final = 0.3
-GREY: Final = (124, 116, 104)  # ImageNet's mean, for corners that a rotation leaves empty
 
 
-def augment(
-    image: Image.Image, kind: str, preprocessing: Preprocessing, random: np.random.Generator
-) -> Pixels:
-    """An array [input_size, input_size, 3] of bytes.
+class Change(NamedTuple):
+    """What happens to one picture: a crop, then operations by their number, each with its strength."""
+
+    box: crop.Box
+    operations: tuple[tuple[int, float], ...] = ()
+
+
+def draw(kind: str, height: int, width: int, random: np.random.Generator) -> Change:
+    """A change for a picture of that size.
 
     Args:
-        image: RGB, of any size.
-        kind: "none" (exactly what evaluation sees), "crop", "flip", "trivial" or "rand"; see train.interface.
-        preprocessing: for the size and interpolation.
+        kind: "crop", "flip", "trivial" or "rand"; see train.interface.
         random: all randomness comes from here.
     """
-    if kind == "none":
-        return preprocessing.to_uint8(image)
-    image = _random_crop(image, preprocessing, random)
-    if kind in ("flip", "trivial", "rand") and random.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    box = crop.draw(height, width, random)
+    if kind == "crop":
+        return Change(box)
+    if random.random() < 0.5:
+        box = box.mirrored
     if kind == "trivial":
-        image = _change(image, float(random.random()), random)
+        return Change(box, (_operation(float(random.random()), random),))
     if kind == "rand":
-        for _ in range(RAND_OPERATIONS):
-            image = _change(image, RAND_STRENGTH, random)
-    return np.asarray(image, dtype=np.uint8)
+        return Change(box, tuple(_operation(RAND_STRENGTH, random) for _ in range(RAND_OPERATIONS)))
+    return Change(box)
 
 
-def _random_crop(
-    image: Image.Image, preprocessing: Preprocessing, random: np.random.Generator
-) -> Image.Image:
-    width, height = image.size
-    area = width * height * random.uniform(*CROP_AREA)
-    aspect = math.exp(random.uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1])))
-    crop_width = min(width, math.sqrt(area * aspect))
-    crop_height = min(height, math.sqrt(area / aspect))
-    left, top = random.uniform(0, width - crop_width), random.uniform(0, height - crop_height)
-    size = (preprocessing.input_size, preprocessing.input_size)
-    box = (left, top, left + crop_width, top + crop_height)
-    return image.resize(size, INTERPOLATIONS[preprocessing.interpolation], box=box)
+def _operation(strength: float, random: np.random.Generator) -> tuple[int, float]:
+    number = int(random.integers(len(OPERATIONS)))
+    return number, strength if random.random() < 0.5 else -strength
 
 
-def _affine(image: Image.Image, matrix: tuple[float, float, float, float, float, float]) -> Image.Image:
-    return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=GREY
-    )
+def rounds(changes: Sequence[Change]) -> torch.Tensor | None:
+    """The operations of a batch as `operate` takes them; None where there are none."""
+    operations = [change.operations for change in changes]
+    return torch.tensor(operations, dtype=torch.float32) if any(operations) else None
 
 
-# TrivialAugment (Mueller and Hutter, 2021), wide space: one operation; strength 0 to 1, sign 1 or -1.
-_OPERATIONS: Final[tuple[Callable[[Image.Image, float, int], Image.Image], ...]] = (
-    lambda image, strength, sign: image,
-    lambda image, strength, sign: _affine(image, (1, sign * 0.99 * strength, 0, 0, 1, 0)),
-    lambda image, strength, sign: _affine(image, (1, 0, 0, sign * 0.99 * strength, 1, 0)),
-    lambda image, strength, sign: _affine(image, (1, 0, sign * 32 / 224 * strength * image.width, 0, 1, 0)),
-    lambda image, strength, sign: _affine(image, (1, 0, 0, 0, 1, sign * 32 / 224 * strength * image.height)),
-    lambda image, strength, sign: image.rotate(
-        sign * 135 * strength, Image.Resampling.BILINEAR, fillcolor=GREY
-    ),
-    lambda image, strength, sign: ImageEnhance.Brightness(image).enhance(1 + sign * 0.99 * strength),
-    lambda image, strength, sign: ImageEnhance.Color(image).enhance(1 + sign * 0.99 * strength),
-    lambda image, strength, sign: ImageEnhance.Contrast(image).enhance(1 + sign * 0.99 * strength),
-    lambda image, strength, sign: ImageEnhance.Sharpness(image).enhance(1 + sign * 0.99 * strength),
-    lambda image, strength, sign: ImageOps.posterize(image, 8 - round(6 * strength)),
-    lambda image, strength, sign: ImageOps.solarize(image, round(255 * (1 - strength))),
-    lambda image, strength, sign: ImageOps.autocontrast(image),
-    lambda image, strength, sign: ImageOps.equalize(image),
-)
+def operate(pixels: torch.Tensor, operations: torch.Tensor) -> torch.Tensor:
+    """Changes the pictures of a batch, in place.
 
-
-def _change(image: Image.Image, strength: float, random: np.random.Generator) -> Image.Image:
-    operation = _OPERATIONS[random.integers(len(_OPERATIONS))]
-    return operation(image, strength, 1 if random.random() < 0.5 else -1)
+    Args:
+        pixels: bytes [N, 3, S, S].
+        operations: float32 [N, R, 2] on the CPU: of each picture the numbers of R operations, with strengths.
+    """
+    for turn in operations.unbind(1):
+        numbers, strengths = turn.unbind(1)
+        for number in sorted(set(numbers.tolist())):
+            members = (numbers == number).nonzero().flatten()
+            strength = strengths[members].to(pixels.device, non_blocking=True)
+            members = members.to(pixels.device, non_blocking=True)
+            pixels[members] = OPERATIONS[int(number)](pixels[members], strength)
+    return pixels
 
 
 def mix(

@@ -22,7 +22,7 @@ from PIL import Image
 
 from model import images
 from model.preprocess import INTERPOLATIONS, Preprocessing
-from train.augment import augment
+from train import augment, crop
 from train.cache import Cache, Pixels
 from train.errors import TrainingError
 from train.listing import Listing, Skipped
@@ -39,11 +39,17 @@ class Batch:
     """`inputs` uint8 [N, 3, S, S] in channels-last memory, `labels` int64 [N], `indices` int64 [N].
 
     Indices are those of the listing. N is smaller where unreadable pictures fell out, and may be 0.
+
+    Attributes:
+        boxes: where the pictures are still to be cropped, which ones: see crop.stack, also for `inputs`.
+        operations: what is still to be done to them: see augment.operate.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
+    boxes: torch.Tensor | None = None
+    operations: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -131,19 +137,12 @@ class Pictures:
             name = self.listing.classes[int(np.argmin(left))]
             raise TrainingError(f"no picture of class {name!r} in {self.listing.root} is readable")
 
-    def get(self, index: int, epoch: int = 0, seed: int = 0) -> Pixels | None:
-        """The augmented picture [S, S, 3], or None if it is unreadable."""
-        image = self._kept.get(index)
-        if image is None:
-            if index in self._unreadable:
-                return None
-            image = self._decode(index)
-            if image is None:
-                return None
-        if self.augmentation == "none":
-            return image
-        random = np.random.default_rng([seed, epoch, index])
-        return augment(Image.fromarray(image), self.augmentation, self.preprocessing, random)
+    def get(self, index: int) -> Pixels | None:
+        """The picture [H, W, 3], or None if it is unreadable; of input size unless it is to be augmented."""
+        kept = self._kept.get(index)
+        if kept is not None or index in self._unreadable:
+            return kept
+        return self._decode(index)
 
     def _decode(self, index: int) -> Pixels | None:
         path = self.listing.root / self.listing.files[index]
@@ -298,7 +297,7 @@ class Loader:
     Args:
         pool, workers: the threads, and how many they are.
         sampling: see Order.
-        pin: whether batches go to a GPU, which takes them faster from pinned memory.
+        gpu: whether batches go to a GPU, which then crops, and which takes them faster from pinned memory.
     """
 
     def __init__(
@@ -309,13 +308,14 @@ class Loader:
         workers: int,
         *,
         sampling: str = "natural",
-        pin: bool = False,
+        gpu: bool = False,
     ) -> None:
         self.pictures = pictures
         self.order = Order(pictures.listing.labels, batch_size, sampling)
         self._pool = pool
         self._ahead = max(2, workers * _AHEAD)
-        self._pin = pin
+        self._gpu = gpu
+        self._pin = gpu and torch.cuda.is_available()
 
     def in_order(self, rank: int = 0, world: int = 1) -> Batches:
         """All pictures once, this process's share of them, for evaluation."""
@@ -328,9 +328,14 @@ class Loader:
         return Batches(self._batches(chunks, epoch, seed), len(chunks))
 
     def inputs(self, batch: Batch, device: str, memory_format: torch.memory_format) -> torch.Tensor:
-        """What the network takes: float32 [N, 3, S, S], normalised on the device."""
+        """What the network takes: float32 [N, 3, S, S], augmented and normalised on the device."""
+        preprocessing = self.pictures.preprocessing
         pixels = batch.inputs.to(device, non_blocking=True)
-        return self.pictures.preprocessing.normalise(pixels).contiguous(memory_format=memory_format)
+        if batch.boxes is not None:
+            pixels = crop.resize(pixels, batch.boxes.to(device, non_blocking=True), preprocessing)
+        if batch.operations is not None:
+            pixels = augment.operate(pixels, batch.operations)
+        return preprocessing.normalise(pixels).contiguous(memory_format=memory_format)
 
     def __len__(self) -> int:
         """Batches in a training epoch."""
@@ -350,18 +355,33 @@ class Loader:
                 future.cancel()
 
     def _make(self, chunk: Indices, epoch: int, seed: int) -> Batch:
+        pictures, preprocessing = self.pictures, self.pictures.preprocessing
+        asked = ((index, pictures.get(index)) for index in map(int, chunk))
+        found = [(index, picture) for index, picture in asked if picture is not None]
+        indices = torch.tensor([index for index, _ in found], dtype=torch.int64)
+        labels = torch.tensor([pictures.listing.labels[index] for index, _ in found], dtype=torch.int64)
+        if pictures.augmentation == "none":
+            return Batch(self._stack([picture for _, picture in found]), labels, indices)
+        changes = []
+        for index, picture in found:
+            random = np.random.default_rng([seed, epoch, index])
+            height, width, _ = picture.shape
+            changes.append(augment.draw(pictures.augmentation, height, width, random))
+        parts = [
+            (picture, change.box, preprocessing) for (_, picture), change in zip(found, changes, strict=True)
+        ]
+        operations = augment.rounds(changes)
+        if not self._gpu:
+            return Batch(self._stack([crop.crop(*part) for part in parts]), labels, indices, None, operations)
+        inputs, boxes = crop.stack([crop.cut(*part) for part in parts], pin=self._pin)
+        return Batch(inputs, labels, indices, boxes, operations)
+
+    def _stack(self, pictures: Sequence[Pixels]) -> torch.Tensor:
         side = self.pictures.preprocessing.input_size
-        pixels = np.empty((len(chunk), side, side, 3), dtype=np.uint8)
-        good: list[int] = []
-        for index in map(int, chunk):
-            picture = self.pictures.get(index, epoch, seed)
-            if picture is not None:
-                pixels[len(good)] = picture
-                good.append(index)
-        labels = torch.tensor([self.pictures.listing.labels[index] for index in good], dtype=torch.int64)
-        tensor = torch.from_numpy(pixels[: len(good)])
-        tensor = (tensor.pin_memory() if self._pin else tensor).permute(0, 3, 1, 2)
-        return Batch(tensor, labels, torch.tensor(good, dtype=torch.int64))
+        pixels = torch.empty(len(pictures), side, side, 3, dtype=torch.uint8, pin_memory=self._pin)
+        for number, picture in enumerate(pictures):
+            pixels.numpy()[number] = picture
+        return pixels.permute(0, 3, 1, 2)
 
 
 def worker_count(setting: int, processes: int = 1) -> int:

@@ -290,11 +290,12 @@ class Trainer:
         self._rate = settings.lr * share
         schedule.set_learning_rate(self.optimizer, self._rate)
         torch.manual_seed((settings.seed * 1_000_003 + progress.step) * process.world + process.rank)
-        count, batch = len(batch) * (len(batch) > 1), _at_least_two(batch)
+        count = len(batch) if len(batch) > 1 else 0
         with self.monitor.phase("host_to_device"):
             source = self._source[0]
             inputs = source.inputs(batch, self.device, self.precision.memory_format)
             labels = batch.labels.to(self.device, non_blocking=True)
+            inputs, labels = _at_least_two(inputs, labels)
             targets = labels
             if (settings.mixup or settings.erase) and not self._on_features:
                 inputs, targets = self._blend(inputs, labels)
@@ -414,13 +415,12 @@ class Trainer:
         return {index: reason for part in parts for index, reason in part.items()}
 
 
-def _at_least_two(batch: Batch) -> Batch:
+def _at_least_two(inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A process that is left with less by unreadable pictures still has to take part in the step: it computes
     on two empty pictures, which count nothing."""
-    if len(batch) > 1:
-        return batch
-    empty = torch.zeros(2, dtype=torch.int64)
-    return Batch(batch.inputs.new_zeros(2, *batch.inputs.shape[1:]), empty, empty)
+    if len(labels) > 1:
+        return inputs, labels
+    return inputs.new_zeros(2, *inputs.shape[1:]), labels.new_zeros(2)
 
 
 def _rank_of(metrics: dict[str, float]) -> tuple[float, float]:

@@ -153,7 +153,7 @@ def make_loaders(
             pool,
             workers,
             sampling=settings.sampling if name == "train" else "natural",
-            pin=device == "cuda",
+            gpu=device == "cuda",
         )
         for name, those in pictures.items()
     }

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,6 @@ from PIL import Image
 from model import images
 from model.preprocess import Preprocessing
 from train import listing
-from train.augment import augment, erase, mix
 from train.cache import Cache, disk_budget, memory_budget
 from train.data import Loader, Order, Pictures, repeated_pictures, same_pictures, worker_count
 from train.errors import TrainingError
@@ -62,8 +60,9 @@ def test_in_order_every_picture_comes_once_whatever_the_number_of_processes(
 
 def test_shuffled_batches_depend_on_seed_and_epoch_only(folder: Path, pool: ThreadPoolExecutor) -> None:
     def epoch(number: int, seed: int, **options: Any) -> list[torch.Tensor]:
-        split = pictures(folder, augmentation="rand")
-        return [batch.inputs for batch in Loader(split, 4, pool, 3).shuffled(number, seed, **options)]
+        loader = Loader(pictures(folder, augmentation="rand"), 4, pool, 3)
+        batches = loader.shuffled(number, seed, **options)
+        return [loader.inputs(batch, "cpu", torch.channels_last) for batch in batches]
 
     first, again = epoch(0, 1), epoch(0, 1)
     assert len(first) == 5
@@ -122,11 +121,11 @@ def test_the_second_epoch_does_not_decode(
         (Cache(36 * 32 * 3 * 5, 36 * 32 * 3 * 4, tmp_path / "cache"), 9),
     ):
         split = pictures(folder, cache=cache, augmentation="flip")
-        first = [split.get(index, 0, 1) for index in range(21)]
+        first = [split.get(index) for index in range(21)]
         decoded: list[int] = []
         original = split._decode
         monkeypatch.setattr(split, "_decode", lambda i, o=original, d=decoded: d.append(i) or o(i))  # type: ignore[func-returns-value]
-        again = [split.get(index, 0, 1) for index in range(21)]
+        again = [split.get(index) for index in range(21)]
         assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))  # type: ignore[arg-type]
         assert 21 - len(decoded) == kept
     assert not list(tmp_path.glob("cache/*"))
@@ -158,7 +157,7 @@ def test_photos_are_kept_a_little_larger_than_they_are_seen(tmp_path: Path) -> N
     split = Pictures(
         listing.scan(tmp_path, "train"), Preprocessing.for_size(224), augmentation="flip", cache=Cache(10**9)
     )
-    split.get(0, 0, 1)
+    split.get(0)
     assert split._kept[0].shape == (256, 455, 3)
 
 
@@ -214,35 +213,3 @@ def test_the_same_content_is_found_within_and_across_splits(folder: Path, pool: 
         list(Loader(split, 4, pool, 3).in_order())
     assert repeated_pictures(one) == [("red/1.png", "red/copy.png")]
     assert len(same_pictures(one, other)) == 22
-
-
-@pytest.mark.parametrize("kind", ["none", "crop", "flip", "trivial", "rand"])
-def test_augmentation_gives_pictures_of_the_right_size(kind: str) -> None:
-    image = Image.new("RGB", (50, 300), (10, 200, 30))
-    for seed in range(30):
-        pixels = augment(image, kind, SIZE, np.random.default_rng(seed))
-        assert pixels.shape == (32, 32, 3)
-        assert pixels.dtype == np.uint8
-
-
-def test_crop_and_flip_show_nothing_that_is_not_in_the_picture() -> None:
-    image = Image.new("RGB", (50, 60), (10, 200, 30))
-    for seed in range(10):
-        pixels = augment(image, "flip", SIZE, np.random.default_rng(seed))
-        assert (pixels == (10, 200, 30)).all()
-
-
-def test_mixup_blends_pictures_as_their_labels() -> None:
-    labels = torch.tensor([0, 1, 2, 3])
-    inputs = labels.float().view(4, 1, 1, 1).expand(4, 3, 2, 2)
-    blended, targets = mix(inputs, labels, 4, 0.4, np.random.default_rng(0))
-    assert torch.allclose(targets.sum(dim=1), torch.ones(4))
-    assert torch.equal(targets.argmax(dim=1), labels)
-    assert torch.allclose(blended[:, 0, 0, 0], targets @ torch.arange(4.0))
-
-
-def test_erasing_blanks_a_rectangle_of_some_pictures() -> None:
-    erased = erase(torch.ones(200, 3, 32, 32), 0.25, np.random.default_rng(0))
-    touched = (erased == 0).flatten(1).any(dim=1)
-    assert 25 < int(touched.sum()) < 75
-    assert math.isclose(float(erased[~touched].mean()), 1.0)

@@ -224,12 +224,12 @@ def test_out_of_memory_is_told_with_the_batch_size_to_try(
 def test_a_fault_in_a_decoding_thread_reaches_the_failure_file(
     job: Any, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train import data
+    from train import crop
 
-    def augment(*arguments: Any) -> Any:
+    def fall(*arguments: Any) -> Any:
         raise RuntimeError("a worker fell over")
 
-    monkeypatch.setattr(data, "augment", augment)
+    monkeypatch.setattr(crop, "crop", fall)
     assert run(job.pictures())[0] == 1
     assert "a worker fell over" in job.failure
 
