@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from train.precision import Precision
 from train.stopping import Stopped
 
 Matrix = np.ndarray[Any, np.dtype[np.int64]]
+Counts = np.ndarray[Any, np.dtype[np.float64]]
+_TOP: Final = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Result:
     @property
     def top5(self) -> float:
         """Share of pictures whose class is among the five likeliest (all, where there are five or fewer)."""
-        count = min(5, self.probabilities.shape[1])
+        count = min(_TOP, self.probabilities.shape[1])
         best = np.argpartition(-self.probabilities, count - 1, axis=1)[:, :count]
         return float((best == self.labels[:, None]).any(axis=1).mean())
 
@@ -57,7 +59,7 @@ class Result:
         pairs = self.labels * classes + self.predicted
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
-    def per_class(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    def per_class(self) -> dict[str, Counts]:
         """support, precision, recall and f1 of each class; 0 where there is nothing to divide by."""
         classes, predicted = self.probabilities.shape[1], self.predicted
         right, support, named = (
@@ -66,8 +68,9 @@ class Result:
         )
         precision = right / np.maximum(named, 1)
         recall = right / np.maximum(support, 1)
-        f1 = 2 * right / np.maximum(support + named, 1)
-        return {"support": support, "precision": precision, "recall": recall, "f1": f1}
+        return {
+            "support": support, "precision": precision, "recall": recall, "f1": _f1(right, support, named),
+        }  # fmt: skip
 
     @property
     def macro_f1(self) -> float:
@@ -79,6 +82,51 @@ class Result:
             f"{split}_accuracy": self.accuracy,
             f"{split}_top5": self.top5,
             f"{split}_macro_f1": self.macro_f1,
+        }
+
+
+def _f1(right: Counts, support: Counts, named: Counts) -> Counts:
+    return np.asarray(2 * right / np.maximum(support + named, 1), dtype=np.float64)
+
+
+class Tally:
+    """Top-5 and macro F1 of pictures that come in batches, as those of training do.
+
+    Its counts lie on the device of the network, so that adding a batch waits for nothing, and are whole
+    numbers, so that neither the order of the batches nor the number of processes changes a bit of the result.
+    """
+
+    def __init__(self, classes: int, device: str) -> None:
+        # Of each class: its pictures, those that were recognised, how often it was named, and its pictures
+        # with it among the five likeliest.
+        self._counts = torch.zeros(4, classes, dtype=torch.int64, device=device)
+
+    @torch.no_grad()
+    def add(self, logits: torch.Tensor, named: torch.Tensor, labels: torch.Tensor) -> None:
+        """Logits [N, classes], and int64 [N] of the likeliest classes and of the true ones."""
+        likelier = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
+        one = torch.ones_like(labels)
+        what = torch.stack([one, (named == labels).to(one.dtype), one, (likelier < _TOP).to(one.dtype)])
+        self._counts.scatter_add_(1, torch.stack([labels, labels, named, labels]), what)
+
+    def counts(self, process: Process) -> list[float]:
+        """Of all processes, which all have to call it."""
+        return process.sum(self._counts.flatten().tolist())
+
+    def replace(self, counts: list[float]) -> None:
+        """Go on from these counts; from nothing where there are none."""
+        self._counts.zero_()
+        if counts:
+            self._counts += (
+                torch.tensor(counts, dtype=torch.int64).reshape(self._counts.shape).to(self._counts.device)
+            )
+
+    def metrics(self, process: Process, split: str) -> dict[str, float]:
+        """As Result has them, of all processes, which all have to call it."""
+        support, right, named, top = np.array(self.counts(process)).reshape(tuple(self._counts.shape))
+        return {
+            f"{split}_top5": float(top.sum() / max(support.sum(), 1)),
+            f"{split}_macro_f1": float(_f1(right, support, named).mean()),
         }
 
 

@@ -312,6 +312,8 @@ HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = tuple(
 _METRICS: Final = {
     "train:loss": "train_loss",
     "train:accuracy": "train_accuracy",
+    "train:top5": "train_top5",
+    "train:macro_f1": "train_macro_f1",
     "validation:loss": "validation_loss",
     "validation:accuracy": "validation_accuracy",
     "validation:top5": "validation_top5",
@@ -322,6 +324,7 @@ _METRICS: Final = {
     "images_per_second": "images_per_second",
     "data_wait_share": "data_wait_share",
     "epoch": "epoch",
+    "kept_epoch": "kept_epoch",
 }
 METRIC_KEYS: Final = tuple(_METRICS.values())
 METRIC_DEFINITIONS: Final[list[dict[str, str]]] = [

@@ -22,7 +22,7 @@ from train.data import Batch, Loader
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
-from train.evaluation import Result, evaluate
+from train.evaluation import Result, Tally, evaluate
 from train.features import FeatureLoader, compute, sample
 from train.freezing import Freezing
 from train.interface import Settings
@@ -106,6 +106,7 @@ class Trainer:
         self._average = schedule.MovingAverage(module, settings.ema) if settings.ema else None
         self._tame_head = pretrained and settings.optimizer == "sgd"
         self._scaler = torch.amp.grad_scaler.GradScaler(device, enabled=precision.name == "fp16")
+        self._tally = Tally(len(train.pictures.listing.classes), device)  # of the running epoch
         self._head = module.get_submodule(head)
         self._freezing = Freezing(module, head, settings)
         self._pictures = self._train, self._validation = train, validation
@@ -136,6 +137,7 @@ class Trainer:
                 {
                     "train_loss": loss / max(seen, 1),
                     "train_accuracy": right / max(seen, 1),
+                    **self._tally.metrics(self.process, "train"),
                     **result.metrics("validation"),
                     "learning_rate": self._rate,
                     **speed,
@@ -161,6 +163,7 @@ class Trainer:
         progress["sums"] = self.process.sum(self.progress.sums)
         return {
             "progress": progress,
+            "tally": self._tally.counts(self.process),
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -172,8 +175,10 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.progress = Progress(**state["progress"])
+        # The first process has those of all.
+        self._tally.replace(state["tally"] if self.process.is_first else [])
         if not self.process.is_first:
-            self.progress.sums = [0.0, 0.0, 0.0]  # the first process has those of all
+            self.progress.sums = [0.0, 0.0, 0.0]
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
@@ -316,7 +321,10 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             if self._average:
                 self._average.update(self.module)
-        right = (logits.detach().argmax(dim=1) == labels).sum()
+        named = logits.detach().argmax(dim=1)
+        right = (named == labels).sum()
+        if count:
+            self._tally.add(logits.detach(), named, labels)
         before, self._unread = self._unread, (loss.detach(), right, count, progress.step, self._rate)
         self._read(before)
 
@@ -378,6 +386,7 @@ class Trainer:
     def _finish_epoch(self, metrics: dict[str, float]) -> None:
         progress = self.progress
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
+        self._tally.replace([])
         metrics = {"epoch": progress.epoch, "step": progress.step, **metrics}
         progress.history.append(metrics)
         if self.process.is_first:

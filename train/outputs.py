@@ -41,7 +41,7 @@ def describe_model(
         architecture=settings.arch,
         classes=pictures["train"].listing.classes,
         preprocessing=pictures["train"].preprocessing,
-        metrics={name.replace("_", ":", 1): best[name] for name in best if name.startswith("validation_")},
+        metrics={name.replace("_", ":", 1): value for name, value in _validation(best).items()},
         training={
             "job": os.environ.get("TRAINING_JOB_NAME", ""),
             "epoch": best.get("epoch", 0),
@@ -61,6 +61,20 @@ def describe_model(
             },
         },
     )
+
+
+def _validation(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name.startswith("validation_")}
+
+
+def kept_metrics(trainer: Trainer) -> dict[str, float]:
+    """Number and validation metrics of the epoch whose weights are kept; nothing where none was finished.
+
+    Logged when all is over, they are the last values of their metrics: SageMaker takes those for the job's,
+    and tuning jobs rank by them.
+    """
+    best = trainer.progress.best
+    return {"kept_epoch": best["epoch"], **_validation(best)} if best else {}
 
 
 def save_model(paths: Paths, module: nn.Module, trainer: Trainer, info: artifact.ModelInfo) -> None:

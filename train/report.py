@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +19,12 @@ from model.artifact import write_atomically
 from train.data import Pictures, repeated_pictures
 from train.evaluation import Result
 
+log = logging.getLogger("train")
+
 SCHEMA: Final = 1
 _WORST: Final = 10
 _THUMBNAIL: Final = 128
-_MATRIX: Final = 2000  # classes, above which their matrix would be larger than all else; it is left out
+MOST_CLASSES: Final = 2000  # of a confusion matrix: a larger one would be larger than all else
 _LISTED: Final = 1000  # skipped files that are named; the rest is counted
 
 
@@ -42,12 +45,21 @@ def write(
     `duplicates` names for each other split the files that are in training too, as pairs (there, here).
     """
     classes = pictures[split].listing.classes
+    omitted = len(classes) > MOST_CLASSES
+    if omitted:
+        log.warning(
+            "report.json holds no confusion matrix: %d classes are more than the %d that it has room for",
+            len(classes), MOST_CLASSES,
+        )  # fmt: skip
     document = {
         "schema": SCHEMA,
         "classes": list(classes),
         "split": split,
         "metrics": dict(metrics),
-        "confusion_matrix": result.confusion().tolist() if len(classes) <= _MATRIX else [],
+        "confusion_matrix": [] if omitted else result.confusion().tolist(),
+        "confusion_matrix_omitted": f"left out above {MOST_CLASSES:,} classes, and there are {len(classes):,}"
+        if omitted
+        else None,
         "per_class": _per_class(result, classes),
         "data": {name: _data(those) for name, those in pictures.items()},
         **{

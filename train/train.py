@@ -98,6 +98,8 @@ def run(paths: Paths, stopping: Stopping) -> None:
             if process.is_first:
                 outputs.save_samples(paths, result, pictures[split])
                 outputs.write_report(paths, result, split, pictures, settings, info, trainer)
+        elif process.is_first and (kept := outputs.kept_metrics(trainer)):
+            tell_metrics(**kept)
         process.end()
 
 
@@ -234,7 +236,8 @@ def final_evaluation(
         module, trainer.criterion, loaders[split], device, precision.FULL, process=process, monitor=Monitor()
     )
     if process.is_first:
-        tell_metrics(**result.metrics(split))
+        # Where the split is validation, these are newer: of full precision.
+        tell_metrics(**{**outputs.kept_metrics(trainer), **result.metrics(split)})
     return result, split
 
 

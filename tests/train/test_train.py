@@ -18,7 +18,7 @@ import torch
 
 from model import architecture, artifact
 from model.preprocess import Preprocessing
-from train import data, outputs
+from train import data, loop, outputs, report
 from train.data import Order, Pictures
 from train.evaluation import Result
 from train.interface import METRIC_DEFINITIONS
@@ -111,6 +111,65 @@ def test_a_test_channel_is_what_the_report_is_about(
     assert set(artifact.read_info(job.base / "model").metrics) == {
         "validation:loss", "validation:accuracy", "validation:top5", "validation:macro_f1",
     }  # fmt: skip
+
+
+def last_values(output: str) -> dict[str, float]:
+    """What SageMaker takes for the job's metrics."""
+    return {
+        item["Name"]: float(values[-1])
+        for item in METRIC_DEFINITIONS
+        if (values := re.findall(item["Regex"], output, re.MULTILINE))
+    }
+
+
+@pytest.mark.parametrize("ending", ["tested", "without a test set", "stopped"])
+def test_the_last_metrics_are_those_of_the_weights_that_were_kept(
+    job: Any,
+    run: Run,
+    make_pictures: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+) -> None:
+    job.pictures()
+    if ending != "without a test set":
+        make_pictures(job.channel("test"), 5, first=2000)
+    monkeypatch.setattr(loop, "_rank_of", lambda metrics: (-metrics.get("epoch", 9), 0.0))  # the first wins
+    step = Trainer._step
+
+    def stopping(self: Trainer, batch: Any) -> None:
+        step(self, batch)
+        if ending == "stopped" and self.progress.epoch == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+    code, output = run(job, epochs=3, lr=0.05)
+    assert code == 0, output
+    assert "kept the weights of epoch 1" in output
+    told = last_values(output)
+    assert told["kept_epoch"] == 1
+    kept = artifact.read_info(job.base / "model").metrics
+    assert {name: told[name] for name in kept} == pytest.approx(kept, abs=1e-5)
+    lines = [line for line in output.splitlines() if re.search(r"(^|\s)epoch=\d", line)]
+    assert last_values(lines[-1])["validation:loss"] != pytest.approx(told["validation:loss"], abs=1e-5)
+
+
+def test_training_has_its_own_top5_and_macro_f1(job: Any, run: Run) -> None:
+    code, output = run(job.pictures(), epochs=3, lr=0.05, mixup=0.2)
+    assert code == 0, output
+    for metrics in job.report["history"]:
+        assert 0 <= metrics["train_macro_f1"] <= 1 == metrics["train_top5"]  # of three classes
+
+
+def test_a_confusion_matrix_of_too_many_classes_is_left_out_and_that_is_told(
+    job: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_CLASSES", 2)
+    code, output = run(job.pictures(), epochs=1)
+    assert code == 0, output
+    assert "warning: report.json holds no confusion matrix: 3 classes are more than the 2" in output
+    assert job.report["confusion_matrix"] == []
+    assert job.report["confusion_matrix_omitted"] == "left out above 2 classes, and there are 3"
+    assert len(job.report["per_class"]) == 3
 
 
 def test_samples_lie_beside_the_model_with_what_it_says_of_them(job: Any, run: Run) -> None:
