@@ -32,7 +32,7 @@ class BatchSize(GPURule):
         gpu = by_gpu(samples).values()
         memory = by_gpu(samples, memory=True).values()
         if not cpu or not gpu or not memory:
-            self.evidence = self.too_few
+            self.lack()
             return
         found = {
             "cpu": float(np.percentile(cpu, 95)),

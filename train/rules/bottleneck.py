@@ -34,7 +34,7 @@ class Bottleneck(GPURule):
         measured = [(self.use(sample), sample.gpu) for sample in samples]
         pairs = [(use, gpu) for use, gpu in measured if use is not None and gpu is not None]
         if not pairs:
-            self.evidence = self.too_few
+            self.lack()
             return
         use, gpu = np.array(pairs, dtype=np.float64).T
         waiting = (use > self.number(self.suspect)) & (gpu < self.number("gpu_threshold"))

@@ -117,6 +117,14 @@ class ClassImbalance(Rule):
             )
         self._suspects = frozenset(suspects)
 
+    def undecided(self) -> str:
+        if not self.seen or self.seen >= self.integer("samples"):
+            return super().undecided()
+        return (
+            f"the labels of {self.seen} pictures were saved, and it takes {self.integer('samples')}: train "
+            "longer, save them more often (train.save_interval), or lower samples"
+        )
+
     def summary(self) -> str:
         if not self.seen:
             return "No labels were seen."

@@ -34,9 +34,12 @@ class Dataloader(Rule):
     def profile(self, profile: Profile) -> None:
         self.replace(None)
         steps = [step for step in profile.steps if step.mode == "TRAIN" and step.step >= FIRST_STEPS]
-        self.seen = len(steps)
+        self.seen, self.lacking = len(profile.steps), ""
         if len(steps) < LEAST_STEPS:
-            self.evidence = f"Fewer than {LEAST_STEPS} training steps were timed."
+            self.lacking = (
+                f"{len(steps)} training steps were timed after the first {FIRST_STEPS}, which are always "
+                f"slow, and it takes {LEAST_STEPS}: train longer"
+            )
             return
         total = float(np.sum([step.total for step in steps]))
         share = 100.0 * float(np.sum([step.phases[0] for step in steps])) / max(total, 1e-9)

@@ -35,6 +35,9 @@ SILENCE_SECONDS = 30.0
 # This share of one core at most, over time.
 CPU_SHARE = 0.35
 SOURCE_FAILURES = 20
+# SageMaker has no status for a rule that had too little to judge. NoIssuesFound would claim that all is well,
+# so it is Error, as SageMaker itself says where no tensors were saved, and the details begin like this.
+COULD_NOT_JUDGE = "ClientError: Could not judge: "
 
 
 class SourceError(Exception):
@@ -99,11 +102,9 @@ class Evaluation:
         self.refresh()
         if self.status == "IssuesFound":
             return
-        if not self.rule.seen:
-            reason = f" {missing}" if missing and self.section == "debugger" else ""
-            self.set(
-                "Error", f"ClientError: {self.rule.name} could not judge: it needs {self.rule.needs}.{reason}"
-            )
+        if undecided := self.rule.undecided():
+            reason = f" {missing}" if missing and self.section == "debugger" and not self.rule.seen else ""
+            self.set("Error", f"{COULD_NOT_JUDGE}{undecided}.{reason}")
         else:
             self.set("NoIssuesFound", self.rule.summary())
 
@@ -124,7 +125,7 @@ class Evaluation:
             "Rule": rule.name if rule is not None else self.asked,
             "RuleEvaluationStatus": self.status,
             "Parameters": dict(rule.values) if rule is not None else {},
-            "Summary": rule.summary() if rule is not None else self.details,
+            "Summary": rule.summary() if rule is not None and self.status != "Error" else self.details,
             "Description": f"Looks for {rule.looks_for}." if rule is not None else "",
             "Source": rule.source if rule is not None else "",
             "FindingsTotal": rule.found if rule is not None else 0,
@@ -134,7 +135,9 @@ class Evaluation:
                     "Rule": part.name,
                     "Found": part.found,
                     "Seen": part.seen,
-                    "Summary": part.summary() if part.seen else f"Nothing to judge: it needs {part.needs}.",
+                    "Summary": f"Could not judge: {part.undecided()}."
+                    if part.undecided() and not part.found
+                    else part.summary(),
                     "Parameters": dict(part.values),
                 }
                 for part in (rule.parts() if rule is not None else ())

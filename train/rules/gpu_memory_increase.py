@@ -45,4 +45,6 @@ class GPUMemoryIncrease(GPURule):
                     "raising "
                     "the batch size.",
                 )
-        self.evidence = "; ".join(parts) or "Too few samples."
+        self.evidence = "; ".join(parts)
+        if not parts:
+            self.lack(2 * self.integer("window"))

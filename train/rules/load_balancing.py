@@ -28,6 +28,9 @@ class LoadBalancing(GPURule):
 
     def judge(self, samples: list[Sample]) -> None:
         columns = by_gpu(samples)
+        if not columns:
+            self.lack()
+            return
         if len(columns) < 2:
             self.evidence = "One GPU has nothing to share."
             return

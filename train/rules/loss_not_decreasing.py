@@ -27,6 +27,7 @@ class _Curve:
     lowest: float = math.inf
     lowest_spread: float = 0.0
     still: int = 0
+    judged: bool = False  # it has fallen, or long enough not
     told: set[str] = field(default_factory=set)
 
 
@@ -101,10 +102,11 @@ class LossNotDecreasing(Rule):
         )
         if back is None:
             return
-        self._checks += 1
         if not math.isfinite(curve.values[-1]):
             self._tell(name, curve, "nan", "high", f"The loss is not a number at step {now}.")
         elif self.integer("smoothing") == 1:
+            self._checks += 1
+            curve.judged = True
             self._to_the_letter(name, curve, back)
         else:
             self._smoothed(name, curve)
@@ -138,6 +140,7 @@ class LossNotDecreasing(Rule):
             ]
         if len(window) < self.integer("smoothing") or not math.isfinite(first):
             return
+        self._checks += 1
         level = median(window)
         spread = 1.4826 * median(abs(value - level) for value in window)
         least = self.number("increase_threshold_percent") / 100.0
@@ -162,8 +165,9 @@ class LossNotDecreasing(Rule):
             )
         if level < curve.lowest:
             curve.lowest, curve.lowest_spread = level, spread
-        standing = curve.lowest > abs(first) * (1 - learned) and not self._falls(curve)
-        curve.still = curve.still + 1 if standing else 0
+        falls = curve.lowest <= abs(first) * (1 - learned) or self._falls(curve)
+        curve.still = curve.still + 1 if falls is False else 0
+        curve.judged = curve.judged or bool(falls) or curve.still >= CHECKS_WITHOUT_FALL
         if curve.still >= CHECKS_WITHOUT_FALL:
             self._tell(
                 name,
@@ -175,12 +179,13 @@ class LossNotDecreasing(Rule):
                 f"saved step; over all {len(curve.values)} saved steps there is no fall beyond the noise.",
             )
 
-    def _falls(self, curve: _Curve) -> bool:
-        """Whether the newest third of the losses lies below the oldest by more than chance explains."""
+    def _falls(self, curve: _Curve) -> bool | None:
+        """Whether the newest third of the losses lies below the oldest by more than chance explains; None
+        while it is too early to say."""
         values = [value for value in curve.values if math.isfinite(value)]
         third = len(values) // 3
         if third < 3 or curve.steps[-1] - curve.steps[0] < LEAST_CHECKS * self.integer("num_steps"):
-            return True  # too early to say
+            return None
         old, new = values[:third], values[-third:]
         fall = fmean(old) - fmean(new)
         error = math.sqrt((pvariance(old) + pvariance(new)) / (third - 1))
@@ -208,15 +213,26 @@ class LossNotDecreasing(Rule):
             "that labels and pictures belong together.",
         )
 
+    def undecided(self) -> str:
+        if not self._curves or any(curve.judged for curve in self._curves.values()):
+            return super().undecided()
+        curve, distance = next(iter(self._curves.values())), self.integer("num_steps")
+        broken = sum(not math.isfinite(value) for value in curve.values)
+        saved = f"the loss of {len(curve.steps)} steps was saved, up to step {curve.steps[-1]}"
+        saved += f" ({broken} of them no number)" if broken else ""
+        if self.integer("smoothing") == 1:
+            enough = f"it compares two that are {distance} steps or more apart"
+        else:
+            steps = (LEAST_CHECKS + CHECKS_WITHOUT_FALL - 1) * distance
+            enough = (
+                f"to tell a fall from noise takes {max(9, self.integer('smoothing') + 1)}, over {steps} steps"
+            )
+        return f"{saved}, and {enough}: train longer, or lower num_steps and train.save_interval"
+
     def summary(self) -> str:
         if not self._curves:
             return "No losses were seen."
         name, curve = next(iter(self._curves.items()))
-        if not self._checks:
-            return (
-                f"Nothing was judged: losses of {len(curve.steps)} steps were saved, and two of them must be "
-                f"{self.integer('num_steps')} steps or more apart. Train longer, or save more often."
-            )
         return (
             f"{name} went from {curve.values[0]:.4g} (step {curve.steps[0]}) to {curve.values[-1]:.4g} (step "
             f"{curve.steps[-1]}), lowest {min(curve.values):.4g}; {self._checks} checks, one every "

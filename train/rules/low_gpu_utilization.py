@@ -46,4 +46,6 @@ class LowGPUUtilization(GPURule):
                     cause="It waits for data, checkpoints or evaluations between its bursts.",
                     remedy="Look at the step times: a large data wait asks for more loader workers.",
                 )
-        self.evidence = "; ".join(parts) or self.too_few
+        self.evidence = "; ".join(parts)
+        if not parts:
+            self.lack()

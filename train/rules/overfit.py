@@ -83,7 +83,12 @@ class Overfit(Rule):
                 "best validation loss.",
             )
 
+    def undecided(self) -> str:
+        # Nothing is called a gap before an evaluation that was better.
+        least = self.integer("patience") + (self.number("min_difference") > 0)
+        if self.seen >= least:
+            return ""
+        return self._rounds.too_few(self.seen, least) or super().undecided()
+
     def summary(self) -> str:
-        if not self._last:
-            return "No evaluation with finite losses could be compared with the training."
         return f"In the newest evaluation, {self._last}."

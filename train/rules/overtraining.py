@@ -71,9 +71,14 @@ class Overtraining(Rule):
             "best evaluation.",
         )
 
+    def undecided(self) -> str:
+        # One that still improves is judged, however short it is.
+        least = 2 if not self._stale["validation"] else self.integer("patience_validation") + 1
+        if self._evaluations >= least:
+            return ""
+        return self._rounds.too_few(self._evaluations, least) or super().undecided()
+
     def summary(self) -> str:
-        if not self._evaluations:
-            return "No evaluation with finite losses was seen."
         return (
             f"{self._evaluations} evaluations; the best validation loss was {self._best['validation']:.4g} "
             f"at step {self._best_step}, {self._stale['validation']} evaluations before the end "

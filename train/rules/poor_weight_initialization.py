@@ -126,9 +126,23 @@ class PoorWeightInitialization(Rule):
             return False
         return first - level <= LEAST_FALL * abs(first)
 
-    def summary(self) -> str:
+    def undecided(self) -> str:
         if not self._losses:
-            return "No losses of the first steps were seen."
+            return super().undecided()
+        if len(self._losses) <= self.integer("patience"):
+            return (
+                f"the losses of {len(self._losses)} steps were saved, and it takes "
+                f"{self.integer('patience') + 1}: train longer, or save the losses more often "
+                "(train.save_interval)"
+            )
+        if not self._analysed and self._flat():
+            return (
+                "the loss stays where it was, and whether the weights are to blame only the gradients of the "
+                "first steps tell: add the collection 'gradients'"
+            )
+        return ""
+
+    def summary(self) -> str:
         narrow = f", the narrowest gradient spanned {self._narrowest[0]:.3g}" if self._narrowest else ""
         ratio = f", activation variances differed by {self._ratio:.3g} times" if self._ratio else ""
         return (

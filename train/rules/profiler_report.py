@@ -79,6 +79,8 @@ class ProfilerReport(Rule):
                     remedy=finding.remedy,
                 )
         self.seen = max(rule.seen for rule in self._rules)
+        undecided = sum(bool(rule.undecided()) for rule in self._rules)
+        self.lacking = "none of its rules could; each says why" if undecided == len(self._rules) else ""
 
     def parts(self) -> Sequence[Rule]:
         return self._rules
@@ -87,4 +89,8 @@ class ProfilerReport(Rule):
         fired = [rule.name for rule in self._rules if rule.findings]
         if fired:
             return f"{', '.join(fired)} found issues."
-        return f"None of {len(self._rules)} rules found issues."
+        undecided = [rule.name for rule in self._rules if rule.undecided()]
+        text = f"{len(self._rules) - len(undecided)} of {len(self._rules)} rules found nothing"
+        return (
+            f"{text}; {len(undecided)} could not judge: {', '.join(undecided)}." if undecided else f"{text}."
+        )

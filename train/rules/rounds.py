@@ -17,15 +17,15 @@ class Rounds:
         self._train: list[float] = []
         self._validation: list[float] = []
         self._step = 0
-        self._rule = rule
+        self.saved = {"TRAIN": 0, "EVAL": 0}  # losses, finite or not
 
     def add(self, step: Observation) -> tuple[int, float, float] | None:
         """Add a step; returns (training step, mean training loss, mean validation loss) of a closed round."""
         losses = step.losses()
         chosen = [losses[name] for name in self._selection.names(step) if name in losses]
         values = [value for value in chosen[:1] if math.isfinite(value)]
-        if chosen and not values:
-            self._rule.seen += 1  # judged: a loss that is no number compares with nothing
+        if chosen:
+            self.saved["EVAL" if step.mode == "EVAL" else "TRAIN"] += 1
         if step.mode == "EVAL":
             self._validation += values
             return None
@@ -34,6 +34,15 @@ class Rounds:
             self._train += values
             self._step = step.step
         return closed
+
+    def too_few(self, closed: int, least: int) -> str:
+        """Why so many closed rounds are too few, and what would be enough."""
+        if not all(self.saved.values()):
+            return ""
+        return (
+            f"the evaluations with training losses saved before them, all finite, were {closed}, and it "
+            f"takes {least}: train for more epochs, or save the losses more often (train.save_interval)"
+        )
 
     def finish(self) -> tuple[int, float, float] | None:
         """Close the round that is open, if it has both losses."""

@@ -110,7 +110,8 @@ class Rule:
         self.given = given
         self.findings: list[Finding] = []
         self.found = 0
-        self.seen = 0  # how much of what it needs a rule has seen; 0 at the end means it could not judge
+        self.seen = 0  # how much of what it needs a rule has seen
+        self.lacking = ""  # why what it has seen is too little, and what would be enough
         self.evidence = ""
         self.stops_job = _stops_job(given)
 
@@ -122,6 +123,10 @@ class Rule:
 
     def finish(self) -> None:
         """The job has ended; no more data comes."""
+
+    def undecided(self) -> str:
+        """Why it cannot judge, and what would let it; empty where it can. What it found, it found."""
+        return self.lacking if self.seen else f"it needs {self.needs}"
 
     def summary(self) -> str:
         """One sentence of evidence, for a rule that found nothing too."""

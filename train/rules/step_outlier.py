@@ -77,7 +77,14 @@ class StepOutlier(Rule):
         for (worker, mode), steps in sorted(groups.items()):
             if len(steps) >= LEAST_STEPS:
                 parts.append(self._judge(worker, mode, steps, spent[worker]))
-        self.evidence = "; ".join(parts) or f"Fewer than {LEAST_STEPS} steps were timed."
+        self.evidence = "; ".join(parts)
+        most = max(map(len, groups.values()), default=0)
+        self.lacking = (
+            ""
+            if parts
+            else f"{most} steps were timed after the first {FIRST_STEPS}, which are always slow, and it "
+            f"takes {LEAST_STEPS}: train longer"
+        )
 
     def _judge(self, worker: str, mode: str, steps: list[StepTime], spent: float) -> str:
         total = np.array([sum(step.phases) or step.total for step in steps])

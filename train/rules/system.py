@@ -21,6 +21,7 @@ class GPURule(Rule):
     def profile(self, profile: Profile) -> None:
         self.seen = len(profile.samples)
         self.replace(None)
+        self.lacking = ""
         if profile.has_gpu:
             # A job starts up in the first `patience` samples.
             self.judge(profile.timeline()[self.integer("patience") :])
@@ -31,10 +32,13 @@ class GPURule(Rule):
         """Look at the samples, and say in `evidence` what they show."""
         raise NotImplementedError
 
-    @property
-    def too_few(self) -> str:
-        """The evidence of a job that has only just started."""
-        return f"Fewer samples than the patience of {self.integer('patience')}."
+    def lack(self, more: int = 1) -> None:
+        """Too few samples: of the job's start, or fewer than `more` beyond it."""
+        self.lacking = (
+            f"the machine was measured {self.seen} times, and it takes {self.integer('patience') + more}, of "
+            f"which {self.integer('patience')} are passed over at the start: train longer, measure more "
+            "often (ProfilingIntervalInMilliseconds), or lower patience"
+        )
 
 
 def by_gpu(samples: list[Sample], *, memory: bool = False) -> dict[str, Numbers]:

@@ -39,12 +39,11 @@ class WeightUpdateRatio(Rule):
     def observe(self, step: Observation) -> None:
         if step.mode == "EVAL" or step.worker != "worker_0":
             return
-        distance = self.integer("num_steps") if self.values["num_steps"] is not None else 1
         for name, array in step.arrays.items():
             if kind_of(name) != "weight":
                 continue
             before = self._anchor.get(name)
-            if before is not None and step.step - before[0] < distance:
+            if before is not None and step.step - before[0] < self._distance:
                 continue
             self._anchor[name] = (step.step, array)
             ratio = update_ratio(before[1], array, self.number("epsilon")) if before is not None else None
@@ -85,9 +84,23 @@ class WeightUpdateRatio(Rule):
                 remedy="Lower the learning rate, warm it up, or clip the gradients.",
             )
 
+    def undecided(self) -> str:
+        if self.seen or not self._anchor:
+            return super().undecided()
+        step = max(at for at, _ in self._anchor.values())
+        apart = f" that are {distance} steps or more apart" if (distance := self._distance) > 1 else ""
+        return (
+            f"the weights were saved at step {step} only, and it compares two saved steps{apart}: train "
+            "longer, or save the collection 'weights' more often (train.save_interval)"
+        )
+
+    @property
+    def _distance(self) -> int:
+        return self.integer("num_steps") if self.values["num_steps"] is not None else 1
+
     def summary(self) -> str:
         if self._smallest is None or self._largest is None:
-            return "No weights were seen twice."
+            return "All weights were zero, and of those no update is judged."
         return (
             f"{self.seen} comparisons; between saves the weights changed by {self._smallest[0]:.2g} "
             f"({self._smallest[1]}) to {self._largest[0]:.2g} ({self._largest[1]}) of their size."

@@ -111,10 +111,26 @@ def test_a_loss_of_nan_is_found(observe: Any) -> None:
     assert losses(rule("LossNotDecreasing"), [2.0] * 10 + [np.nan] * 10, observe).found
 
 
-def test_a_training_too_short_to_judge_says_so(observe: Any) -> None:
-    short = losses(rule("LossNotDecreasing", num_steps=10), [1.1, 1.1], observe, every=9)
-    assert "Nothing was judged: losses of 2 steps" in short.summary()
-    long = losses(rule("LossNotDecreasing", num_steps=10), [1.1, 0.5], observe, every=10)
+def test_a_loss_is_judged_once_it_has_fallen_or_long_enough_not(observe: Any, noise: Any) -> None:
+    flat = 2.3 + noise.normal(0, 0.1, 150)
+    for values, undecided in (
+        (flat[:2], "the loss of 2 steps was saved, up to step 1"),
+        (flat[:40], "takes 9, over 70 steps"),
+        (np.linspace(2.3, 1.0, 12), ""),
+        (np.linspace(2.3, 2.0, 150) + noise.normal(0, 0.01, 150), ""),
+        (flat, ""),
+    ):
+        checked = losses(rule("LossNotDecreasing"), values, observe)
+        assert undecided in checked.undecided()
+        assert bool(undecided) == bool(checked.undecided())
+
+
+def test_a_loss_to_the_letter_takes_two_saved_losses_far_enough_apart(observe: Any) -> None:
+    letter = {"smoothing": "1", "num_steps": "10"}
+    short = losses(rule("LossNotDecreasing", **letter), [1.1, 1.1], observe, every=9)
+    assert "two that are 10 steps or more apart" in short.undecided()
+    long = losses(rule("LossNotDecreasing", **letter), [1.1, 0.5], observe, every=10)
+    assert not long.undecided()
     assert "1 checks" in long.summary()
 
 
@@ -157,6 +173,39 @@ def test_what_has_learned_nothing_overfits_nothing(observe: Any) -> None:
     diverged = [(2.5, 2.3), (2.4, 2.2), (2.4, 2.9), (2.35, 2.8)]
     assert not rounds(rule("Overfit"), diverged, observe).found
     assert rounds(rule("Overfit"), [(2.5, 2.3), (1.0, 1.1), (0.3, 1.4)], observe).found
+
+
+def test_a_single_evaluation_says_nothing_of_overfitting(observe: Any) -> None:
+    once = rounds(rule("Overfit"), [(2.3, 1.1)], observe)
+    assert "were 1, and it takes 2" in once.undecided()
+    assert not rounds(rule("Overfit", min_difference="0"), [(2.3, 1.1)], observe).undecided()
+    assert not rounds(rule("Overfit"), [(2.3, 1.1), (1.0, 0.9)], observe).undecided()
+    assert "it takes 4" in rounds(rule("Overfit", patience="3"), [(2.3, 1.1)] * 3, observe).undecided()
+
+
+def test_without_losses_of_both_overfit_names_what_to_save(observe: Any) -> None:
+    checked = rule("Overfit")
+    checked.observe(observe(0, "TRAIN", Loss_output_0=2.3))
+    checked.finish()
+    assert "eval.save_interval" in checked.undecided()
+
+
+def test_losses_that_are_no_numbers_compare_with_nothing(observe: Any) -> None:
+    checked = rounds(rule("Overfit"), [(np.nan, np.nan)] * 3, observe)
+    assert "all finite, were 0" in checked.undecided()
+
+
+def test_overtraining_is_judged_while_the_loss_improves_or_after_its_patience(observe: Any) -> None:
+    for validation, undecided in (
+        ([1.0], "were 1, and it takes 2"),
+        ([1.0, 0.5], ""),
+        ([1.0, 0.5, 0.6], "were 3, and it takes 11"),
+        ([1.0, 0.5, *[0.6] * 9], ""),
+    ):
+        pairs = [(1.0, value) for value in validation]
+        checked = rounds(rule("Overtraining"), pairs, observe)
+        assert undecided in checked.undecided()
+        assert bool(undecided) == bool(checked.undecided())
 
 
 def test_overtraining_counts_evaluations_without_improvement(observe: Any) -> None:
@@ -219,6 +268,16 @@ def test_weight_update_ratio_finds_frozen_and_thrown_weights(observe: Any) -> No
     assert {finding.tensor for finding in checked.findings} == {"a_weight", "c_weight"}
 
 
+def test_weights_that_were_saved_once_show_no_update(observe: Any) -> None:
+    checked = rule("WeightUpdateRatio")
+    assert "collection 'weights'" in checked.undecided()
+    checked.observe(observe(0, a_weight=np.ones(4, dtype=np.float32)))
+    assert "saved at step 0 only" in checked.undecided()
+    assert "train longer, or save the collection 'weights' more often" in checked.undecided()
+    checked.observe(observe(10, a_weight=np.full(4, 1.01, dtype=np.float32)))
+    assert not checked.undecided()
+
+
 def test_weight_update_ratio_compares_over_num_steps(observe: Any) -> None:
     checked = rule("WeightUpdateRatio", num_steps="20")
     for step in range(0, 50, 10):
@@ -234,6 +293,14 @@ def test_class_imbalance_counts_labels_and_mistakes(observe: Any, noise: Any) ->
         checked.observe(observe(step, CrossEntropyLoss_input_0=scores, CrossEntropyLoss_input_1=labels))
         assert checked.found == (0 if step < 4 else 1 if step < 9 else 3)
     assert {finding.tensor for finding in checked.findings} == {None, "class 1", "class 2"}
+
+
+def test_class_imbalance_waits_for_its_samples(observe: Any) -> None:
+    checked = rule("ClassImbalance")
+    checked.observe(observe(0, Loss_input_1=np.array([0, 1] * 100)))
+    assert "of 200 pictures were saved, and it takes 500" in checked.undecided()
+    checked.observe(observe(1, Loss_input_1=np.array([0, 1] * 150)))
+    assert not checked.undecided()
 
 
 def test_even_classes_are_fine_while_they_are_still_mistaken(observe: Any, noise: Any) -> None:
@@ -252,6 +319,18 @@ def test_poor_initialization_needs_a_flat_loss_and_a_reason(observe: Any, noise:
             checked.observe(observe(step, Loss_output_0=2.3 - 0.02 * step * falls, gradient__a=gradient))
         checked.finish()
         assert bool(checked.found) == fires
+
+
+def test_poor_initialization_needs_some_steps_and_where_the_loss_stays_gradients(observe: Any) -> None:
+    for values, undecided in (
+        ([2.3] * 3, "the losses of 3 steps were saved, and it takes 6"),
+        ([2.3] * 20, "add the collection 'gradients'"),
+        (np.linspace(2.3, 1.0, 20), ""),
+    ):
+        checked = losses(rule("PoorWeightInitialization"), values, observe)
+        checked.finish()
+        assert undecided in checked.undecided()
+        assert bool(undecided) == bool(checked.undecided())
 
 
 def test_a_warm_up_is_no_poor_initialization(observe: Any) -> None:

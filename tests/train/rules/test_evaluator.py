@@ -55,7 +55,8 @@ def test_the_three_files_say_what_was_found(trial: Any, tmp_path: Path) -> None:
     assert "at step 2 resulted in the condition being met" in exploding["StatusDetails"]
     assert vanishing["RuleEvaluationStatus"] == "NoIssuesFound"
     assert dead["RuleEvaluationStatus"] == "Error"
-    assert "relu_output" in dead["StatusDetails"]
+    assert dead["StatusDetails"].startswith("ClientError: Could not judge: it needs ReLU outputs")
+    assert read(tmp_path / "out", "findings.json")["rules"][2]["Summary"] == dead["StatusDetails"]
     assert status["StopTrainingJob"] is False
     assert status["ProfilerRuleEvaluationStatuses"] == []
 

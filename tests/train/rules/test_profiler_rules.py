@@ -150,3 +150,40 @@ def test_the_report_runs_them_all_with_their_parameters() -> None:
         judged("ProfilerReport", profile, threshold="3")
     with pytest.raises(ParameterError, match="no parameter 'speed'"):
         judged("ProfilerReport", profile, BatchSize_speed="3")
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "undecided", "enough"),
+    [
+        ("CPUBottleneck", machine(count=100, gpu=5.0), "takes 101", machine(count=101, gpu=5.0)),
+        ("LowGPUUtilization", machine(count=100, gpu=90.0), "takes 101", machine(count=101, gpu=90.0)),
+        ("LoadBalancing", machine(count=10, gpu=90.0), "takes 11", machine(count=11, gpu=90.0)),
+        (
+            "GPUMemoryIncrease",
+            machine(count=119, gpu=90.0, gpu_memory=9.0),
+            "takes 120",
+            machine(count=120, gpu=90.0, gpu_memory=9.0),
+        ),
+        ("StepOutlier", timed([30.0] * 21), "19 steps were timed", timed([30.0] * 22)),
+        ("Dataloader", timed([30.0] * 11), "9 training steps were timed", timed([30.0] * 12)),
+        ("Dataloader", Profile(), "needs step timings", timed([30.0] * 12)),
+        ("MaxInitializationTime", Profile(), "it needs step timings", machine(count=1)),
+        ("ProfilerReport", Profile(), "it needs step timings", machine(count=1, cpu=1.0)),
+        ("CPUBottleneck", Profile(), "it needs system metrics", machine(count=1, cpu=1.0)),
+    ],
+)
+def test_too_little_to_judge_is_told_with_what_is_enough(
+    name: str, short: Profile, undecided: str, enough: Profile
+) -> None:
+    checked = judged(name, short)
+    assert undecided in checked.undecided()
+    checked.profile(enough)
+    assert not checked.undecided()
+
+
+def test_the_report_counts_the_rules_that_could_not_judge() -> None:
+    found = judged("ProfilerReport", machine(count=3, cpu=1.0))
+    assert not found.undecided()
+    assert found.summary() == (
+        "8 of 11 rules found nothing; 3 could not judge: Dataloader, OverallFrameworkMetrics, StepOutlier."
+    )
