@@ -50,7 +50,7 @@ class EngineLike(Protocol):
     def create_endpoint(self, name: str) -> None: ...
 
     def update_endpoint(self, name: str) -> None:
-        """Moves a document in status Updating to the configuration that its `_EndpointConfigName` names.
+        """Moves a document in status Updating to the configuration that its `PendingDeploymentSummary` names.
 
         Success: the engine moves the name into EndpointConfigName, ProductionVariants follow it. Failure:
         the old configuration serves on, FailureReason says why.

@@ -30,7 +30,7 @@ From pictures to answers:
     byoc deploy                   make an endpoint
     byoc predict PICTURE …        ask it
     byoc evaluate                 its accuracy on the test set
-    byoc cleanup                  delete the endpoint""",
+    byoc delete                   delete the endpoint""",
     epilog="Exit codes: 0 done, 1 a job failed, 2 wrong input, 3 AWS refused, 4 nothing answers, "
     "5 not found, 130 interrupted.",
 )

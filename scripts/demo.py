@@ -133,8 +133,8 @@ def main_job(demo: Demo) -> None:
             demo.byoc("predict --held-out 10")
             demo.byoc("evaluate")
         state = demo.state()
-        with demo.step("cleanup", "the endpoint goes, the results stay"):
-            demo.byoc("cleanup")
+        with demo.step("delete", "the endpoint goes, the results stay"):
+            demo.byoc("delete")
             demo.byoc("local down")
     evaluation = state["evaluation"]
     trained, served = evaluation["test_accuracy_of_training"], evaluation["accuracy"]

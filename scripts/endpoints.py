@@ -1,4 +1,4 @@
-"""Endpoints: made whole or not at all, and taken away whole."""
+"""Endpoints: made whole or not at all, updated without a gap, and taken away whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts import requests
 from scripts.account import unique_name
-from scripts.errors import FAILED, ByocError, translate
+from scripts.errors import FAILED, NOT_FOUND, ByocError, translate
 from scripts.jobs import ENDPOINT_LOGS, LogTail, Pace
 from scripts.requests import Place
 from scripts.settings import Settings
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 _LOG_LINES = 20
+_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
+_STAMP = r"-\d{4}-\d{6}-\d\d"  # what `unique_name` ends a name with
 
 
 @dataclass
@@ -54,28 +56,21 @@ def deploy(clients: Clients, settings: Settings, place: Place, artifact: str, sa
     Returns:
         The endpoint's name. It is still being created: see `wait`.
     """
-    sagemaker, name = clients.sagemaker, settings.endpoint_name
+    name = settings.endpoint_name
     if status := status_of(clients, name):
+        update = (
+            "Put the model on it with `byoc deploy --update`, or choose"
+            if status == "InService"
+            else "Choose"
+        )
         raise ByocError(
             f"There is an endpoint {name} already ({status}).",
-            f"Delete it with `byoc delete {name}`, or choose another name with --endpoint.",
-            code=FAILED,
+            f"{update} another name with --endpoint. `byoc delete {name}` deletes it.",
             kind="EndpointExists",
         )
-    own = unique_name(name, "v", longest=60)
     with whole_or_nothing(say) as undo:
-        sagemaker.create_model(**requests.model(settings, place, own, artifact))
-        undo.steps.append((f"model {own}", lambda: sagemaker.delete_model(ModelName=own)))
-        say(f"model {own}")
-        sagemaker.create_endpoint_config(**requests.endpoint_config(settings, own, own))
-        undo.steps.append(
-            (
-                f"endpoint configuration {own}",
-                lambda: sagemaker.delete_endpoint_config(EndpointConfigName=own),
-            )
-        )
-        say(f"endpoint configuration {own}")
-        sagemaker.create_endpoint(**requests.endpoint(settings, own))
+        config = _create_config(clients, settings, place, artifact, undo, say)
+        clients.sagemaker.create_endpoint(**requests.endpoint(settings, config))
         say(f"endpoint {name}")
     return name
 
@@ -85,39 +80,137 @@ def wait(clients: Clients, name: str, say: Say) -> None:
 
     A failed one is taken away again, and the error ends with the last lines of its log.
     """
+    found = _settled(clients, name, say)
+    if found["EndpointStatus"] != "InService":
+        told = _why(clients, name, found)
+        delete(clients, name, say)
+        raise ByocError(
+            f"The endpoint {name} did not come up: {told}",
+            "It was taken away again.",
+            code=FAILED,
+            kind="EndpointFailed",
+        )
+
+
+@dataclass(frozen=True)
+class Update:
+    """An update under way: names of the endpoint, of the configuration that comes and the one that goes."""
+
+    endpoint: str
+    new: str
+    old: str
+
+
+def update(clients: Clients, settings: Settings, place: Place, artifact: str, say: Say) -> Update:
+    """Create model and endpoint configuration, and ask for them on a running endpoint of ours.
+
+    It goes on answering with what it has. What was created is deleted if a later part fails.
+
+    Returns:
+        What `wait_for_update` needs, which also deletes what is no longer used.
+    """
+    name = settings.endpoint_name
+    found = _describe(clients, name)
+    if not found:
+        raise ByocError(
+            f"There is no endpoint {name} to update.",
+            "`byoc deploy` without --update makes it; --endpoint names another one.",
+            code=NOT_FOUND,
+            kind="NoEndpoint",
+        )
+    old, status = found["EndpointConfigName"], found["EndpointStatus"]
+    stem = re.sub(_STAMP + "$", "", unique_name(name, "v", longest=60))
+    if not re.fullmatch(re.escape(stem) + _STAMP, old):
+        raise ByocError(
+            f"The endpoint {name} was not made by byoc: its configuration is {old}.",
+            "Choose another name with --endpoint.",
+            kind="EndpointNotOurs",
+        )
+    if status != "InService":
+        changing = status in _CHANGING | {"Deleting"}
+        raise ByocError(
+            f"The endpoint {name} is {status}; only one that is InService can be updated.",
+            "Try again when `byoc jobs` says so." if changing else f"Delete it with `byoc delete {name}`.",
+            code=FAILED,
+            kind="EndpointNotInService",
+        )
+    with whole_or_nothing(say) as undo:
+        new = _create_config(clients, settings, place, artifact, undo, say)
+        clients.sagemaker.update_endpoint(**requests.endpoint_update(settings, new))
+    return Update(name, new, old)
+
+
+def wait_for_update(clients: Clients, update: Update, say: Say) -> None:
+    """Until the new model answers; then the configurations and models before it are deleted.
+
+    If the new one does not come up, it is deleted in their place, and the error ends with the last lines of
+    the endpoint's log.
+    """
+    name = update.endpoint
+    found = _settled(clients, name, say)
+    serves = found["EndpointStatus"] == "InService"
+    if serves and found["EndpointConfigName"] == update.new:
+        # Also those that an update left behind which nobody waited for.
+        for config in sorted({update.old, *_own_configs(clients, name)} - {update.new}):
+            _delete_config(clients, config, say)
+        return
+    told = _why(clients, name, found)
+    if serves:
+        _delete_config(clients, update.new, say)
+        remedy = "The endpoint goes on answering with the model that it had."
+    else:
+        remedy = f"It has to be made anew: `byoc delete {name}`, then `byoc deploy`."
+    raise ByocError(
+        f"The update of the endpoint {name} failed: {told}", remedy, code=FAILED, kind="EndpointUpdateFailed"
+    )
+
+
+def _create_config(
+    clients: Clients, settings: Settings, place: Place, artifact: str, undo: Undo, say: Say
+) -> str:
+    """Model and endpoint configuration, of one new name."""
+    sagemaker, own = clients.sagemaker, unique_name(settings.endpoint_name, "v", longest=60)
+    sagemaker.create_model(**requests.model(settings, place, own, artifact))
+    undo.steps.append((f"model {own}", lambda: sagemaker.delete_model(ModelName=own)))
+    say(f"model {own}")
+    sagemaker.create_endpoint_config(**requests.endpoint_config(settings, own, own))
+    undo.steps.append(
+        (f"endpoint configuration {own}", lambda: sagemaker.delete_endpoint_config(EndpointConfigName=own))
+    )
+    say(f"endpoint configuration {own}")
+    return own
+
+
+def _settled(clients: Clients, name: str, say: Say) -> dict[str, Any]:
+    """The endpoint's description once nothing is under way; tells the statuses until then."""
     pace, before = Pace(), ""
     while True:
-        found = _describe(clients, name)
-        status = found["EndpointStatus"] if found else "Deleted"
+        found = _describe(clients, name) or {"EndpointStatus": "Deleted"}
+        status = found["EndpointStatus"]
         if status != before:
             say(status)
-        if status == "InService":
-            return
-        if status not in {"Creating", "Updating", "SystemUpdating"}:
-            reason = (found or {}).get("FailureReason", f"it is {status}").strip()
-            lines = list(LogTail(clients, ENDPOINT_LOGS + f"/{name}", "").read())[-_LOG_LINES:]
-            log = "".join(f"\n  {line}" for line in lines)
-            delete(clients, name, say)
-            raise ByocError(
-                f"The endpoint {name} did not come up: {reason}{log}",
-                "It was taken away again.",
-                code=FAILED,
-                kind="EndpointFailed",
-            )
+        if status not in _CHANGING:
+            return found
         pace.wait(news=status != before)
         before = status
+
+
+def _why(clients: Clients, name: str, found: dict[str, Any]) -> str:
+    """The reason of a failure, and the last lines of the endpoint's log."""
+    reason = str(found.get("FailureReason") or f"it is {found['EndpointStatus']}").strip()
+    lines = list(LogTail(clients, ENDPOINT_LOGS + f"/{name}", "").read())[-_LOG_LINES:]
+    return reason + "".join(f"\n  {line}" for line in lines)
 
 
 def delete(clients: Clients, name: str, say: Say) -> list[str]:
     """Delete the endpoint, its configuration and its models, and wait until it is gone.
 
-    Parts that are gone already are passed over. Returns what was deleted.
+    What an interrupted deletion or update has left goes too; parts that are gone already are passed over.
+    Returns what was deleted.
     """
     sagemaker, deleted = clients.sagemaker, []
     found = _describe(clients, name)
-    config = str(found["EndpointConfigName"]) if found else ""
-    configs = [config] if config else _left_configs(clients, name)
-    models = [model for item in configs for model in _models(clients, item)]
+    configs = {*_own_configs(clients, name), *([str(found["EndpointConfigName"])] if found else [])}
     if found:
         if found["EndpointStatus"] != "Deleting":
             _unless_missing(lambda: sagemaker.delete_endpoint(EndpointName=name))
@@ -125,15 +218,23 @@ def delete(clients: Clients, name: str, say: Say) -> list[str]:
         while _describe(clients, name):
             pace.wait()
         deleted.append(f"endpoint {name}")
-        say(deleted[-1])
-    for item in configs:
-        _unless_missing(lambda item=item: sagemaker.delete_endpoint_config(EndpointConfigName=item))  # type: ignore[misc]
-        deleted.append(f"endpoint configuration {item}")
-        say(deleted[-1])
-    for item in models:
-        if _unless_missing(lambda item=item: sagemaker.delete_model(ModelName=item)):  # type: ignore[misc]
-            deleted.append(f"model {item}")
-            say(deleted[-1])
+        say(f"deleted {deleted[-1]}")
+    for item in sorted(configs):
+        deleted += _delete_config(clients, item, say)
+    return deleted
+
+
+def _delete_config(clients: Clients, config: str, say: Say) -> list[str]:
+    """Delete an endpoint configuration and its models; returns what was there."""
+    sagemaker, deleted = clients.sagemaker, []
+    models = _models(clients, config)
+    if _unless_missing(lambda: sagemaker.delete_endpoint_config(EndpointConfigName=config)):
+        deleted.append(f"endpoint configuration {config}")
+        say(f"deleted {deleted[-1]}")
+    for model in models:
+        if _unless_missing(lambda model=model: sagemaker.delete_model(ModelName=model)):  # type: ignore[misc]
+            deleted.append(f"model {model}")
+            say(f"deleted {deleted[-1]}")
     return deleted
 
 
@@ -154,15 +255,15 @@ def _describe(clients: Clients, name: str) -> dict[str, Any] | None:
         raise
 
 
-def _left_configs(clients: Clients, name: str) -> list[str]:
-    """Configurations of ours whose endpoint is gone: a deletion that was interrupted."""
+def _own_configs(clients: Clients, name: str) -> list[str]:
+    """Configurations that were made here for the endpoint, whether it uses them or not."""
     pages = clients.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=f"{name}-v-")
     return [
         item["EndpointConfigName"]
         for page in pages
         for item in page["EndpointConfigs"]
         # Not those of an endpoint that is called NAME-v.
-        if re.fullmatch(re.escape(name) + r"-v-\d{4}-\d{6}-\d\d", item["EndpointConfigName"])
+        if re.fullmatch(re.escape(name) + "-v" + _STAMP, item["EndpointConfigName"])
     ]
 
 

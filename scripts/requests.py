@@ -344,6 +344,11 @@ def endpoint(settings: Settings, config_name: str) -> Request:
     }
 
 
+def endpoint_update(settings: Settings, config_name: str) -> Request:
+    """UpdateEndpoint: blue/green and all at once, which is SageMaker's default."""
+    return {"EndpointName": settings.endpoint_name, "EndpointConfigName": config_name}
+
+
 def transform_uri(settings: Settings, place: Place, name: str) -> str:
     """The folder in S3 that a transform job's outputs lie in."""
     return f"{root_uri(settings, place)}/transform/{name}"

@@ -49,13 +49,19 @@ def handlers(control: Control) -> Mapping[str, Handler]:
     def update(request: Request) -> dict[str, Any]:
         name = request["EndpointName"]
         arn = find(name)["EndpointArn"]
-        find_config(request["EndpointConfigName"])
+        chosen = find_config(request["EndpointConfigName"])
 
         def change(doc: Document) -> None:
             if doc["EndpointStatus"] in _CHANGING:
                 raise ValidationException(f'Cannot update in-progress endpoint "{arn}".')
+            if doc["EndpointStatus"] == "Failed":
+                raise ValidationException(f'Cannot update failed endpoint "{arn}": it can only be deleted.')
             doc["EndpointStatus"] = "Updating"
-            doc["_EndpointConfigName"] = request["EndpointConfigName"]
+            doc["PendingDeploymentSummary"] = {
+                "EndpointConfigName": request["EndpointConfigName"],
+                "ProductionVariants": _variants(chosen),
+                "StartTime": now(),
+            }
             if "DeploymentConfig" in request:
                 doc["LastDeploymentConfig"] = request["DeploymentConfig"]
 

@@ -154,12 +154,11 @@ class EndpointRun:
         stored = doc.get("_Live")
         lost = None
         if restored and stored:
-            lost = doc.get("_EndpointConfigName")
+            lost = _pending(doc)
             specs = [VariantSpec(**spec) for spec in stored["Variants"]]
             config = stored["EndpointConfigName"]
         else:
-            # An update names the configuration to come aside, until it serves.
-            config = doc.get("_EndpointConfigName") or doc["EndpointConfigName"]
+            config = _pending(doc) or doc["EndpointConfigName"]
             specs = self._specs(config)
         fleet = Fleet(services, self.name, specs)
         with self._lock:
@@ -199,7 +198,7 @@ class EndpointRun:
 
         def change(doc: Document) -> None:
             doc["FailureReason"] = reason
-            doc.pop("_EndpointConfigName", None)
+            doc.pop("PendingDeploymentSummary", None)
             if self._live is None:
                 doc["EndpointStatus"] = "Failed"
             else:
@@ -224,12 +223,18 @@ class EndpointRun:
             log.warning("endpoint %s: its document is gone", self.name)
 
 
+def _pending(doc: Document) -> str | None:
+    """The configuration that an update is to bring; the document names the one that serves until then."""
+    name: str | None = doc.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+    return name
+
+
 def _in_service(doc: Document, config: str, specs: list[VariantSpec], lost: str | None) -> None:
     """`lost`: the configuration of an update that did not survive a restart."""
     doc["EndpointConfigName"] = config
     doc["EndpointStatus"] = "InService"
     doc.pop("FailureReason", None)
-    doc.pop("_EndpointConfigName", None)
+    doc.pop("PendingDeploymentSummary", None)
     if lost:
         doc["FailureReason"] = (
             f"The local SageMaker ended during the update to {lost}; {config} serves. Update it again."

@@ -1,4 +1,4 @@
-"""deploy, predict, evaluate, cleanup."""
+"""deploy, predict, evaluate, delete."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import typer
 from scripts import state
 from scripts.context import Context, command, last
 from scripts.errors import FAILED, INTERRUPTED, ByocError
-from scripts.output import bar, percent, printable
+from scripts.output import Output, bar, percent, printable
 
 if TYPE_CHECKING:
     from scripts.predict import Answer, Score
+    from scripts.requests import Place
 
 PANEL = "Serve"
 
@@ -22,8 +23,7 @@ def register(app: typer.Typer) -> None:
     command(app, "deploy", rich_help_panel=PANEL)(deploy)
     command(app, "predict", rich_help_panel=PANEL)(predict)
     command(app, "evaluate", rich_help_panel=PANEL)(evaluate)
-    command(app, "cleanup", rich_help_panel=PANEL)(cleanup)
-    command(app, "delete", hidden=True)(cleanup)
+    command(app, "delete", rich_help_panel=PANEL)(delete)
 
 
 def deploy(
@@ -31,15 +31,23 @@ def deploy(
     job: Annotated[str | None, typer.Argument(help="A training job. Default: the last one.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Name of the endpoint.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.g5.xlarge.")] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Put the model on an endpoint that runs, without a gap.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it answers.")] = True,
 ) -> None:
     """Make an endpoint of a trained model: model, endpoint configuration, endpoint.
 
     If one of them fails, the others are taken away again.
 
+    With --update (SageMaker's UpdateEndpoint, update_endpoint in its Python SDK) an endpoint of that name
+    must run already: its old model answers until the new one does, and is then deleted. If the new one does
+    not come up, the old one stays.
+
     Examples:
 
         byoc deploy
+        byoc deploy --update
         byoc deploy digits-train-0412-093007-51 --endpoint digits-test
     """
     from scripts import account, endpoints, jobs
@@ -57,7 +65,11 @@ def deploy(
 
     out.say("Deploying [bold]{job}[/].", job=name)
     state.check(settings)
-    made = endpoints.deploy(clients, settings, account.place(settings, clients), artifact, say)
+    place = account.place(settings, clients)
+    if update:
+        _update(context, place, name, artifact, wait=wait)
+        return
+    made = endpoints.deploy(clients, settings, place, artifact, say)
     state.update(settings, endpoint=made)
     if not wait:
         out.result({"endpoint": made, "status": "Creating", "training_job": name})
@@ -66,14 +78,40 @@ def deploy(
         endpoints.wait(clients, made, say)
     except KeyboardInterrupt:
         out.raw(f"\nNo longer watching; {made} is still being made, and will cost money.", style="yellow")
-        out.raw(f"Look:    byoc jobs\nDelete:  byoc cleanup {made}")
+        out.raw(f"Look:    byoc jobs\nDelete:  byoc delete {made}")
         raise typer.Exit(INTERRUPTED) from None
     except ByocError:
         state.update(settings, endpoint=None)
         raise
-    out.say("Endpoint [bold green]{name}[/] answers.", name=made)
+    _tell_deployed(out, made, name)
+
+
+def _update(context: Context, place: Place, job: str, artifact: str, *, wait: bool) -> None:
+    from scripts import endpoints
+
+    settings, clients, out = context.settings, context.clients, context.out
+
+    def say(text: str) -> None:
+        out.raw(f"  {text}")
+
+    begun = endpoints.update(clients, settings, place, artifact, say)
+    state.update(settings, endpoint=begun.endpoint)
+    if not wait:
+        out.result({"endpoint": begun.endpoint, "status": "Updating", "training_job": job})
+        return
+    try:
+        endpoints.wait_for_update(clients, begun, say)
+    except KeyboardInterrupt:
+        out.raw(f"\nNo longer watching; the update of {begun.endpoint} goes on.", style="yellow")
+        out.raw("Look: byoc jobs\nThe old model is deleted with the next update, or with the endpoint.")
+        raise typer.Exit(INTERRUPTED) from None
+    _tell_deployed(out, begun.endpoint, job)
+
+
+def _tell_deployed(out: Output, endpoint: str, job: str) -> None:
+    out.say("Endpoint [bold green]{name}[/] answers.", name=endpoint)
     out.say("Next: [bold]byoc predict PICTURE …[/] and [bold]byoc evaluate[/]")
-    out.result({"endpoint": made, "status": "InService", "training_job": name})
+    out.result({"endpoint": endpoint, "status": "InService", "training_job": job})
 
 
 def predict(
@@ -200,7 +238,7 @@ def compare(context: Context, score: Score, trained: float | None, who: str) -> 
     )
 
 
-def cleanup(
+def delete(
     context: Context,
     endpoint: Annotated[str | None, typer.Argument(help="Default: this project's.")] = None,
 ) -> None:
@@ -210,12 +248,12 @@ def cleanup(
 
     Example:
 
-        byoc cleanup
+        byoc delete
     """
     from scripts import endpoints
 
     name = endpoint or str(state.read(context.settings).get("endpoint") or context.settings.endpoint_name)
-    deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  deleted {text}"))
+    deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  {text}"))
     if not deleted:
         context.out.say("Nothing to delete: there is no endpoint {name}.", name=name)
     if state.read(context.settings).get("endpoint") == name:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -43,14 +48,55 @@ def test_the_endpoint_answers_as_training_did(project: Project, trained: dict[st
     try:
         evaluated = project.json("evaluate")
         assert evaluated["accuracy"] == pytest.approx(trained["metrics"]["test:accuracy"], abs=1e-5)
+        with asked_all_the_time(project) as failures:
+            project.byoc("deploy", "--update", trained["training_job"])
+            project.byoc("evaluate")
+        assert failures == []
         text = project.folder / "text.png"
         text.write_text("this is no picture")
         message = project.byoc("predict", str(text), code=2)
         assert "1 of 1 pictures were refused" in message
         assert "Traceback" not in message
     finally:
-        project.byoc("cleanup")
+        project.byoc("delete")
     assert "There is no endpoint" in project.byoc("predict", str(text), code=5)
+
+
+def client(project: Project, service: str, **config: Any) -> Any:
+    url = re.search(r'^endpoint_url = "(.*)"', (project.folder / "byoc.toml").read_text(), re.M)
+    assert url
+    return boto3.client(
+        service,
+        endpoint_url=url[1],
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(**config),
+    )
+
+
+@contextmanager
+def asked_all_the_time(project: Project) -> Iterator[list[str]]:
+    """Somebody sends a picture to the endpoint, again and again; what was answered with an error."""
+    picture = next((project.folder / "digits" / "7").iterdir()).read_bytes()
+    runtime = client(project, "sagemaker-runtime", retries={"total_max_attempts": 1})
+    failures: list[str] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                runtime.invoke_endpoint(EndpointName="digits", Body=picture, ContentType="image/png")
+            except (ClientError, BotoCoreError) as error:
+                failures.append(str(error))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield failures
+    finally:
+        done.set()
+        asking.join()
 
 
 def test_a_transform_job_answers_as_training_did(project: Project, trained: dict[str, Any]) -> None:
@@ -66,15 +112,7 @@ def test_a_wrong_hyperparameter_past_byoc_fails_the_job_in_words(
     project: Project, trained: dict[str, Any]
 ) -> None:
     state = json.loads((project.folder / ".byoc" / "state.json").read_text())
-    url = re.search(r'^endpoint_url = "(.*)"', (project.folder / "byoc.toml").read_text(), re.M)
-    assert url
-    sagemaker = boto3.client(
-        "sagemaker",
-        endpoint_url=url[1],
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    sagemaker = client(project, "sagemaker")
     job = sagemaker.describe_training_job(TrainingJobName=state["training_job"])
     kept = ("AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig")
     sagemaker.create_training_job(

@@ -1,3 +1,4 @@
+from itertools import count
 from typing import Any
 
 import pytest
@@ -5,9 +6,9 @@ from botocore.exceptions import ClientError
 
 from scripts import endpoints
 from scripts.aws import Clients, connect
-from scripts.errors import ByocError
+from scripts.errors import BAD_INPUT, FAILED, NOT_FOUND, ByocError
 from scripts.requests import Place
-from scripts.settings import Settings
+from scripts.settings import Settings, load
 
 PLACE = Place("arn:aws:iam::123456789012:role/r", "b", "i/byoc-train", "i/byoc-serve")
 ARTIFACT = "s3://b/output/job/output/model.tar.gz"
@@ -24,7 +25,14 @@ def clients(aws: None, settings: Settings) -> Clients:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no two names are alike, though they are made within a hundredth of a second."""
     monkeypatch.setattr("scripts.jobs.time.sleep", lambda seconds: None)
+    numbers = count(10)
+
+    def unique_name(project: str, kind: str, longest: int) -> str:
+        return f"{project}-{kind}"[: longest - 15].rstrip("-") + f"-1231-235959-{next(numbers)}"
+
+    monkeypatch.setattr("scripts.endpoints.unique_name", unique_name)
 
 
 def left(clients: Clients) -> list[str]:
@@ -42,8 +50,9 @@ def test_deploy_and_delete(clients: Clients, settings: Settings) -> None:
     said: list[str] = []
     endpoints.wait(clients, name, said.append)
     assert said[-1] == "InService"
-    with pytest.raises(ByocError, match="already"):
+    with pytest.raises(ByocError, match=r"already.*byoc deploy --update") as caught:
         endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    assert caught.value.code == BAD_INPUT
     assert len(left(clients)) == 3
     assert [item.split()[0] for item in endpoints.delete(clients, name, quiet)] == [
         "endpoint",
@@ -90,3 +99,134 @@ def test_an_interrupted_deletion_can_be_finished(clients: Clients, settings: Set
     clients.sagemaker.delete_endpoint(EndpointName=name)
     assert len(endpoints.delete(clients, name, quiet)) == 2
     assert left(clients) == []
+
+
+class Updates:
+    """UpdateEndpoint, which moto has not: takes the new configuration, or rolls back, after one look."""
+
+    def __init__(self, clients: Clients, monkeypatch: pytest.MonkeyPatch, ends: str = "InService") -> None:
+        self._describe = clients.sagemaker.describe_endpoint
+        self._changes: list[dict[str, str]] = []
+        self.asked: list[dict[str, str]] = []
+        self._ends, self.succeeds = ends, True
+        monkeypatch.setattr(clients.sagemaker, "describe_endpoint", self.describe)
+        monkeypatch.setattr(clients.sagemaker, "update_endpoint", self.update, raising=False)
+
+    def update(self, **request: str) -> None:
+        self.asked.append(request)
+        end = {"EndpointStatus": self._ends}
+        if self.succeeds:
+            end["EndpointConfigName"] = request["EndpointConfigName"]
+        else:
+            end["FailureReason"] = "no ping"
+        self._changes = [{"EndpointStatus": "Updating"}, end]
+
+    def describe(self, **names: str) -> dict[str, Any]:
+        found = {**self._describe(**names), **(self._changes[0] if self._changes else {})}
+        self._changes = self._changes[1:] or self._changes
+        return found
+
+
+def test_an_update_puts_the_new_model_on_it_and_deletes_the_old_one(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    before = left(clients)
+    # What an update has left whose end nobody waited for.
+    forgotten = f"{name}-v-0101-000000-00"
+    variant = {"VariantName": "v", "ModelName": before[-1], "InitialInstanceCount": 1}
+    clients.sagemaker.create_endpoint_config(
+        EndpointConfigName=forgotten,
+        ProductionVariants=[{**variant, "InstanceType": "ml.m5.large"}],  # type: ignore[list-item]
+    )
+    updates = Updates(clients, monkeypatch)
+    update = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    assert (update.endpoint, update.old) == (name, before[1])
+    assert updates.asked == [{"EndpointName": name, "EndpointConfigName": update.new}]
+    assert {update.old, update.new} < set(left(clients))  # both, until the new one serves
+    said: list[str] = []
+    endpoints.wait_for_update(clients, update, said.append)
+    assert said[:2] == ["Updating", "InService"]
+    assert left(clients) == [name, update.new, update.new]
+
+
+def test_a_failed_update_leaves_the_old_model(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    before = left(clients)
+    updates = Updates(clients, monkeypatch)
+    updates.succeeds = False
+    update = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    with pytest.raises(ByocError, match=f"update of the endpoint {name} failed: no ping.* goes on answering"):
+        endpoints.wait_for_update(clients, update, quiet)
+    assert left(clients) == before
+
+
+def test_an_update_that_leaves_nothing_in_service_deletes_nothing(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    updates = Updates(clients, monkeypatch, ends="UpdateRollbackFailed")
+    updates.succeeds = False
+    update = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    with pytest.raises(ByocError, match=r"no ping.* made anew: `byoc delete pictures`"):
+        endpoints.wait_for_update(clients, update, quiet)
+    assert len(left(clients)) == 5
+
+
+def test_an_update_that_is_refused_leaves_nothing_new(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    before = left(clients)
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ResourceLimitExceeded", "Message": "1 machine"}}, "u")
+
+    monkeypatch.setattr(clients.sagemaker, "update_endpoint", refuse, raising=False)
+    with pytest.raises(ClientError):
+        endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    assert left(clients) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "message", "code"),
+    [
+        ({"EndpointStatus": "Updating"}, "is Updating.*Try again", FAILED),
+        ({"EndpointStatus": "Failed"}, "is Failed.*byoc delete", FAILED),
+        ({"EndpointConfigName": "production"}, "not made by byoc", BAD_INPUT),
+    ],
+)
+def test_what_cannot_be_updated(
+    clients: Clients,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: dict[str, str],
+    message: str,
+    code: int,
+) -> None:
+    with pytest.raises(ByocError, match="no endpoint pictures to update") as caught:
+        endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    assert caught.value.code == NOT_FOUND
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    before = left(clients)
+    describe = clients.sagemaker.describe_endpoint
+    monkeypatch.setattr(
+        clients.sagemaker, "describe_endpoint", lambda **names: {**describe(**names), **changed}
+    )
+    with pytest.raises(ByocError, match=message) as caught:
+        endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    assert caught.value.code == code
+    assert left(clients) == before
+
+
+def test_an_endpoint_with_the_longest_name_can_be_updated(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(required=False, overrides=[f"deploy.endpoint={'a' * 63}"], environment={})
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    Updates(clients, monkeypatch)
+    update = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    endpoints.wait_for_update(clients, update, quiet)
+    assert len(left(clients)) == 3

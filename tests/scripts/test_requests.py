@@ -110,6 +110,7 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
         lambda: requests.endpoint_config(FULL, "flowers-v-1", "flowers-v-1"),
     ),
     "endpoint": ("CreateEndpoint", lambda: requests.endpoint(PLAIN, "digits-v-1")),
+    "endpoint_update": ("UpdateEndpoint", lambda: requests.endpoint_update(PLAIN, "digits-v-2")),
     "transform_job": (
         "CreateTransformJob",
         lambda: requests.transform_job(PLAIN, PLACE, "digits-batch-1", "digits-v-1", "s3://bucket/pictures/"),

@@ -77,7 +77,12 @@ def test_an_update_names_the_new_configuration_to_the_engine(configured: Service
     doc = sagemaker.describe_endpoint(EndpointName="e")
     # The old one serves until the new one does.
     assert (doc["EndpointStatus"], doc["EndpointConfigName"]) == ("Updating", "c")
-    assert configured.store.get("endpoint", "e")["_EndpointConfigName"] == "d"
+    pending = doc["PendingDeploymentSummary"]
+    assert pending["EndpointConfigName"] == "d"
+    assert [variant["VariantName"] for variant in pending["ProductionVariants"]] == ["variant-d"]
+    assert pending["StartTime"].timestamp() <= doc["LastModifiedTime"].timestamp()
+    configured.store.update("endpoint", "e", EndpointStatus="Failed")
+    assert "can only be deleted" in refused(sagemaker.update_endpoint, "ValidationException", **request)
 
 
 def test_what_is_not_there(configured: Service, refused: Refused) -> None:

@@ -258,7 +258,9 @@ def update(platform: Platform, config: str) -> None:
     platform.store.mutate(
         "endpoint",
         "endpoint",
-        lambda doc: doc.update({"EndpointStatus": "Updating", "_EndpointConfigName": config}),
+        lambda doc: doc.update(
+            {"EndpointStatus": "Updating", "PendingDeploymentSummary": {"EndpointConfigName": config}}
+        ),
     )
     platform.engine.update_endpoint("endpoint")
 
@@ -281,7 +283,7 @@ def test_an_update_replaces_the_container_without_a_gap(serving: Platform) -> No
     update(serving, "second")
     doc = status(serving, "InService")
     assert doc["EndpointConfigName"] == "second"
-    assert "_EndpointConfigName" not in doc
+    assert "PendingDeploymentSummary" not in doc
     assert invoke(serving)["environment"] == "green"
     deadline = time.monotonic() + 10
     while psutil.pid_exists(old):
@@ -341,7 +343,9 @@ def test_an_update_that_a_restart_cut_off_is_told(serving: Platform) -> None:
     serving.store.mutate(
         "endpoint",
         "endpoint",
-        lambda doc: doc.update({"EndpointStatus": "Updating", "_EndpointConfigName": "second"}),
+        lambda doc: doc.update(
+            {"EndpointStatus": "Updating", "PendingDeploymentSummary": {"EndpointConfigName": "second"}}
+        ),
     )
     serving.start()
     doc = status(serving, "InService")
