@@ -1,4 +1,7 @@
-"""The local SageMaker as a program: `python -m local --home FOLDER`; `byoc local up` starts it."""
+"""The local SageMaker as a program: `python -m local --home FOLDER`; `byoc local up` starts it.
+
+Exit codes: 0 stopped, 1 failed, 2 wrong arguments, 4 the runtime cannot be used (no Docker engine answers).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from local.app import App
 from local.config import DEFAULT_PORT, DEFAULT_REGION, Config
 from local.jobs.engine import Engine
 from local.jobs.services import Services
-from local.runtime import RuntimeProblem, make_runtime
+from local.runtime import RuntimeProblem, make_runtime, remove_leftovers
 from local.s3 import S3Server, S3Unavailable, sweep
 from local.store import Store
 
@@ -41,15 +44,23 @@ class CannotStart(Exception):
 
 
 def main() -> int:
-    config = _arguments()
+    config, only_sweep = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Its one line per request is of no use to anybody.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         config.home.mkdir(parents=True, exist_ok=True)
-        with _alone(config.home), _listening(config.port) as listener:
-            _serve(config, listener)
-    except (CannotStart, RuntimeProblem, S3Unavailable) as error:
+        with _alone(config.home):
+            if only_sweep:
+                for what in remove_leftovers(config):
+                    print(what)
+                return 0
+            with _listening(config.port) as listener:
+                _serve(config, listener)
+    except RuntimeProblem as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 4
+    except (CannotStart, S3Unavailable) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     except (OSError, sqlite3.Error) as error:
@@ -146,14 +157,17 @@ def _listening(port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _arguments() -> Config:
+def _arguments() -> tuple[Config, bool]:
+    """The settings, and whether to sweep only."""
     parser = argparse.ArgumentParser(prog="python -m local", description="Amazon SageMaker on this machine.")
     parser.add_argument("--home", type=Path, required=True, help="folder that holds everything it keeps")
     parser.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help=f"on 127.0.0.1 (default: {DEFAULT_PORT})"
     )
     parser.add_argument("--region", default=DEFAULT_REGION, help=f"in ARNs (default: {DEFAULT_REGION})")
-    parser.add_argument("--runtime", default="process", help="what jobs run in: process or docker")
+    parser.add_argument(
+        "--runtime", choices=("process", "docker"), default="process", help="what jobs run in"
+    )
     parser.add_argument(
         "--image",
         action="append",
@@ -162,16 +176,22 @@ def _arguments() -> Config:
         type=_image,
         help="process runtime: folder with the commands of one more image",
     )
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help="only remove what a killed service of this home left, and say what",
+    )
     given = parser.parse_args()
     own = {name: _COMMANDS for name in _OWN_IMAGES if _COMMANDS.is_dir()}
     os.umask(0o077)  # pictures and models are nobody else's on a shared machine
-    return Config(
-        home=given.home.absolute(),
+    config = Config(
+        home=given.home.resolve(),  # one name for one folder: containers are found by it
         port=given.port,
         region=given.region,
         runtime=given.runtime,
         images={**own, **dict(given.image)},
     )
+    return config, given.sweep
 
 
 def _image(text: str) -> tuple[str, Path]:

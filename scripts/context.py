@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from scripts.errors import INTERRUPTED, ByocError, translate
+from scripts.interrupt import interruptible
 from scripts.output import Output
 from scripts.settings import FILE, Settings, load
 
@@ -46,14 +47,38 @@ class Context:
 
     @cached_property
     def clients(self) -> Clients:
-        from scripts.aws import connect
+        """ByocError where another folder's service answers at an address on this machine, or nothing."""
+        from scripts.aws import connect, is_loopback
+        from scripts.localstatus import check
 
+        url = self.settings.aws.endpoint_url
+        if is_loopback(url):
+            # An address in byoc.toml or in the environment may be a left-over; one that is typed is meant.
+            check(self.local_home, url, anyone=bool(self.flags.get("endpoint_url")))
         return connect(self.settings)
 
     @property
     def folder(self) -> Path:
         """Where byoc.toml lies or would lie."""
         return self.config.parent if self.config else Path()
+
+    @property
+    def local_home(self) -> Path:
+        """Home of this folder's local SageMaker."""
+        from scripts.localstatus import home_of
+
+        return home_of(self.folder)
+
+    def translate(self, error: Exception) -> ByocError | None:
+        """As in `scripts.errors`; and why the local SageMaker does not answer, if that is it."""
+        readable = translate(error)
+        if readable is None or readable.kind != "Unreachable" or "clients" not in self.__dict__:
+            return readable
+        from scripts.aws import is_loopback
+        from scripts.localstatus import unreachable
+
+        url = self.settings.aws.endpoint_url
+        return unreachable(self.local_home, url) if is_loopback(url) else readable
 
 
 def command(app: typer.Typer, name: str | None = None, **details: Any) -> Callable[..., Any]:
@@ -79,12 +104,13 @@ def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
             flags={key: values.pop(key) for key in ("endpoint_url", "region", "profile")},
         )
         try:
-            function(context, **values)
+            with interruptible():
+                function(context, **values)
         except KeyboardInterrupt:
             out.raw("Interrupted.", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            _fail(out, error)
+            _fail(context, error)
 
     shared = inspect.signature(_shared_options, eval_str=True).parameters.values()
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in [*own, *shared]]
@@ -94,11 +120,11 @@ def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _fail(out: Output, error: Exception) -> NoReturn:
-    readable = translate(error)
+def _fail(context: Context, error: Exception) -> NoReturn:
+    readable = context.translate(error)
     if readable is None:
         raise error
-    out.error(readable)
+    context.out.error(readable)
     raise typer.Exit(readable.code) from None
 
 

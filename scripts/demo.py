@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from scripts.localservice import free_port
+from scripts.localstatus import free_port
 from scripts.output import duration, percent, short
 from scripts.state import write_json
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,25 +80,22 @@ def java() -> Finding:
 
 
 def docker() -> Finding:
-    """Only building, pushing and the docker runtime need it."""
-    program = shutil.which("docker")
-    if not program:
-        return Finding("Docker", "skipped", "not installed; needed only to build and push images")
+    """Only building, pushing and the docker runtime need it; the latter says which engine it would use."""
     try:
         answer = subprocess.run(
-            [program, "info", "--format", "{{.ServerVersion}}"],
+            [sys.executable, "-m", "local.runtime.dockerhost"],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=20,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return Finding("Docker", "warning", "does not answer", "Start the Docker engine.")
-    if answer.returncode:
-        return Finding(
-            "Docker", "warning", "its engine does not run", "Start it, e.g. with `systemctl start docker`."
-        )
-    return Finding("Docker", "ok", f"engine {answer.stdout.strip()}")
+    except subprocess.TimeoutExpired:
+        return Finding("Docker", "warning", "its engine hangs.", "Start it again.")
+    if answer.returncode == 0:
+        return Finding("Docker", "ok", answer.stdout.strip())
+    if not shutil.which("docker"):
+        return Finding("Docker", "skipped", "not installed; needed only to build and push images")
+    return Finding("Docker", "warning", answer.stderr.strip())
 
 
 def disk() -> Finding:

@@ -1,64 +1,57 @@
-"""The local SageMaker as a background process: started, asked for its health, stopped.
+"""The local SageMaker as a background process: started and stopped; `scripts.localstatus` asks who answers.
 
-It is the program `python -m local`; this module knows its command line and `GET /health`, nothing else of it.
+It is the program `python -m local`; these two know its command line and `GET /health`, nothing else of it.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from scripts.errors import FAILED, ByocError
+from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
+from scripts.localstatus import (
+    Service,
+    alive,
+    another,
+    free_port,
+    health,
+    how_to_stop,
+    is_service,
+    last_words,
+    note,
+    started,
+    status,
+)
 from scripts.state import write_json
 
 DEFAULT_PORT = 5757
 _START_SECONDS = 60.0
 _STOP_SECONDS = 150.0  # jobs get 120 s to end
+_SWEEP_SECONDS = 120.0  # an engine that hangs takes a minute to be given up
 _STARTED: list[subprocess.Popen[bytes]] = []  # outlive this process; held so that Python does not complain
 
 
 @dataclass(frozen=True)
-class Service:
-    """A running local SageMaker."""
+class Stopped:
+    """What `down` has done. `removed`: what a service that was killed had left.
 
-    pid: int
-    port: int
-    home: str
-    version: str = ""
-    runtime: str = ""
+    `problem`: why more may be left, in one sentence; empty where nothing is.
+    """
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "url": self.url}
-
-
-def health(port: int, timeout: float = 2.0) -> Service | None:
-    """The service that answers on this port; None where nothing of ours does."""
-    try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-        with opener.open(f"http://127.0.0.1:{port}/health", timeout=timeout) as answer:
-            found = json.load(answer)
-        if found.get("service") != "byoc-local":
-            return None
-        return Service(int(found["pid"]), port, str(found["home"]), found["version"], found["runtime"])
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None
+    service: Service | None = None
+    removed: tuple[str, ...] = ()
+    problem: str = ""
 
 
 def up(
@@ -67,7 +60,8 @@ def up(
     """Start the service, or find it running; returns it, and whether it was started now.
 
     Raises:
-        ByocError: the port belongs to something else, or the service does not come up (with its last words).
+        ByocError: the port belongs to something else, the home cannot be written, or the service does not
+            come up (with its last words).
     """
     home = home.resolve()
     if other := status(home):
@@ -76,31 +70,41 @@ def up(
         raise ByocError(
             f"The local SageMaker of {home} runs already, at {other.url}.",
             "Use that address, or stop it first: `byoc local down`.",
-            code=FAILED,
             kind="AlreadyRunning",
         )
     if running := health(port):
         if Path(running.home).resolve() != home:
-            raise ByocError(
-                f"Another local SageMaker, of {running.home}, answers on port {port}.",
-                "Stop it from its own folder, or choose another port with --port.",
-                code=FAILED,
-                kind="PortInUse",
-            )
+            raise another(running, home, running.url)
         return running, False
     if not _free(port):
         raise ByocError(
             f"Port {port} is in use by another program.",
             f"Choose another one: `byoc local up --port {free_port()}`.",
-            code=FAILED,
             kind="PortInUse",
         )
+    try:
+        return _start(home, port, runtime, arguments), True
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ByocError(
+            f"The local SageMaker cannot write to {home}: {error.strerror}.",
+            "Its data lies beside byoc.toml: make that folder writable for you, or use another one.",
+            code=FAILED,
+            kind="NotWritable",
+        ) from None
+
+
+def _start(home: Path, port: int, runtime: str, arguments: Sequence[str]) -> Service:
     home.mkdir(parents=True, exist_ok=True)
+    if started(home):
+        _sweep(home)
     log = home / "service.log"
     command = [sys.executable, "-m", "local", "--port", str(port), "--home", str(home), "--runtime", runtime]
     process: subprocess.Popen[bytes] | None = None
     try:
         with _no_interrupt(), log.open("ab") as file:
+            noted = {"port": port, "runtime": runtime, "log": file.tell()}  # where its own words begin
             # A session of its own: Ctrl-C in this terminal is not meant for it.
             process = subprocess.Popen(
                 [*command, *arguments],
@@ -110,70 +114,70 @@ def up(
                 cwd=home,  # a file local.py in the user's folder must not be taken for the service
                 start_new_session=True,
             )
-            write_json(_pid_file(home), {"pid": process.pid, "port": port})
-        service = _until_healthy(process, port, log)
+            write_json(note(home), {"pid": process.pid, **noted})
+        service = _until_healthy(process, port, log, noted)
         _STARTED.append(process)
-        return service, True
+        return service
     except BaseException:
         if process is not None:
             _end(process.pid, process)
-            _pid_file(home).unlink(missing_ok=True)
+            note(home).unlink(missing_ok=True)
         raise
 
 
-def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> Service:
+def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, noted: dict[str, Any]) -> Service:
     deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ByocError(
-                f"The local SageMaker ended at once with exit code {process.returncode}:\n{_tail(log)}",
-                f"All of it is in {log}.",
-                code=FAILED,
-                kind="ServiceFailed",
-            )
+    code = FAILED
+    while process.poll() is None:
         if found := health(port):
             return found
+        if time.monotonic() > deadline:
+            reason = f"did not answer within {_START_SECONDS:.0f} s"
+            break
         time.sleep(0.1)
+    else:
+        reason = f"ended at once with exit code {process.returncode}"
+        code = process.returncode if process.returncode in (BAD_INPUT, UNREACHABLE) else FAILED
+    said = "\n".join(f"  {line}" for line in last_words(log, noted)[-15:])
     raise ByocError(
-        f"The local SageMaker did not answer within {_START_SECONDS:.0f} s:\n{_tail(log)}",
-        f"All of it is in {log}.",
-        code=FAILED,
-        kind="ServiceFailed",
+        f"The local SageMaker {reason}:\n{said}", f"All of it is in {log}.", code=code, kind="ServiceFailed"
     )
 
 
-def down(home: Path) -> Service | None:
-    """Stop the service of `home` and wait until it is gone, jobs and endpoints with it; None if none ran."""
+def down(home: Path, port: int | None = None) -> Stopped:
+    """Stop the service of `home` and wait until it is gone, jobs and endpoints with it.
+
+    `port`: where one that was not started by `up` may answer. What a killed service has left is removed.
+    """
     home = home.resolve()
-    found = status(home)
-    if found is None:
-        _pid_file(home).unlink(missing_ok=True)
-        return None
-    _end(found.pid)
-    _pid_file(home).unlink(missing_ok=True)
-    return found
+    found = status(home, port)
+    if found is not None and not is_service(found.pid, home):
+        raise ByocError(
+            f"The local SageMaker of {home} was not started by `byoc local up`, but as process {found.pid}.",
+            f"Stop it by hand: {how_to_stop(found)}.",
+            code=FAILED,
+        )
+    if found is not None:
+        _end(found.pid)
+    removed, problem = _sweep(home) if home.is_dir() else ([], "")
+    if not problem:
+        note(home).unlink(missing_ok=True)
+    return Stopped(found, tuple(removed), problem)
 
 
-def status(home: Path) -> Service | None:
-    """The service of `home`, whether it answers already or not."""
-    home = home.resolve()
+def _sweep(home: Path) -> tuple[list[str], str]:
+    """Removes what a service left: what that was, and why more may be left."""
+    # The runtime says whether it matters if Docker does not answer.
+    runtime = str(started(home).get("runtime", "process"))
+    command = [sys.executable, "-m", "local", "--home", str(home), "--runtime", runtime, "--sweep"]
     try:
-        noted = json.loads(_pid_file(home).read_text())
-        pid, port = int(noted["pid"]), int(noted["port"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not _is_service(pid, home):
-        return None
-    answering = health(port)
-    # What answers on the port is believed only where it is the process that was started here.
-    return answering if answering and answering.pid == pid else Service(pid, port, str(home))
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        done = subprocess.run(
+            command, cwd=home, capture_output=True, text=True, check=False, timeout=_SWEEP_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return [], "The Docker engine hangs."
+    problem = done.stderr.strip().rpartition("\n")[2].removeprefix("local: ") if done.returncode else ""
+    return done.stdout.splitlines(), problem
 
 
 def _free(port: int) -> bool:
@@ -186,41 +190,11 @@ def _free(port: int) -> bool:
     return True
 
 
-def _pid_file(home: Path) -> Path:
-    return home / "service.json"
-
-
-def _is_service(pid: int, home: Path) -> bool:
-    """Whether the process is alive and ours: a number from an old file may belong to anybody by now."""
-    if pid <= 0 or not _alive(pid):
-        return False
-    try:
-        command = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
-    except OSError:  # no /proc, as on macOS
-        command = subprocess.run(
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
-        ).stdout
-    return " -m local " in command and f" --home {home} " in command
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:  # where no init reaps them, ended processes stay visible as zombies
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return True
-
-
 def _end(pid: int, process: subprocess.Popen[bytes] | None = None) -> None:
     """SIGTERM, then patience, then SIGKILL for the whole session."""
 
     def gone() -> bool:
-        return process.poll() is not None if process else not _alive(pid)
+        return process.poll() is not None if process else not alive(pid)
 
     try:
         os.kill(pid, signal.SIGTERM)
@@ -251,11 +225,3 @@ def _no_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if came and callable(before):
         before(*came[0])
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    try:
-        text = log.read_text(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return ""
-    return "\n".join(f"  {line}" for line in text)

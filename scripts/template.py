@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
-from scripts.settings import Range, Settings, defaults_of, number_or_text
+from scripts.settings import Project, Range, Settings, defaults_of, number_or_text
 from train.interface import HYPERPARAMETERS, Hyperparameter
 
 WIDTH = 100
@@ -56,6 +58,14 @@ def render(given: Mapping[str, Mapping[str, Any]]) -> str:
         elif is_dataclass(hints[section]):
             parts.append(_section(section, hints[section], values))
     return "\n".join(parts)
+
+
+def project_name(folder: str) -> str:
+    """What of a folder's name may begin the names of jobs; the default project's name if nothing may."""
+    [item] = (item for item in fields(Project) if item.name == "name")
+    plain = unicodedata.normalize("NFKD", folder).encode("ascii", "ignore").decode()
+    found = re.match(item.metadata["pattern"], re.sub(r"[^a-zA-Z0-9]+", "-", plain).lstrip("-"))
+    return found[0] if found else Project().name
 
 
 def _section(name: str, kind: Any, values: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ command inside sees instead is the runtime's to say (`Runtime.inside`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -107,6 +107,21 @@ def make_runtime(config: Config) -> Runtime:
 
         return DockerRuntime(config.home, config.port)
     raise RuntimeProblem(f"Unknown runtime {config.runtime!r}: use process or docker.")
+
+
+def remove_leftovers(config: Config) -> Iterator[str]:
+    """Removes what a service of `config.home` left when it was killed, of either runtime; says what.
+
+    RuntimeProblem if no engine answers and `config.runtime` says that it should.
+    """
+    from local.runtime import docker, process
+
+    yield from process.remove_leftovers(config.home)
+    try:
+        yield from docker.remove_leftovers(config.home)
+    except RuntimeProblem:
+        if config.runtime == "docker":
+            raise
 
 
 def map_path(path: str, base: str, elsewhere: str) -> str:

@@ -125,7 +125,7 @@ class DockerRuntime:
         self._closed = False
         try:
             self._host = Host.of(self._client.info())
-            self._sweep()
+            _remove_all(self._client, self._home)
         except _ERRORS as error:
             self._client.close()
             raise RuntimeProblem(f"The Docker engine does not do its work: {_said(error)}") from error
@@ -354,16 +354,6 @@ class DockerRuntime:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def _sweep(self) -> None:
-        """Removes what a service of the same home left when it was killed."""
-        mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={self._home}"}
-        for container in self._client.containers.list(all=True, filters=mine):
-            with contextlib.suppress(docker.errors.NotFound):
-                container.remove(v=True, force=True)
-        for network in self._client.networks.list(filters=mine):
-            with contextlib.suppress(docker.errors.NotFound):
-                network.remove()
-
     def close(self) -> None:
         with self._lock:
             if self._closed:
@@ -375,9 +365,37 @@ class DockerRuntime:
         for container in living:
             container.wait(timeout=10)
         with contextlib.suppress(*_ERRORS):
-            self._sweep()
+            _remove_all(self._client, self._home)
         self._forwarder.close()
         self._client.close()
+
+
+def remove_leftovers(home: Path) -> list[str]:
+    """Removes what a service of `home` left when it was killed; says what.
+
+    RuntimeProblem if no engine can be used.
+    """
+    client = connect()
+    with contextlib.closing(client):
+        try:
+            return _remove_all(client, home.absolute())
+        except _ERRORS as error:
+            raise RuntimeProblem(f"The Docker engine does not do its work: {_said(error)}") from error
+
+
+def _remove_all(client: docker.DockerClient, home: Path) -> list[str]:
+    """Removes every container and network of a home."""
+    mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={home}"}
+    removed = []
+    for container in client.containers.list(all=True, filters=mine):
+        with contextlib.suppress(docker.errors.NotFound):
+            container.remove(v=True, force=True)
+            removed.append(f"container {container.name}")
+    for network in client.networks.list(filters=mine):
+        with contextlib.suppress(docker.errors.NotFound):
+            network.remove()
+            removed.append(f"network {network.name}")
+    return removed
 
 
 def _close(output: Any) -> None:

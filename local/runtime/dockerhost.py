@@ -1,8 +1,14 @@
-"""The Docker engine: where it is, what it can do, who is who in its containers."""
+"""The Docker engine: where it is, what it can do, who is who in its containers.
+
+    python -m local.runtime.dockerhost
+
+says which engine the docker runtime would use; exit code 4 and the reason, if none.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,3 +142,18 @@ def gpu_count() -> int:
         return 0
     finally:
         pynvml.nvmlShutdown()
+
+
+def main() -> int:
+    try:
+        client = connect()
+    except RuntimeProblem as problem:
+        print(problem, file=sys.stderr)
+        return 4
+    print(f"engine {client.version()['Version']}")
+    client.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

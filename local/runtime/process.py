@@ -249,6 +249,18 @@ def _is_inside(process: psutil.Process, scratch: str) -> bool:
         return False  # another user's, or over
 
 
+def remove_leftovers(home: Path) -> list[str]:
+    """Kills what jobs of `home` left where both the service and a guard were killed; says what."""
+    removed = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            base = process.environ().get("SAGEMAKER_BASE_DIR", "")
+            if Path(base).is_relative_to(home / "jobs"):
+                removed.append(f"process {process.pid} ({process.name()})")
+                process.kill()
+    return removed
+
+
 def image_name(image: str) -> str:
     """`account.dkr.ecr.region.amazonaws.com/team/byoc-train:1.2@sha256:…` → `byoc-train`."""
     return image.rpartition("/")[2].partition("@")[0].partition(":")[0]

@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def init(
     context: Context,
-    name: Annotated[str, typer.Option(help="The project's name: begins the names of jobs.")] = "",
+    name: Annotated[
+        str, typer.Option(help="The project's name: begins the names of jobs. Default: the folder's.")
+    ] = "",
     example: Annotated[
         Literal["digits", "none"], typer.Option(help="Fill in what suits the example data set.")
     ] = "none",
@@ -60,7 +62,7 @@ def init(
     if name:
         given.setdefault("project", {})["name"] = name
     elif "project" not in given:
-        given["project"] = {"name": "pictures"}
+        given["project"] = {"name": template.project_name(file.resolve().parent.name)}
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f".{file.name}.new")
     try:

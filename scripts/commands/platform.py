@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
 
 from scripts.context import Context, command
 from scripts.errors import FAILED, UNREACHABLE, ByocError
+
+if TYPE_CHECKING:
+    from scripts.localstatus import Service
 
 PANEL = "Look after"
 
@@ -31,7 +34,7 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1024, max=65535, help="Default: endpoint_url's, else 5757.")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="What jobs run in: process or docker.")] = "process",
+    runtime: Annotated[Literal["process", "docker"], typer.Option(help="What jobs run in.")] = "process",
     image: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="Process runtime: programs of one more image. Repeatable."),
@@ -49,7 +52,7 @@ def up(
     configured = _configured_port(context)
     chosen = port or configured or localservice.DEFAULT_PORT
     arguments = [part for item in image or [] for part in ("--image", item)]
-    service, started = localservice.up(_home(context), chosen, runtime, arguments)
+    service, started = localservice.up(context.local_home, chosen, runtime, arguments)
     context.out.say(
         "The local SageMaker {what} at [bold]{url}[/] (process {pid}, data in {home}).",
         what="runs" if started else "was running already",
@@ -75,12 +78,23 @@ def down(context: Context) -> None:
     """
     from scripts import localservice
 
-    stopped = localservice.down(_home(context))
-    if stopped:
-        context.out.say("The local SageMaker is stopped. Its data stays in {home}.", home=stopped.home)
+    home = context.local_home
+    done = localservice.down(home, _expected_port(context))
+    out = context.out
+    if done.service:
+        out.say("The local SageMaker is stopped. Its data stays in {home}.", home=home)
     else:
-        context.out.say("The local SageMaker was not running.")
-    context.out.result({"stopped": bool(stopped)})
+        out.say("The local SageMaker of this folder was not running.")
+    if done.removed:
+        out.say("Removed what a killed one had left: {what}.", what=", ".join(done.removed))
+    if done.problem:
+        out.warn(f"Something may be left: {done.problem} Then run `byoc local down` again.")
+    other = _other(context)
+    if other and not done.service:
+        _tell(context, other)
+    out.result(
+        {"stopped": bool(done.service), "removed": done.removed, "problem": done.problem, **_json(other)}
+    )
 
 
 def status(context: Context) -> None:
@@ -90,11 +104,13 @@ def status(context: Context) -> None:
 
         byoc local status --json
     """
-    from scripts import localservice
+    from scripts.localstatus import end, health
+    from scripts.localstatus import status as status_of
 
-    found = localservice.status(_home(context))
-    answers = bool(found and localservice.health(found.port))
-    context.out.result({"running": answers, **(found.as_dict() if found else {})})
+    found = status_of(context.local_home, _expected_port(context))
+    answers = bool(found and health(found.port))
+    other = None if found else _other(context)
+    context.out.result({"running": answers, **(found.as_dict() if found else {}), **_json(other)})
     if found and answers:
         context.out.say(
             "Running at [bold]{url}[/] (process {pid}, {runtime}).",
@@ -106,8 +122,34 @@ def status(context: Context) -> None:
     if found:
         context.out.raw(f"Process {found.pid} is there but does not answer.")
     else:
-        context.out.raw("Not running.")
+        context.out.raw(f"This folder's local SageMaker {end(context.local_home)}.")
+    if other:
+        _tell(context, other)
     raise typer.Exit(UNREACHABLE)
+
+
+def _other(context: Context) -> Service | None:
+    """The service of another home that answers where this folder's should."""
+    from scripts.localstatus import health
+
+    found = health(_expected_port(context))
+    return found if found and Path(found.home).resolve() != context.local_home else None
+
+
+def _json(other: Service | None) -> dict[str, object]:
+    return {"other": other.as_dict()} if other else {}
+
+
+def _tell(context: Context, other: Service) -> None:
+    from scripts.localstatus import how_to_stop
+
+    context.out.say(
+        "At {url} answers the local SageMaker of [bold]{home}[/] (process {pid}); to stop it: {how}.",
+        url=other.url,
+        home=other.home,
+        pid=other.pid,
+        how=how_to_stop(other),
+    )
 
 
 def doctor(
@@ -207,10 +249,6 @@ def push(
     out.result({"images": stored})
 
 
-def _home(context: Context) -> Path:
-    return context.folder / ".byoc" / "local"
-
-
 def _configured_port(context: Context) -> int | None:
     """The port of the endpoint that the settings name, if it is on this machine."""
     from scripts.aws import is_loopback
@@ -222,3 +260,13 @@ def _configured_port(context: Context) -> int | None:
             raise
         url = context.flags["endpoint_url"]
     return urlsplit(url).port if url and is_loopback(url) else None
+
+
+def _expected_port(context: Context) -> int:
+    """Where this folder's service would answer. Wrong settings must not keep one from being stopped."""
+    from scripts.localservice import DEFAULT_PORT
+
+    try:
+        return _configured_port(context) or DEFAULT_PORT
+    except ByocError:
+        return DEFAULT_PORT

@@ -1,6 +1,7 @@
 """A project folder, pictures, and AWS in memory."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,10 +11,34 @@ from moto import mock_aws
 from PIL import Image
 from typer.testing import CliRunner
 
-from scripts.cli import app
+from scripts import localservice
+from scripts.app import app
 from scripts.settings import Settings, load
 
 Run = Callable[..., Result]
+
+# In place of `python -m local`: answers /health; --sweep tells and deletes the file `left`.
+STAND_IN = """
+import http.server, json, os, pathlib, signal, sys
+if "--sweep" in sys.argv:
+    if pathlib.Path("no engine").exists() and "docker" in sys.argv:
+        sys.exit("local: No Docker engine answers.")
+    if pathlib.Path("left").exists():
+        print(pathlib.Path("left").read_text())
+        pathlib.Path("left").unlink()
+    sys.exit()
+port, home = int(sys.argv[sys.argv.index("--port") + 1]), sys.argv[sys.argv.index("--home") + 1]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(json.dumps({"service": "byoc-local", "version": "1", "runtime": "process",
+            "home": home, "port": port, "pid": os.getpid()}).encode())
+    def log_message(self, *_): pass
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+print("ready", flush=True)
+server.serve_forever()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +76,32 @@ def run() -> Run:
         return result
 
     return invoke
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The home of a folder's local SageMaker, in which `-m local` finds the stand-in first."""
+    started: list[subprocess.Popen[bytes]] = []
+    home = tmp_path / "it's home" / ".byoc" / "local"
+    monkeypatch.setattr(localservice, "_STARTED", started)
+    home.mkdir(parents=True)
+    (home / "local.py").write_text(STAND_IN)
+    yield home
+    localservice.down(home)
+    for process in started:
+        process.wait()
+
+
+def kill() -> None:
+    """SIGKILL to the service that was started last."""
+    process = localservice._STARTED[-1]
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def port() -> int:
+    return localservice.free_port()
 
 
 @pytest.fixture

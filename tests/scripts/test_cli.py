@@ -11,8 +11,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from scripts import account
+from scripts import account, localservice, state
 from scripts.doctor import Finding
+from scripts.localstatus import free_port, home_of
 from tests.scripts.conftest import Run, draw
 
 
@@ -43,7 +44,9 @@ def stdout(result: Any) -> Any:
 
 
 def test_init_writes_once(project: Path, run: Run) -> None:
-    run("init", "--name", "flowers")
+    run("init")
+    assert 'name = "it-s-a-project"' in (project / "byoc.toml").read_text()
+    run("init", "--force", "--name", "flowers")
     assert 'name = "flowers"' in (project / "byoc.toml").read_text()
     assert "endpoint_url = " in (project / "byoc.toml").read_text()
     assert "--force" in run("init", code=2).stderr
@@ -129,10 +132,51 @@ def test_no_credentials(project: Path, run: Run) -> None:
 
 
 def test_nothing_answers(project: Path, run: Run) -> None:
-    from scripts.localservice import free_port
-
     run("init", "--endpoint-url", f"http://127.0.0.1:{free_port()}")
     assert "byoc local up" in run("jobs", code=4).stderr
+
+
+def test_a_service_that_goes_in_the_middle_of_a_command(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    run("init", "--endpoint-url", f"http://127.0.0.1:{port}")
+    state.write_json(home_of(project) / "service.json", {"pid": -1, "port": port})
+    monkeypatch.setattr("scripts.localstatus.check", lambda *_, **__: None)
+    monkeypatch.setattr("botocore.retries.standard.RetryHandler.needs_retry", lambda *_, **__: None)
+    assert "this folder's local SageMaker was killed" in run("jobs", code=4).stderr
+
+
+def test_two_folders_do_not_share_a_service(project: Path, run: Run, home: Path, port: int) -> None:
+    """The first one's runs where the second one's would."""
+    other, _ = localservice.up(home, port)
+    run("init", "--endpoint-url", other.url)
+    draw(project / "data")
+    for arguments in (("upload",), ("jobs",), ("train",), ("predict", "data/cat/0.png"), ("local", "up")):
+        assert f"is the local SageMaker of {home}" in run(*arguments, code=2).stderr
+    [found] = [
+        item for item in stdout(run("doctor", "--json", code=1))["checks"] if item["check"] == "credentials"
+    ]
+    assert f"is the local SageMaker of {home}" in found["message"]
+    assert sorted(path.name for path in home.iterdir()) == ["local.py", "service.json", "service.log"]
+
+    told = run("local", "status", code=4).stdout
+    assert "does not run" in told
+    assert f"At {other.url} answers the local SageMaker of {home}" in told
+    assert "byoc local down --config" in told
+    assert stdout(run("local", "status", "--json", code=4))["other"]["home"] == str(home)
+    assert f"answers the local SageMaker of {home}" in run("local", "down").stdout
+    assert localservice.status(home) == other
+
+    elsewhere = home.parent.parent / "byoc.toml"
+    assert "is stopped" in run("local", "down", "--config", str(elsewhere)).stdout
+    assert localservice.status(home) is None
+
+
+def test_settings_that_are_wrong_do_not_keep_a_service_running(project: Path, run: Run) -> None:
+    (project / "byoc.toml").write_text("[project")
+    assert "was not running" in run("local", "down").stdout
+    assert "does not run" in run("local", "status", code=4).stdout
 
 
 def test_the_doctor_names_what_is_missing(ready: Path, run: Run) -> None:
@@ -164,7 +208,7 @@ def test_the_doctor_creates_the_role(project: Path, run: Run, monkeypatch: pytes
 def test_help_is_there_for_every_command_with_an_example(run: Run) -> None:
     from typer.main import get_command
 
-    from scripts.cli import app
+    from scripts.app import app
 
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         for path, item in (
@@ -179,7 +223,7 @@ def test_help_is_there_for_every_command_with_an_example(run: Run) -> None:
 def test_help_starts_fast() -> None:
     """Measured as CPU time, so that a busy machine does not matter; the heavy libraries stay unloaded."""
     code = (
-        "import sys, scripts.cli, typer.main; typer.main.get_command(scripts.cli.app);"
+        "import sys, scripts.app, typer.main; typer.main.get_command(scripts.app.app);"
         "print({'boto3', 'botocore', 'altair', 'numpy', 'PIL', 'torch', 'docker'} & set(sys.modules))"
     )
     begin = time.perf_counter()

@@ -1,48 +1,19 @@
-"""Starting and stopping, with a stand-in for `python -m local` that answers /health only."""
+"""Starting and stopping, with a stand-in for `python -m local` that answers /health and sweeps."""
 
+import errno
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
 from pathlib import Path
 
 import pytest
 
 from scripts import localservice
-from scripts.errors import ByocError
-
-STAND_IN = """
-import http.server, json, os, signal, sys
-port, home = int(sys.argv[sys.argv.index("--port") + 1]), sys.argv[sys.argv.index("--home") + 1]
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.end_headers()
-        self.wfile.write(json.dumps({"service": "byoc-local", "version": "1", "runtime": "process",
-            "home": home, "port": port, "pid": os.getpid()}).encode())
-    def log_message(self, *_): pass
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home in which `-m local` finds the stand-in first."""
-    started: list[subprocess.Popen[bytes]] = []
-    home = tmp_path / "it's home"
-    monkeypatch.setattr(localservice, "_STARTED", started)
-    home.mkdir()
-    (home / "local.py").write_text(STAND_IN)
-    yield home
-    localservice.down(home)
-    for process in started:
-        process.wait()
-
-
-@pytest.fixture
-def port() -> int:
-    return localservice.free_port()
+from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
+from scripts.localservice import Stopped
+from tests.scripts.conftest import kill
 
 
 def test_up_status_down(home: Path, port: int) -> None:
@@ -52,22 +23,32 @@ def test_up_status_down(home: Path, port: int) -> None:
     assert service.url == f"http://127.0.0.1:{port}"
     assert localservice.status(home) == service
     assert localservice.up(home, port) == (service, False)
-    assert localservice.down(home) == service
+    assert localservice.down(home) == Stopped(service)
     assert localservice.status(home) is None
     assert localservice.health(port) is None
-    assert localservice.down(home) is None
+    assert localservice.down(home) == Stopped()
 
 
 def test_a_port_of_another_program(home: Path) -> None:
     message = r"in use by another program.*--port \d+"
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ByocError, match=message):
-        localservice.up(home, other.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:  # as an SSH server does
+            with other.accept()[0] as connection:
+                connection.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ByocError, match=message) as caught:
+            localservice.up(home, other.getsockname()[1])
+        thread.join()
+    assert caught.value.code == BAD_INPUT
     assert localservice.status(home) is None
 
 
 def test_a_port_of_another_project(home: Path, port: int, tmp_path: Path) -> None:
     localservice.up(home, port)
-    with pytest.raises(ByocError, match=r"Another local SageMaker, of .*it's home"):
+    with pytest.raises(ByocError, match=r"is the local SageMaker of .*it's home"):
         localservice.up(tmp_path / "other", port)
 
 
@@ -89,10 +70,11 @@ def test_an_interrupted_start_leaves_no_process(
         signal.raise_signal(signal.SIGINT)  # at the worst moment
         return started[0]
 
-    monkeypatch.setattr(localservice.subprocess, "Popen", popen)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
-    with pytest.raises(KeyboardInterrupt):
-        localservice.up(home, port)
+    with monkeypatch.context() as patch:
+        patch.setattr(localservice.subprocess, "Popen", popen)
+        with pytest.raises(KeyboardInterrupt):
+            localservice.up(home, port)
     assert started[0].wait(5) is not None
     assert localservice.status(home) is None
 
@@ -101,7 +83,7 @@ def test_a_number_that_belongs_to_another_process_by_now(home: Path, port: int) 
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         localservice.write_json(home / "service.json", {"pid": other.pid, "port": port})
-        assert localservice.down(home) is None
+        assert localservice.down(home) == Stopped()
         assert other.poll() is None
     finally:
         other.communicate(b"\n")
@@ -111,14 +93,76 @@ def test_another_port_leaves_the_running_service_known(home: Path, port: int) ->
     service, _ = localservice.up(home, port)
     with pytest.raises(ByocError, match="runs already"):
         localservice.up(home, localservice.free_port())
-    assert localservice.down(home) == service
+    assert localservice.down(home).service == service
 
 
 def test_a_stale_file_ends_no_foreign_process(home: Path, port: int) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         (home / "service.json").write_text(f'{{"pid": {other.pid}, "port": {port}}}')
-        assert localservice.down(home) is None
+        assert localservice.down(home) == Stopped()
         assert other.poll() is None
         other.communicate()
     (home / "service.json").write_text(f'{{"pid": -1, "port": {port}}}')
     assert localservice.status(home) is None
+
+
+def test_what_a_killed_service_left_is_removed(home: Path, port: int) -> None:
+    localservice.up(home, port)
+    kill()
+    (home / "left").write_text("container one\nnetwork two")
+    assert localservice.down(home) == Stopped(None, ("container one", "network two"))
+    assert localservice.down(home) == Stopped()
+
+
+def test_what_a_killed_service_left_goes_before_the_next_one(home: Path, port: int) -> None:
+    localservice.up(home, port, "docker")
+    kill()
+    (home / "left").write_text("container one")
+    localservice.up(home, port)
+    assert not (home / "left").exists()
+
+
+def test_down_without_docker_says_that_something_may_be_left_until_it_is_gone(home: Path, port: int) -> None:
+    service, _ = localservice.up(home, port, "docker")
+    (home / "no engine").touch()
+    done = localservice.down(home)
+    assert done.service is not None
+    assert done.service.pid == service.pid
+    assert localservice.down(home) == Stopped(None, (), "No Docker engine answers.")
+    (home / "no engine").unlink()
+    (home / "left").write_text("container one")
+    assert localservice.down(home) == Stopped(None, ("container one",))
+
+
+def test_one_that_was_started_by_hand_is_found_and_stopped(home: Path, port: int) -> None:
+    command = [sys.executable, "-u", "-m", "local", "--port", str(port), "--home", str(home)]
+    with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE) as by_hand:
+        assert by_hand.stdout is not None
+        assert by_hand.stdout.readline() == b"ready\n"
+        assert localservice.status(home) is None
+        found = localservice.status(home, port)
+        assert found is not None
+        assert found.pid == by_hand.pid
+        assert localservice.down(home, port).service == found
+        assert by_hand.wait() == 0
+
+
+@pytest.mark.parametrize(("ended", "code"), [(1, FAILED), (2, BAD_INPUT), (4, UNREACHABLE)])
+def test_exit_codes_of_the_service_become_ours(home: Path, port: int, ended: int, code: int) -> None:
+    (home / "service.log").write_text("of an earlier one\n")
+    (home / "local.py").write_text(f"import sys; print('a reason', file=sys.stderr); sys.exit({ended})")
+    with pytest.raises(ByocError, match="a reason") as caught:
+        localservice.up(home, port)
+    assert caught.value.code == code
+    assert "earlier" not in str(caught.value)
+
+
+def test_a_home_that_cannot_be_written(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(localservice, "write_json", read_only)
+    with pytest.raises(ByocError, match=r"cannot write to .*Read-only file system.*use another") as caught:
+        localservice.up(home, port)
+    assert caught.value.code == FAILED
+    assert localservice.health(port) is None

@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from scripts import template
 from scripts.settings import Settings, load
 from train.interface import HYPERPARAMETERS, parse
@@ -37,3 +39,21 @@ def test_the_digits_example_is_valid(tmp_path: Path) -> None:
 
 def test_lines_stay_readable() -> None:
     assert max(map(len, template.render(template.DIGITS).splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("flowers", "flowers"),
+        ("My Flowers (new)", "My-Flowers-new"),
+        ("flowers_2024.v2", "flowers-2024-v2"),
+        ("Äpfel", "Apfel"),
+        ("-x-", "x"),
+        ("a-name-that-is-longer-than-jobs-may-begin-with", "a-name-that-is-longe"),
+        ("花", "pictures"),
+        ("", "pictures"),  # of /
+    ],
+)
+def test_a_project_is_called_after_its_folder(tmp_path: Path, folder: str, name: str) -> None:
+    assert template.project_name(folder) == name
+    assert loaded(template.render({"project": {"name": name}}), tmp_path / "byoc.toml").project.name == name
