@@ -108,6 +108,13 @@ class Evaluation:
         else:
             self.set("NoIssuesFound", self.rule.summary())
 
+    def _summary(self) -> str:
+        if self.rule is None or self.status == "Error":
+            return self.details
+        if self.status != "IssuesFound" and (undecided := self.rule.undecided()):
+            return f"Too little so far: {undecided}."
+        return self.rule.summary()
+
     def to_status(self) -> dict[str, Any]:
         """As DescribeTrainingJob shows it."""
         return {
@@ -125,7 +132,7 @@ class Evaluation:
             "Rule": rule.name if rule is not None else self.asked,
             "RuleEvaluationStatus": self.status,
             "Parameters": dict(rule.values) if rule is not None else {},
-            "Summary": rule.summary() if rule is not None and self.status != "Error" else self.details,
+            "Summary": self._summary(),
             "Description": f"Looks for {rule.looks_for}." if rule is not None else "",
             "Source": rule.source if rule is not None else "",
             "FindingsTotal": rule.found if rule is not None else 0,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from train.rules.evaluator import Evaluator, SourceError
+from train.rules.evaluator import COULD_NOT_JUDGE, Evaluator, SourceError
+from train.rules.registry import DEBUGGER_RULES, PROFILER_RULES
 from train.rules.source import LocalSource
 
 REPOSITORY = Path(__file__).parents[3]
@@ -69,6 +70,21 @@ def test_the_three_files_say_what_was_found(trial: Any, tmp_path: Path) -> None:
     assert series["losses"]["Loss_output_0"]["TRAIN"] == {"step": [0, 1, 2], "value": [2.0, 1.0, 0.0]}
     assert series["weights"]["fc_weight"]["update_ratio"] == [None, 1.0, None]
     assert series["gradients"]["fc_weight"]["mean_abs"][:2] == [1.0, 2.0]
+
+
+def test_before_and_without_any_data_every_rule_says_what_it_needs(trial: Any, tmp_path: Path) -> None:
+    config = configuration(*DEBUGGER_RULES)
+    config["ProfilerRuleConfigurations"] = configuration(*PROFILER_RULES)["DebugRuleConfigurations"]
+    empty = tmp_path / "profiler"
+    empty.mkdir()
+    evaluator = Evaluator("job", LocalSource(trial.root), LocalSource(empty), config, tmp_path / "out")
+    for rule in evaluator.findings()["rules"]:
+        assert rule["Summary"].startswith("Too little so far: it needs "), rule["Rule"]
+    evaluator.run(once=True)
+    for rule in evaluator.findings()["rules"]:
+        assert rule["RuleEvaluationStatus"] == "Error"
+        assert rule["Summary"].startswith(f"{COULD_NOT_JUDGE}it needs "), rule["Rule"]
+        assert all(part["Summary"].startswith("Could not judge: it needs ") for part in rule["Parts"])
 
 
 def test_a_wrong_configuration_is_an_error_of_that_rule_alone(trial: Any, tmp_path: Path) -> None:
