@@ -90,8 +90,8 @@ push: $(READY) ## push both images to ECR, or to REGISTRY=host:port
 smoke: ## run both images by hand, as SageMaker does: train, serve, predict, stop
 	@docker/smoke
 
-bench: $(READY) ## measure: `make bench train`, serve, debugger, docker; all of them without a name
-	@for what in $(or $(BENCHES),train serve debugger docker); do \
+bench: $(READY) ## measure: `make bench train`, augment, serve, debugger, docker; all of them without a name
+	@for what in $(or $(BENCHES),train augment serve debugger docker); do \
 	  echo "=== $$what"; if [ $$what = docker ]; then $(PY) docker/bench.py; else $(PY) -m bench.$$what; fi; done
 
 audit: ## known vulnerabilities of each lock file, and an SBOM per image in out/

@@ -1,6 +1,7 @@
 """How fast the trainer is, against the limit of the machine and against what people use instead.
 
-    python -m bench.train speed FOLDER             pictures a second, the contenders taking turns
+    python -m bench.train                          pictures a second, the contenders taking turns
+    python -m bench.train speed FOLDER             the same with pictures of your own: a folder for each class
     python -m bench.train speed FOLDER --photos    the same with the pictures enlarged to 12 megapixels
     python -m bench.train learning FOLDER --weights FILE    accuracy and time to reach it
 
@@ -165,10 +166,10 @@ def timm_loop(folder: Path, settings: Settings, workers: int, number_format: pre
 
 
 @contextlib.contextmanager
-def subset(folder: Path, count: int, photos: bool) -> Iterator[Path]:
+def subset(folder: Path | None, count: int, photos: bool) -> Iterator[Path]:
     """`count` pictures, evenly from all classes, as links or enlarged to 4000 x 3000."""
-    with tempfile.TemporaryDirectory() as name:
-        found = listing.scan(folder, "train")
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as made:
+        found = listing.scan(folder or make_up(Path(made), count), "train")
         per_class = -(-count // len(found.classes))
         for label, group in enumerate(found.classes):
             numbers = np.flatnonzero(np.asarray(found.labels) == label)[:per_class]
@@ -182,6 +183,17 @@ def subset(folder: Path, count: int, photos: bool) -> Iterator[Path]:
                 else:
                     target.symlink_to(source.resolve())
         yield Path(name)
+
+
+def make_up(folder: Path, count: int) -> Path:
+    """JPEGs of 500 x 375 px in two classes, smooth and as large as photos are: 107 kB."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        target = folder / "ab"[number % 2] / f"{number}.jpg"
+        target.parent.mkdir(exist_ok=True)
+        blots = Image.fromarray(random.integers(0, 256, (75, 100, 3), dtype=np.uint8))
+        blots.resize((500, 375), Image.Resampling.BICUBIC).save(target, quality=95)
+    return folder
 
 
 def speed(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -345,8 +357,8 @@ def learning(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("speed", "learning"))
-    parser.add_argument("folder", type=Path, help="a folder of pictures for each class")
+    parser.add_argument("what", nargs="?", choices=("speed", "learning"), default="speed")
+    parser.add_argument("folder", nargs="?", type=Path, help="pictures, a folder for each class")
     parser.add_argument("--arch", default=None)
     parser.add_argument("--pictures", type=int, default=None)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -361,6 +373,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.arch = arguments.arch or ("resnet18" if arguments.what == "speed" else "mobilenet_v2")
     arguments.pictures = arguments.pictures or (192 if arguments.what == "speed" else 500)
+    if arguments.what == "learning" and not (arguments.folder and arguments.weights):
+        parser.error("learning needs FOLDER and --weights: there is nothing to learn from made-up pictures")
     start_logging(False)
     found = speed(arguments) if arguments.what == "speed" else learning(arguments)
     if arguments.json:

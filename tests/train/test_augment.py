@@ -55,7 +55,7 @@ def test_a_gpu_shows_the_network_what_the_cpu_does(
     on_cpu, on_gpu = inputs(False), inputs(True)
     assert on_cpu.shape == on_gpu.shape == (21, 3, 32, 32)
     if kind in ("none", "crop", "flip"):
-        assert float((on_cpu - on_gpu).abs().max()) < 1.01 / 255 / min(SIZE.std)
+        assert float((on_cpu - on_gpu).abs().max()) < 2.01 / 255 / min(SIZE.std)
     else:  # equalizing blows up a difference of 1
         assert float((on_cpu - on_gpu).abs().mean()) < 0.05
 

@@ -38,8 +38,9 @@ def test_a_mirrored_crop_is_the_mirror_of_the_crop() -> None:
     assert np.array_equal(crop.crop(pixels, box.mirrored, size), crop.crop(pixels, box, size)[:, ::-1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
-def test_a_batch_is_resized_as_pillow_resizes_each_picture(interpolation: str) -> None:
+def test_a_batch_is_resized_as_pillow_resizes_each_picture(interpolation: str, dtype: torch.dtype) -> None:
     size = Preprocessing(32, 36, interpolation=interpolation)
     pictures = [picture(*shape) for shape in ((1, 1), (36, 72), (90, 36), (20, 300), (200, 150), (5, 9))] * 5
     boxes = [crop.draw(*one.shape[:2], np.random.default_rng(n)) for n, one in enumerate(pictures)]
@@ -47,11 +48,11 @@ def test_a_batch_is_resized_as_pillow_resizes_each_picture(interpolation: str) -
     each = np.stack([crop.crop(one, box, size) for one, box in zip(pictures, boxes, strict=True)])
     parts = [crop.cut(one, box, size) for one, box in zip(pictures, boxes, strict=True)]
     pixels, where = crop.stack(parts)
-    batch = crop.resize(pixels, where, size)
+    batch = crop.resize(pixels, where, size, dtype)
     assert batch.is_contiguous(memory_format=torch.channels_last)
     difference = np.abs(batch.permute(0, 2, 3, 1).numpy().astype(int) - each)
-    assert difference.max() <= 1
-    assert difference.mean() < 0.1
+    assert difference.max() <= 2
+    assert difference.mean() < 0.15
 
 
 def test_only_the_part_that_a_crop_needs_is_sent() -> None:
