@@ -106,7 +106,7 @@ def resize(
 
     Args:
         pixels, boxes: as `stack` has them; what lies beyond a picture's own rows and columns counts nothing.
-        dtype: of the products. GPUs are quick with float16, which holds bytes, and them to an eighth, exactly.
+        dtype: of the products. float16, which GPUs are quick with, holds bytes and their eighths exactly.
 
     Returns:
         Bytes [N, 3, S, S] in channels-last memory. They differ by 2 at most from those of `crop`; by more at
