@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+_UNBOUNDED = 100_000  # characters of a line in a file or a pipe: a name that was cut there would be lost
+
+
 def printable(text: str) -> str:
     """`text` without what would steer a terminal."""
     return _CONTROLS.sub("", text)
@@ -39,7 +42,10 @@ class Output:
     def console(self) -> Console:
         from rich.console import Console
 
-        return Console(stderr=self.json, highlight=False, soft_wrap=True)
+        console = Console(stderr=self.json, highlight=False, soft_wrap=True)
+        if not console.is_terminal:
+            console.width = _UNBOUNDED
+        return console
 
     @property
     def live(self) -> bool:
@@ -92,7 +98,8 @@ class Output:
             title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
         )
         for column in columns:
-            table.add_column(column, justify="right" if column in right else "left")
+            # What does not fit goes on in the next line, and is never cut.
+            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
         return table
 
     def row(self, table: Table, *cells: str | Text, style: str = "") -> None:

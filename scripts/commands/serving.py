@@ -304,10 +304,11 @@ def show_answers(context: Context, answers: Sequence[Answer], top: int) -> None:
     from rich.text import Text
 
     out = context.out
-    table = out.table("picture", "class", "probability", "truth", right=("probability",))
+    reason = ("reason",) if any(answer.error for answer in answers) else ()
+    table = out.table("picture", "class", "probability", "truth", *reason, right=("probability",))
     for answer in answers:
         if answer.error:
-            out.row(table, _short(answer.source), Text("refused", "red"), "", answer.error)
+            out.row(table, answer.source, Text("refused", "red"), "", "", answer.error)
             continue
         truth = Text(printable(answer.truth) or "–")
         if answer.truth:
@@ -316,15 +317,9 @@ def show_answers(context: Context, answers: Sequence[Answer], top: int) -> None:
             first = number == 0
             out.row(
                 table,
-                _short(answer.source) if first else "",
+                answer.source if first else "",
                 label,
                 percent(probability),
                 truth if first else "",
             )
     out.show(table)
-
-
-def _short(source: str) -> str:
-    """The last three parts of a long path."""
-    parts = source.split("/")
-    return source if len(source) <= 40 else "…/" + "/".join(parts[-3:])

@@ -13,6 +13,7 @@ from scripts import state
 from scripts.context import Context, command, last
 from scripts.errors import INTERRUPTED, NOT_FOUND, ByocError
 from scripts.output import Output
+from scripts.toolkit import Preamble
 
 if TYPE_CHECKING:
     from scripts.live import Found
@@ -36,7 +37,8 @@ def register(app: typer.Typer) -> None:
 def report(
     context: Context,
     job: Annotated[
-        list[str] | None, typer.Argument(help="A training job, several side by side, or a tuning job.")
+        list[str] | None,
+        typer.Argument(help="A training job, several side by side, or a tuning job; or `last`."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The HTML file.")] = None,
     pdf: Annotated[
@@ -59,7 +61,7 @@ def report(
     from scripts import jobs
     from scripts.report import report_for_job, report_for_tuning_job
 
-    names = job or [last(context, None, "training_job", "training job", "train")]
+    names = [last(context, name, "training_job", "training job", "train") for name in job or ["last"]]
     path = output or report_path(context, names)
     verdicts: dict[str, dict[str, str]] = {}
     if len(names) == 1 and _is_tuning_job(context, names[0]):
@@ -122,7 +124,7 @@ def _is_tuning_job(context: Context, name: str) -> bool:
 
 def jobs(
     context: Context,
-    limit: Annotated[int, typer.Option(help="How many of each kind.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many of each kind.")] = 20,
     all_: Annotated[bool, typer.Option("--all", help="Of all projects.")] = False,
 ) -> None:
     """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
@@ -164,17 +166,16 @@ def jobs(
     from rich.text import Text
 
     table = out.table("kind", "name", "status", "created")
-    for kind, items in lists.items():
-        for item in items:
-            status = item["status"]
-            style = _STATUS_STYLE.get(status, "green" if status == "InService" else "")
-            out.row(
-                table, kind, item["name"], Text(status, style), f"{item['at'].astimezone():%Y-%m-%d %H:%M:%S}"
-            )
+    found = [(item["at"], kind, item) for kind, items in lists.items() for item in items]
+    for at, kind, item in sorted(found, key=lambda each: each[0], reverse=True):
+        status = item["status"]
+        style = _STATUS_STYLE.get(status, "green" if status == "InService" else "")
+        out.row(table, kind, item["name"], Text(status, style), f"{at.astimezone():%Y-%m-%d %H:%M:%S}")
     if table.row_count:
         out.show(table)
     else:
-        out.raw("No jobs and no endpoints yet. `byoc train` starts one.")
+        whose = "" if all_ else f" with {context.settings.project.name} in their names (--all: all there are)"
+        out.raw(f"There are no jobs and no endpoints{whose}. `byoc train` starts one.")
     out.result(lists)
 
 
@@ -185,6 +186,9 @@ def logs(
         typer.Argument(help="A training or transform job, or an endpoint. Default: the last training job."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also what SageMaker's toolkit says before a training begins.")
+    ] = False,
 ) -> None:
     """What a training job, a transform job or an endpoint wrote, from CloudWatch Logs.
 
@@ -225,7 +229,7 @@ def logs(
         return
     if follow:
         try:
-            show(context, name, full_log=True)
+            show(context, name, full_log=True, preamble=None if all_ else Preamble())
         except KeyboardInterrupt:
             goes_on(out, name, f"byoc logs -f {name}")
         job = watched.describe(clients, name)
@@ -233,7 +237,7 @@ def logs(
         out.result({"name": name, "status": job["TrainingJobStatus"]})
         return
     lines = list(watched.LogTail(clients, watched.TRAINING_LOGS, f"{name}/").read())
-    for line in lines:
+    for line in lines if all_ else Preamble().shorten(lines):
         out.raw(line)
     out.result({"name": name, "lines": lines})
 
@@ -291,10 +295,13 @@ def stop(
     context.out.result({"name": name, "kind": kind, "status": status})
 
 
-def show(context: Context, name: str, *, full_log: bool) -> None:
+def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | None = None) -> None:
     """Print what happens to the job: statuses, metrics, warnings of the trainer, findings, verdicts.
 
     In a terminal its curves grow below the lines.
+
+    Args:
+        full_log: every line of its log, or all but what `preamble` leaves out.
     """
     from rich.live import Live
 
@@ -322,7 +329,10 @@ def show(context: Context, name: str, *, full_log: bool) -> None:
                 step = re.search(r"\bstep=(\d+)", event.text)
                 curves.add(values, float(step[1]) if step else None)
             elif full_log or event.text.startswith(("warning: ", "error: ")):
-                out.raw("  " + event.text, style="dim")
+                for line in preamble.take(event.text) if preamble else [event.text]:
+                    out.raw("  " + line, style="dim")
+        for line in preamble.end() if preamble else ():
+            out.raw("  " + line, style="dim")
         tell_findings(out, watch.look(now=True))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scripts.report.artifacts import Unreadable
+from scripts.toolkit import Preamble
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -57,10 +58,10 @@ def parse_log(lines: Iterable[str], definitions: Sequence[tuple[str, str]]) -> L
             compiled.append((name, re.compile(regex)))
         except re.error as error:
             raise Unreadable(f"the regular expression of metric {name!r} cannot be used: {error}") from error
-    log = Log()
+    log, preamble = Log(), Preamble()
     for line in lines:
         log.lines += 1
-        log.tail.append(line)
+        log.tail.extend(preamble.take(line))
         del log.tail[:-TAIL]
         found = _metrics_of(line[:LINE_LIMIT], compiled)
         if not found:

@@ -23,3 +23,28 @@ def test_hostile_text_is_only_text(how: str, capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     assert SHOWN in shown
     assert "\x1b" not in shown
+
+
+def test_nothing_is_cut_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    out = Output()
+    table = out.table("name", "other")
+    out.row(table, "x" * 300, "y" * 300)
+    out.show(table)
+    assert f" {'x' * 300}   {'y' * 300} " in capsys.readouterr().out
+
+
+def test_in_a_narrow_terminal_a_cell_goes_on_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "dumb", "COLUMNS": "30"}.items():
+        monkeypatch.setenv(name, value)
+    out = Output()
+    table = out.table("name")
+    out.row(table, "a" * 60)
+    out.show(table)
+    shown = capsys.readouterr().out
+    assert shown.count("a") == 60 + 1
+    assert "…" not in shown

@@ -1,0 +1,53 @@
+"""What SageMaker's training toolkit prints before it starts the script: some 150 lines that say little."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+_HOST: Final = re.compile(
+    r"(\[[\w-]+\] )?(.*)", re.DOTALL
+)  # as `jobs.LogTail` marks lines of several machines
+_ENVIRONMENT: Final = "Training Env:"
+_SCRIPT: Final = "Invoking script with the following command:"
+_SMALL_TALK: Final = re.compile(r"[\d :,-]+ sagemaker[\w.-]+ INFO |Returning the value itself$|\s*$")
+# Should a toolkit end the environment otherwise, nothing of use is lost.
+_LOGGED: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|Traceback ")
+
+
+class Preamble:
+    """Leaves these lines out of a job's log, and says how many they were. For each machine by itself."""
+
+    def __init__(self) -> None:
+        self._hidden = 0
+        self._dumping: set[str] = set()
+        self._started: set[str] = set()
+
+    def shorten(self, lines: Iterable[str]) -> Iterator[str]:
+        """A whole log."""
+        for line in lines:
+            yield from self.take(line)
+        yield from self.end()
+
+    def take(self, line: str) -> list[str]:
+        """What to show of the next line: nothing, or it, or a note and it."""
+        host, text = _HOST.fullmatch(line).groups("")  # type: ignore[union-attr]
+        if host in self._started:
+            return [line]
+        if text.startswith(_SCRIPT):
+            self._started.add(host)
+            return [*self.end(), line]
+        if text.startswith(_ENVIRONMENT):
+            self._dumping.add(host)
+        elif _LOGGED.match(text):
+            self._dumping.discard(host)
+        if host in self._dumping or _SMALL_TALK.match(text):
+            self._hidden += 1
+            return []
+        return [line]
+
+    def end(self) -> list[str]:
+        """A note on what was left out since the last one."""
+        hidden, self._hidden = self._hidden, 0
+        return [f"({hidden} lines of SageMaker's toolkit are left out; `byoc logs --all` shows them.)"] if hidden else []

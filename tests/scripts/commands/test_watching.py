@@ -1,0 +1,75 @@
+"""`byoc jobs`, `byoc logs` and `byoc report`, with moto in place of AWS."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from scripts import account
+from tests.scripts.conftest import Run, draw
+
+
+@pytest.fixture
+def ready(project: Path, aws: None, run: Run) -> Path:
+    """byoc.toml, the role, and pictures in S3."""
+    run("init", "--aws", "--example", "digits")
+    trust = json.dumps(account.TRUST_POLICY)
+    boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
+    draw(project / "digits", each=6)
+    run("upload")
+    return project
+
+
+def test_jobs_come_newest_first_and_with_their_whole_names(
+    ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "digits-" + "x" * 56
+    run("train", "--name", "digits-1", "--no-wait")
+    run("transform", "--name", "digits-2", "--no-wait")
+    run("train", "--name", long, "--no-wait")
+    run("deploy", "digits-1", "--endpoint", "digits-4", "--no-wait")
+    names = re.findall(r"digits-\w+", run("jobs").stdout)
+    assert names == ["digits-4", long, "digits-2", "digits-1"]
+
+
+def test_no_jobs_of_this_project(ready: Path, run: Run) -> None:
+    assert "with digits in their names (--all: all there are)" in run("jobs").stdout
+
+
+def test_the_log_is_shown_without_the_toolkits_environment(ready: Path, run: Run) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    lines = ["Training Env:", "{}", "Invoking script with the following command:", "torch 2.10"]
+    write_log("digits-1/algo-1-1", lines)
+    note = "(2 lines of SageMaker's toolkit are left out; `byoc logs --all` shows them.)"
+    assert run("logs").stdout.splitlines() == [note, *lines[2:]]
+    assert [line for line in run("logs", "-f").stdout.splitlines() if line[2:] in {note, *lines}] == [
+        f"  {line}" for line in (note, *lines[2:])
+    ]
+    assert run("logs", "last", "--all").stdout.splitlines() == lines
+    assert json.loads(run("logs", "--json").stdout)["lines"] == lines
+
+
+def write_log(stream: str, lines: list[str]) -> None:
+    logs: Any = boto3.client("logs", "us-east-1")
+    group = "/aws/sagemaker/TrainingJobs"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now + number, "message": line} for number, line in enumerate(lines)]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
+def test_the_last_job_is_named_last(ready: Path, run: Run) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    assert json.loads(run("report", "last", "--json").stdout)["jobs"] == ["digits-1"]
+
+
+def test_a_misspelled_rule_costs_nothing(ready: Path, run: Run) -> None:
+    wrong = ("--set", 'debugger.rules=["Overfti"]', "--no-wait")
+    assert "Did you mean Overfit?" in run("train", *wrong, code=2).stderr
+    assert boto3.client("sagemaker", "us-east-1").list_training_jobs()["TrainingJobSummaries"] == []
