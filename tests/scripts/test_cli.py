@@ -186,6 +186,18 @@ def test_the_doctor_names_what_is_missing(ready: Path, run: Run) -> None:
     assert "make build push" in checks["training image"]["remedy"]
 
 
+def test_the_doctor_finds_the_engine_that_local_up_finds(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setenv("DOCKER_HOST", "ssh://me@server")
+    [found] = [
+        item for item in stdout(run("doctor", "--json", code=1))["checks"] if item["check"] == "Docker"
+    ]
+    assert found["severity"] == "warning"
+    assert "ssh://me@server is on another machine" in found["message"]
+
+
 def test_the_doctor_creates_the_role_whole_or_not_at_all(project: Path, aws: None, run: Run) -> None:
     iam = boto3.client("iam")
     run("init", "--aws")

@@ -23,7 +23,7 @@ from local.jobs.documents import Document, training_document
 from local.jobs.services import Services, Timing
 from local.jobs.slots import Slots
 from local.runtime import ContainerSpec, RuntimeProblem
-from local.runtime.docker import LABEL, SERVICE, DockerRuntime
+from local.runtime.docker import LABEL, SERVICE, DockerRuntime, remove_leftovers
 from local.runtime.dockerhost import connect
 from local.store import Store
 
@@ -253,7 +253,8 @@ def test_a_port_on_loopback_only(runtime: DockerRuntime, engine: Any, home: Path
     assert container.wait(60) == 137
 
 
-def test_what_a_killed_service_left_is_swept(engine: Any, home: Path, small: str) -> None:
+@pytest.mark.parametrize("by", ["the next service", "byoc local down"])
+def test_what_a_killed_service_left_is_removed(engine: Any, home: Path, small: str, by: str) -> None:
     base = home / "ml"
     base.mkdir(parents=True)
     program = (
@@ -270,11 +271,15 @@ def test_what_a_killed_service_left_is_swept(engine: Any, home: Path, small: str
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGKILL)
-    assert len(left(engine, home)) == 2
+    container, network = left(engine, home)
     other = DockerRuntime(home.with_name("another home"), 5998)
-    assert len(left(engine, home)) == 2
+    assert remove_leftovers(home.with_name("another home")) == []
+    assert left(engine, home) == [container, network]
     other.close()
-    DockerRuntime(home, 5999).close()
+    if by == "the next service":
+        DockerRuntime(home, 5999).close()
+    else:
+        assert remove_leftovers(home) == [f"container {container}", f"network {network}"]
     assert left(engine, home) == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.runtime import RuntimeProblem
-from local.runtime.dockerhost import Host, connect, least_loaded
+from local.runtime.dockerhost import Host, connect, least_loaded, main
 
 INFO: dict[str, Any] = {"NCPU": 4, "MemTotal": 8 << 30, "CpuCfsQuota": True, "SecurityOptions": None}
 
@@ -70,3 +70,11 @@ def test_an_engine_on_another_machine(address: Callable[[str], None], elsewhere:
     address(elsewhere)
     with pytest.raises(RuntimeProblem, match=f"at {elsewhere} is on another machine"):
         connect()
+
+
+def test_the_program_says_why_no_engine_can_be_used(
+    address: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address("ssh://me@server")
+    assert main() == 4
+    assert "ssh://me@server is on another machine" in capsys.readouterr().err

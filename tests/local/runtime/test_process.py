@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from local.runtime import ContainerSpec, RuntimeProblem
-from local.runtime.process import ProcessRuntime, image_name
+from local.runtime.process import ProcessRuntime, image_name, remove_leftovers
 from tests.docker.wait import until
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/fake:1.0"
@@ -191,6 +192,17 @@ def test_what_a_finished_command_left_behind_is_ended(runtime: ProcessRuntime, t
     _, _, daemon, _ = lines.until("pids").split()
     assert container.wait(10) == 0
     wait_gone(int(daemon))
+
+
+def test_what_outlived_both_service_and_guard_is_killed(tmp_path: Path) -> None:
+    def left(base: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sleep", "600"], env={**os.environ, "SAGEMAKER_BASE_DIR": str(base)})
+
+    with left(tmp_path / "home" / "jobs" / "one") as mine, left(tmp_path / "home2" / "jobs" / "one") as other:
+        assert remove_leftovers(tmp_path / "home") == [f"process {mine.pid} (sleep)"]
+        assert mine.wait(10) == -signal.SIGKILL
+        assert other.poll() is None
+        other.kill()
 
 
 def test_nothing_is_left_when_the_guard_is_killed(runtime: ProcessRuntime, tmp_path: Path) -> None:
