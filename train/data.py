@@ -104,6 +104,13 @@ class Pictures:
         self._unreadable.update(faults)
 
     @property
+    def unmet(self) -> list[int]:
+        """Pictures nobody asked for yet: they filled no batch, or came before the job was resumed."""
+        return [
+            index for index in range(len(self)) if index not in self.hashes and index not in self._unreadable
+        ]
+
+    @property
     def skipped(self) -> list[Skipped]:
         """Every file that is not used, with the reason; complete once all pictures were asked for."""
         unreadable = sorted(self._unreadable.items())

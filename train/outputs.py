@@ -23,6 +23,7 @@ from train.precision import Precision
 
 log = logging.getLogger("train")
 
+_UNMET: Final = 1000  # pictures of a split that are read only to complete the report
 # Enough to notice a wrong precision or preprocessing, and little beside the weights.
 _SAMPLES: Final = 16
 _SAMPLE_BYTES: Final = 4_000_000
@@ -133,9 +134,19 @@ def write_report(
 
 def collect_hashes(pictures: dict[str, Pictures], process: Process) -> None:
     """Let the first process know the content of all pictures: each has met only its own share of them."""
-    for those in pictures.values():
+    for name, those in pictures.items():
         for hashes in process.gather_to_first(those.hashes):
             those.hashes.update(hashes)
+        if not process.is_first:
+            continue
+        unmet = those.unmet
+        for index in unmet[:_UNMET]:
+            those.get(index)
+        if len(unmet) > _UNMET:
+            log.warning(
+                "%d pictures of %s were not read since the job was resumed: nobody knows whether they are "
+                "readable, or there twice", len(unmet) - _UNMET, name,
+            )  # fmt: skip
 
 
 def _tell_repeated(pictures: dict[str, Pictures]) -> None:

@@ -293,6 +293,15 @@ def test_the_same_picture_in_training_and_validation_is_told(job: Any, run: Run)
     assert job.report["data"]["train"]["repeated_count"] == 0
 
 
+def test_pictures_that_filled_no_batch_are_looked_at_too(job: Any, run: Run) -> None:
+    job.pictures()
+    for file in sorted((job.channel("train") / "red").iterdir()):
+        shutil.copy(file, job.channel("validation") / f"red/copy-{file.name}")
+    copies = len(list((job.channel("validation") / "red").glob("copy-*")))
+    assert run(job, epochs=1, batch_size=20)[0] == 0  # of 24
+    assert len(job.report["in_train_and_validation"]) == copies
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
