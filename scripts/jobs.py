@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from scripts.aws import Clients
 
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
-RULE_ENDED = frozenset({"NoIssuesFound", "IssuesFound", "Error", "Stopped"})
+RULE_ENDED = frozenset({"NoIssuesFound", "IssuesFound", "CouldNotJudge", "Error", "Stopped"})
 TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
 TRANSFORM_LOGS = "/aws/sagemaker/TransformJobs"
+# A rule that had too little to judge is an Error in SageMaker's words, and its details begin like this.
+COULD_NOT_JUDGE = "ClientError: Could not judge: "
 _RULES_PATIENCE = 120.0  # seconds that rules may go on after the job
 
 
@@ -102,7 +104,7 @@ def follow(clients: Clients, name: str, *, looks: bool = False) -> Iterator[Even
     """
     tail = LogTail(clients, TRAINING_LOGS, f"{name}/")
     shown = 0
-    verdicts: dict[str, str] = {}
+    known: dict[str, str] = {}
     pace, ended_at = Pace(), 0.0
     while True:
         job = describe(clients, name)
@@ -116,14 +118,14 @@ def follow(clients: Clients, name: str, *, looks: bool = False) -> Iterator[Even
             yield Event("line", line)
             news = True
         for rule in rules(job):
-            before, now = verdicts.get(rule["RuleConfigurationName"]), rule["RuleEvaluationStatus"]
+            before, now = known.get(rule["RuleConfigurationName"]), verdict(rule)
             if now != before and now != "InProgress":
                 yield Event("rule", rule["RuleConfigurationName"], now)
                 news = True
-            verdicts[rule["RuleConfigurationName"]] = now
+            known[rule["RuleConfigurationName"]] = now
         if job["TrainingJobStatus"] in ENDED:
             ended_at = ended_at or time.monotonic()
-            if set(verdicts.values()) <= RULE_ENDED or time.monotonic() - ended_at > _RULES_PATIENCE:
+            if set(known.values()) <= RULE_ENDED or time.monotonic() - ended_at > _RULES_PATIENCE:
                 for line in tail.read():
                     yield Event("line", line)
                 return
@@ -135,6 +137,17 @@ def follow(clients: Clients, name: str, *, looks: bool = False) -> Iterator[Even
 def rules(job: dict[str, Any]) -> list[dict[str, Any]]:
     """Debugger's and profiler's rule statuses of a described job."""
     return [*job.get("DebugRuleEvaluationStatuses", []), *job.get("ProfilerRuleEvaluationStatuses", [])]
+
+
+def verdict(rule: Mapping[str, Any]) -> str:
+    """A rule's RuleEvaluationStatus, or CouldNotJudge, which SageMaker has no status for."""
+    undecided = rule.get("StatusDetails", "").startswith(COULD_NOT_JUDGE)
+    return "CouldNotJudge" if undecided else str(rule["RuleEvaluationStatus"])
+
+
+def verdicts(job: dict[str, Any]) -> dict[str, str]:
+    """The verdicts of a described job's rules, by their names."""
+    return {rule["RuleConfigurationName"]: verdict(rule) for rule in rules(job)}
 
 
 def metrics(job: dict[str, Any]) -> dict[str, float]:

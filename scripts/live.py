@@ -211,9 +211,13 @@ class Curves:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._metrics: dict[str, list[tuple[float, float]]] = {}
+        self._stepped = False
 
     def add(self, values: Mapping[str, float], step: float | None) -> None:
-        """Metrics of one log line."""
+        """Metrics of one log line; one without a step is left out where lines before it had theirs."""
+        if step is None and self._stepped:
+            return  # the kept weights', told once more at the end
+        self._stepped = self._stepped or step is not None
         for name, value in values.items():
             points = self._metrics.setdefault(name, [])
             points.append((step if step is not None else len(points) + 1.0, value))

@@ -33,11 +33,13 @@ def describe(values: Mapping[str, float]) -> str:
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         group, _, key = name.rpartition(":")
-        if name == "epoch":
+        if name in ("epoch", "kept_epoch"):
             continue
         text = percent(value) if key.endswith(SHOWN_AS_SHARE) else short(value)
         groups.setdefault(group, []).append(f"{key.replace('_', ' ')} {text}")
     parts = [f"{group} {', '.join(items)}".strip() for group, items in groups.items() if group]
     parts += [", ".join(groups[""])] if "" in groups else []
     head = f"epoch {values['epoch']:g}  " if "epoch" in values else ""
+    if "kept_epoch" in values:
+        head = f"kept the weights of epoch {values['kept_epoch']:g}:  "
     return head + "  ·  ".join(parts)

@@ -118,9 +118,20 @@ def _tell_trained(context: Context, job: dict[str, Any], report_: Path | None) -
     from scripts import jobs
 
     out, values = context.out, jobs.metrics(job)
+    # SageMaker keeps a metric's last value, and the trainer ends with those of the weights that it kept.
+    kept = (
+        f" with the weights that were kept, of epoch {values['kept_epoch']:g}"
+        if "kept_epoch" in values
+        else ""
+    )
     for key in ("validation:accuracy", "test:accuracy"):
         if key in values:
-            out.say("{name}: [bold green]{value}[/]", name=key.replace(":", " "), value=percent(values[key]))
+            out.say(
+                "{name}: [bold green]{value}[/]{kept}",
+                name=key.replace(":", " "),
+                value=percent(values[key]),
+                kept=kept,
+            )
     tell_verdicts(out, job)
     artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
     out.say("Model: {uri}", uri=artifact)
@@ -135,8 +146,6 @@ def _tell_trained(context: Context, job: dict[str, Any], report_: Path | None) -
             "model": artifact,
             "hyperparameters": job.get("HyperParameters", {}),
             "metrics": values,
-            "rules": {
-                rule["RuleConfigurationName"]: rule["RuleEvaluationStatus"] for rule in jobs.rules(job)
-            },
+            "rules": jobs.verdicts(job),
         }
     )

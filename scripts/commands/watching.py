@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PANEL = "Look after"
 _RULE_STYLE = {"NoIssuesFound": "green", "IssuesFound": "bold red", "Error": "red"}
+_COULD_NOT_JUDGE = "Could not judge"  # the report's words; the other verdicts are SageMaker's
 # What AWS begins each finding with; the table's other columns say it already.
 _CONDITION_MET = re.compile(
     r"^RuleEvaluationConditionMet: .*? resulted in the condition being met( \(\d+ findings\))?\. "
@@ -73,12 +74,7 @@ def report(
                 context.out.say("[bold]{name}[/]", name=item["TrainingJobName"])
             tell_verdicts(context.out, item)
         report_for_job(context.clients, names, path, price=price)
-        verdicts = {
-            item["TrainingJobName"]: {
-                rule["RuleConfigurationName"]: rule["RuleEvaluationStatus"] for rule in jobs.rules(item)
-            }
-            for item in described
-        }
+        verdicts = {item["TrainingJobName"]: jobs.verdicts(item) for item in described}
     state.update(context.settings, report=str(path.resolve()), verdicts=verdicts)
     tell_file(context.out, "Report", path)
     result: dict[str, Any] = {"report": str(path.resolve()), "jobs": names, "rules": verdicts}
@@ -321,7 +317,8 @@ def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | No
             elif event.kind == "rule":
                 tell_findings(out, watch.look(now=True))
                 style = _RULE_STYLE.get(event.detail, "yellow")
-                out.say("rule {rule}: [" + style + "]{verdict}[/]", rule=event.text, verdict=event.detail)
+                verdict = _COULD_NOT_JUDGE if event.detail == "CouldNotJudge" else event.detail
+                out.say("rule {rule}: [" + style + "]{verdict}[/]", rule=event.text, verdict=verdict)
             elif event.kind == "look":
                 tell_findings(out, watch.look())
             elif values := parser.parse(event.text):
@@ -358,10 +355,12 @@ def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
     quiet: dict[str, list[str]] = {}
     table = out.table("rule", "verdict", "evidence")
     for rule in jobs.rules(job):
-        name, status = rule["RuleConfigurationName"], rule["RuleEvaluationStatus"]
-        if status in {"IssuesFound", "Error"}:
+        name, status = rule["RuleConfigurationName"], jobs.verdict(rule)
+        if status in {"IssuesFound", "Error", "CouldNotJudge"}:
             evidence = _CONDITION_MET.sub("", rule.get("StatusDetails", ""))
-            out.row(table, name, Text(status, _RULE_STYLE.get(status, "yellow")), evidence)
+            evidence = evidence.removeprefix(jobs.COULD_NOT_JUDGE)
+            text = _COULD_NOT_JUDGE if status == "CouldNotJudge" else status
+            out.row(table, name, Text(text, _RULE_STYLE.get(status, "yellow")), evidence)
         else:
             quiet.setdefault(status, []).append(name)
     if table.row_count:

@@ -29,7 +29,7 @@ from scripts.report.job import Job, origin, read_job
 from scripts.report.layers import merge
 from scripts.report.page import flat, render
 from scripts.report.timing import PHASE_COLOURS, step_numbers
-from scripts.report.verdicts import LABELS, Verdict, sentence
+from scripts.report.verdicts import Verdict, sentence
 
 
 @dataclass(frozen=True)
@@ -182,13 +182,24 @@ def metric_overlay(
         for metric, split in metrics.items()
     ]
     last = next(iter(metrics))
-    said = "; ".join(
-        f"{name}: {words.percent(job.metric(last)) if share else words.number(job.metric(last))}"
+    ends = [
+        (name, values.last_epoch)
         for job, name in zip(jobs, names, strict=True)
-        if not math.isnan(job.metric(last))
+        if (values := job.inputs.log.metrics.get(last))
+    ]
+    said = "; ".join(
+        f"{name}: {words.percent(value) if share else words.number(value)}" for name, value in ends
     )
     return _overlay(
-        id, title, f"At the end {said}." if said else "", unit, found, names, axis.title, share, wide=False
+        id,
+        title,
+        f"In the last epoch {said}." if said else "",
+        unit,
+        found,
+        names,
+        axis.title,
+        share,
+        wide=False,
     )
 
 
@@ -266,17 +277,18 @@ def step_bars(jobs: list[Job], names: list[str]) -> Figure | None:
 RESULTS: dict[str, Callable[[Job], str]] = {
     "Status": lambda job: job.status,
     "Test accuracy": lambda job: words.percent(job.metric("test:accuracy")),
-    "Best validation accuracy": lambda job: words.percent(job.best("validation:accuracy")),
-    "Last validation loss": lambda job: words.number(_known(job.metric("validation:loss"))),
+    "Validation accuracy": lambda job: words.percent(job.metric("validation:accuracy")),
+    "Validation loss": lambda job: words.number(_known(job.metric("validation:loss"))),
+    "Of the weights of": lambda job: (
+        words.NOT_KNOWN if math.isnan(job.kept_epoch) else f"epoch {job.kept_epoch:.0f}, which were kept"
+    ),
     "Last training loss": lambda job: words.number(_last_loss(job)),
     "Duration": lambda job: words.duration(job.duration),
     "Machine": lambda job: job.machine,
     "Median step": lambda job: (
         words.milliseconds(summary.median) if (summary := step_numbers(job.series)) else words.NOT_KNOWN
     ),
-    "Rules with issues": lambda job: (
-        f"{sum(item.status == 'IssuesFound' for item in job.verdicts)} of {len(job.verdicts)}"
-    ),
+    "Rules": lambda job: f"{job.rules[0]} {job.rules[1]}",
 }
 
 
@@ -344,6 +356,5 @@ def compare_page(inputs: list[ReportInputs]) -> str:
             for verdict in job.verdicts
             if verdict.status == "IssuesFound"
         ],
-        labels=LABELS,
         red=RED,
     )

@@ -30,6 +30,8 @@ from scripts.report.data import Array, Curve, Series, curve, smooth, thin
 from scripts.report.logs import Log, Metric
 from scripts.report.verdicts import Finding
 
+KEPT_EPOCH = "kept_epoch"
+"""The metric that says which epoch's weights the trainer kept."""
 SPLITS = {"train": ("Training", BLUE), "validation": ("Validation", ORANGE), "test": ("Test", GREEN)}
 
 
@@ -42,10 +44,13 @@ class Axis:
 
 
 def axis_of(log: Log) -> Axis:
-    metrics = [metric for name, metric in log.metrics.items() if not name.startswith("test:")]
-    if metrics and all(step is not None for metric in metrics for step in metric.step):
+    drawn = [
+        metric for name, metric in log.metrics.items() if not name.startswith("test:") and name != KEPT_EPOCH
+    ]
+    # What the kept weights reach is told once more at the end, and that line has no place in a curve.
+    if drawn and all(any(step is not None for step in metric.step) for metric in drawn):
         return Axis("Step", "step")
-    if metrics and all(epoch is not None for metric in metrics for epoch in metric.epoch):
+    if drawn and all(any(epoch is not None for epoch in metric.epoch) for metric in drawn):
         return Axis("Epoch", "epoch")
     return Axis("Log line with this metric", "order")
 
@@ -53,12 +58,11 @@ def axis_of(log: Log) -> Axis:
 def metric_curve(metric: Metric | None, axis: Axis) -> Curve:
     if metric is None:
         return curve(np.empty(0), np.empty(0))
-    places: list[float] = [float(index + 1) for index in range(len(metric.value))]
-    if axis.name == "step":
-        places = [float(step) for step in metric.step if step is not None]
-    elif axis.name == "epoch":
-        places = [epoch for epoch in metric.epoch if epoch is not None]
-    return curve(np.array(places), np.array(metric.value, dtype=np.float64))
+    places: Sequence[float | None] = range(1, len(metric.value) + 1)
+    if axis.name in ("step", "epoch"):
+        places = metric.step if axis.name == "step" else metric.epoch
+    # None becomes NaN, and what has no place is not drawn.
+    return curve(np.array(places, dtype=np.float64), np.array(metric.value, dtype=np.float64))
 
 
 def main_loss(series: Series) -> tuple[str, Curve]:
@@ -263,6 +267,8 @@ def accuracy_figure(log: Log, findings: Sequence[Finding], classes: int) -> Figu
     top = words.percent(float(best.value[place]))
     caption = f"{split} accuracy is best at {axis.title.lower()} {best.step[place]:,.0f}: {top}"
     caption += f"; it ends at {words.percent(float(best.value[-1]))}."
+    if KEPT_EPOCH in log.metrics:
+        caption += f" The model holds the weights of epoch {log.metrics[KEPT_EPOCH].last:.0f}."
     return figure(
         "accuracy", "Accuracy", caption, alt.layer(*layers, *marks), {**tables, **more}, 260, wide=False
     )

@@ -11,6 +11,7 @@ from typing import Any
 from scripts.report import words
 from scripts.report.charts import Figure
 from scripts.report.curves import (
+    KEPT_EPOCH,
     accuracy_figure,
     evaluation_figure,
     loss_figure,
@@ -66,10 +67,20 @@ class Job:
                 return float(mapping(raw).get("Value", math.nan))
         return math.nan
 
-    def best(self, name: str) -> float:
-        found = self.inputs.log.metrics.get(name)
-        values = [value for value in found.value if math.isfinite(value)] if found else []
-        return max(values, default=self.metric(name))
+    @property
+    def kept_epoch(self) -> float:
+        """The epoch whose weights are in model.tar.gz; NaN where the job did not say."""
+        return self.metric(KEPT_EPOCH)
+
+    @property
+    def rules(self) -> tuple[str, str]:
+        """How many rules found issues, of how many, and what else is to be said of them."""
+        issues, undecided = (
+            sum(verdict.status == status for verdict in self.verdicts)
+            for status in ("IssuesFound", "CouldNotJudge")
+        )
+        note = f"found issues, {undecided} could not judge" if undecided else "found issues"
+        return f"{issues} of {len(self.verdicts)}", note
 
     @property
     def duration(self) -> float | None:
@@ -129,16 +140,16 @@ def tiles(job: Job) -> list[Tile]:
     if not math.isnan(test):
         support = sum(row.support for row in job.quality.per_class if math.isfinite(row.support))
         note = f"on {support:,.0f} pictures" if support and job.quality.split == "test" else ""
+        if not math.isnan(job.kept_epoch):
+            note = f"{note}, kept weights".removeprefix(", ")
         found.append(Tile("Test accuracy", words.percent(test), note))
     if not math.isnan(validation):
-        best = job.best("validation:accuracy")
-        found.append(
-            Tile(
-                "Validation accuracy",
-                words.percent(validation),
-                f"best {words.percent(best)}" if best > validation else "the best of all epochs",
-            )
-        )
+        log = job.inputs.log.metrics.get("validation:accuracy")
+        note = "of the last epoch"
+        if not math.isnan(job.kept_epoch):
+            note = f"kept weights, of epoch {job.kept_epoch:.0f}"
+            note += f"; the last epoch had {words.percent(log.last_epoch)}" if log else ""
+        found.append(Tile("Validation accuracy", words.percent(validation), note))
     _, loss = main_loss(job.series)
     train = (
         job.metric("train:loss")
@@ -155,9 +166,8 @@ def tiles(job: Job) -> list[Tile]:
     speed = job.metric("images_per_second")
     if not math.isnan(speed):
         found.append(Tile("Throughput", f"{words.number(speed)}/s", "pictures, last epoch"))
-    issues = sum(verdict.status == "IssuesFound" for verdict in job.verdicts)
     if job.verdicts:
-        found.append(Tile("Rules", f"{issues} of {len(job.verdicts)}", "found issues"))
+        found.append(Tile("Rules", *job.rules))
     return found
 
 

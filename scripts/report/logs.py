@@ -35,7 +35,15 @@ class Metric:
 
     @property
     def last(self) -> float:
+        """What SageMaker takes for the job's; the trainer ends with those of the weights that it kept."""
         return self.value[-1] if self.value else math.nan
+
+    @property
+    def last_epoch(self) -> float:
+        """The last value whose line told a step or an epoch; the last of all where none did."""
+        places = zip(self.value, self.step, self.epoch, strict=True)
+        told = [value for value, step, epoch in places if step is not None or epoch is not None]
+        return told[-1] if told else self.last
 
 
 @dataclass

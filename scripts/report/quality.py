@@ -72,6 +72,8 @@ class Quality:
     classes: list[str] = field(default_factory=list)
     split: str = ""
     matrix: Array = field(default_factory=lambda: np.empty((0, 0)))
+    matrix_omitted: str = ""
+    """Why there is no matrix."""
     per_class: list[ClassRow] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
@@ -89,6 +91,7 @@ def read_quality(raw: Mapping[str, Any]) -> Quality:
         classes=classes,
         split=str(raw.get("split") or "test"),
         matrix=np.nan_to_num(np.array(rows)) if square else np.empty((0, 0)),
+        matrix_omitted=str(raw.get("confusion_matrix_omitted") or ""),
         settings=dict(mapping(raw.get("settings"))),
         environment=dict(mapping(raw.get("environment"))),
     )

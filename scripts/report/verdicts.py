@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scripts import jobs
 from scripts.report import words
 from scripts.report.data import mapping, number, sequence
 from scripts.report.inputs import ReportInputs
@@ -36,14 +37,23 @@ QUESTIONS = {
 }
 PROFILER = tuple(QUESTIONS)[tuple(QUESTIONS).index("CPUBottleneck") :]
 SEVERITIES = ("high", "medium", "low")
-ORDER = ("IssuesFound", "Error", "InProgress", "Stopping", "Stopped", "NoIssuesFound")
+ORDER = ("IssuesFound", "Error", "CouldNotJudge", "InProgress", "Stopping", "Stopped", "NoIssuesFound")
 LABELS = {
     "IssuesFound": "Issues found",
-    "Error": "Could not judge",
+    "Error": "Error",
+    "CouldNotJudge": "Could not judge",
     "InProgress": "Still looking",
     "Stopping": "Stopping",
     "Stopped": "Stopped",
     "NoIssuesFound": "No issues",
+}
+
+SENTENCES = {
+    "CouldNotJudge": "could not judge",
+    "Error": "failed",
+    "InProgress": "still looking",
+    "Stopping": "stopping",
+    "Stopped": "stopped",
 }
 
 
@@ -106,7 +116,10 @@ class Part:
 
     @property
     def mark(self) -> str:
-        return "!" if self.found else "✓" if self.seen and not idle(self.summary) else "–"
+        if self.found:
+            return "!"
+        judged = self.seen and not idle(self.summary) and not self.summary.startswith("Could not judge")
+        return "✓" if judged else "–"
 
 
 @dataclass
@@ -163,6 +176,11 @@ def verdicts(inputs: ReportInputs) -> list[Verdict]:
             known = found.get(name) or Verdict(name, name, "InProgress", "debug")
             found[name] = known
             _complete(known, entry, has_status=bool(known.summary))
+    for verdict in found.values():
+        verdict.status = jobs.verdict(
+            {"RuleEvaluationStatus": verdict.status, "StatusDetails": verdict.summary}
+        )
+        verdict.summary = verdict.summary.removeprefix(jobs.COULD_NOT_JUDGE)
     said = {verdict.rule for verdict in found.values() if verdict.findings and not verdict.parts}
     for verdict in found.values():
         if verdict.parts:  # it repeats the findings of its parts, which may be rules of the job themselves
@@ -237,18 +255,24 @@ def sentence(found: list[Verdict]) -> str:
     """The verdicts in one sentence for the headline."""
     if not found:
         return "No rule has looked at this job."
-    issues = [verdict for verdict in found if verdict.status == "IssuesFound"]
-    judged = [verdict for verdict in found if verdict.status in ("IssuesFound", "NoIssuesFound")]
-    waiting = [verdict for verdict in found if verdict.status == "InProgress"]
-    rest = len(found) - len(judged) - len(waiting)
-    if issues:
-        text = f"{len(issues)} of {words.plural(len(found), 'rule')} found something to change: "
-        text += words.listing([verdict.rule for verdict in issues[:4]])
-        text += f" and {len(issues) - 4} more." if len(issues) > 4 else "."
-    elif judged:
-        text = f"None of {words.plural(len(judged), 'rule')} found anything to change."
-    else:
-        text = ""
-    text += f" {words.plural(len(waiting), 'rule')} still looking." if waiting else ""
-    text += f" {words.plural(rest, 'rule')} could not judge." if rest else ""
-    return text.strip()
+    by_status: dict[str, list[str]] = {}
+    for verdict in found:
+        by_status.setdefault(verdict.status, []).append(verdict.rule)
+    rules = words.plural(len(found), "rule")
+    parts = []
+    if issues := by_status.pop("IssuesFound", []):
+        parts.append(f"{len(issues)} of {rules} found something to change: {_names(issues)}")
+    passed = by_status.pop("NoIssuesFound", [])
+    if len(passed) == len(found):
+        parts.append(f"None of {rules} found anything to change")
+    elif not issues and passed:
+        parts.append(f"{len(passed)} of {rules} found nothing")
+    for status, text in SENTENCES.items():
+        if names := by_status.get(status):
+            parts.append(f"{len(names)} {text}: {_names(names)}")
+    return f"{'' if issues or passed else f'Of {rules}, '}{'; '.join(parts)}."
+
+
+def _names(rules: list[str]) -> str:
+    more = f" and {len(rules) - 4} more" if len(rules) > 4 else ""
+    return (", ".join(rules[:4]) + more) if more else words.listing(rules)

@@ -95,6 +95,16 @@ def test_a_job_is_followed_until_its_rules_are_done(logs: Logs) -> None:
     assert [kind for kind, *_ in events].count("rule") == 1
 
 
+def test_a_rule_that_could_not_judge_has_ended(logs: Logs) -> None:
+    answer = job("Completed", [], Overfit="Error")
+    answer["DebugRuleEvaluationStatuses"][0]["StatusDetails"] = f"{jobs.COULD_NOT_JUDGE}one evaluation."
+    clients: Any = SimpleNamespace(
+        logs=logs, sagemaker=SimpleNamespace(describe_training_job=lambda TrainingJobName: answer)
+    )
+    assert [event.detail for event in jobs.follow(clients, "j") if event.kind == "rule"] == ["CouldNotJudge"]
+    assert jobs.verdicts(answer) == {"Overfit": "CouldNotJudge"}
+
+
 def missing(*_: Any, **__: Any) -> Any:
     raise ClientError(
         {"Error": {"Code": "ValidationException", "Message": "Requested resource not found."}}, "x"

@@ -128,3 +128,13 @@ def test_the_curves_fit_the_terminal(width: int) -> None:
     assert "Loss" in seen
     assert "Accuracy" in seen
     assert max(map(len, seen.splitlines())) <= width
+
+
+def test_what_the_kept_weights_reach_is_no_point_of_a_curve() -> None:
+    curves, plain = (Curves(Watch(SimpleNamespace(), "")) for _ in range(2))  # type: ignore[arg-type]
+    for epoch in range(3):
+        curves.add({"validation:accuracy": epoch / 3}, 10.0 * epoch)
+        plain.add({"validation:accuracy": epoch / 3}, 10.0 * epoch)
+    curves.add({"kept_epoch": 1.0, "validation:accuracy": 0.9}, None)
+    assert drawn(curves, 60) == drawn(plain, 60)
+    assert drawn(curves, 60).strip()

@@ -31,3 +31,11 @@ def test_a_readable_line() -> None:
         describe(values)
         == "epoch 3  train loss 0.1235  ·  validation accuracy 95.37 %  ·  learning rate 0.01"
     )
+
+
+def test_the_line_of_the_kept_weights_says_so() -> None:
+    line = format_metrics(kept_epoch=7, validation_accuracy=0.9, test_accuracy=0.85)
+    assert (
+        describe(PARSER.parse(line))
+        == "kept the weights of epoch 7:  validation accuracy 90.00 %  ·  test accuracy 85.00 %"
+    )

@@ -30,6 +30,7 @@ NAMES = (
     "images_per_second",
     "data_wait_share",
     "epoch",
+    "kept_epoch",
     "test_loss",
     "test_accuracy",
 )
@@ -417,7 +418,14 @@ def log_lines(loss: np.ndarray, epochs: int, diverging: bool) -> list[str]:
             f"validation_accuracy={max(accuracy - 0.01, 0):.4f} learning_rate={rate:.5g} "
             "images_per_second=812.4 data_wait_share=0.05"
         )
-    lines.append(f"test_loss={'nan' if diverging else 0.071} test_accuracy={0.1 if diverging else 0.9778}")
+    kept = (
+        ""
+        if diverging
+        else f"kept_epoch={epochs - 2} validation_loss={validation:.5g} validation_accuracy=0.98 "
+    )
+    lines.append(
+        f"{kept}test_loss={'nan' if diverging else 0.071} test_accuracy={0.1 if diverging else 0.9778}"
+    )
     return lines
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import altair as alt
 import pytest
 
+from scripts.jobs import COULD_NOT_JUDGE
 from scripts.report.compare import compare_page
 from scripts.report.inputs import ReportInputs
 from scripts.report.job import job_page, read_job
@@ -198,3 +199,36 @@ def test_a_tuning_job_shows_each_setting_in_order(pages: dict[str, str]) -> None
     assert set(figures) == {"progress", "setting-0", "setting-1", "parallel", "timeline"}
     assert figures["setting-1"]["spec"]["layer"][0]["encoding"]["x"]["sort"] == ["16", "32", "64", "128"]
     assert "the loss is not finite at step 12" in text(pages["tuning"])  # why a trial failed
+
+
+def test_the_headline_is_of_the_kept_weights_and_the_last_epoch_comes_second(pages: dict[str, str]) -> None:
+    seen = text(pages["healthy"])
+    assert "Validation accuracy 98.0 % kept weights, of epoch 13; the last epoch had 97.5 %" in seen
+    assert "Test accuracy 97.8 % on 180 pictures, kept weights" in seen
+    assert "Validation accuracy 10.3 % of the last epoch" in text(pages["diverging"])
+    compared = text(pages["compare"])
+    assert "Validation accuracy 10.3 % 98.0 %" in compared
+    assert "– epoch 13, which were kept" in compared
+
+
+def test_rules_that_could_not_judge_are_counted_and_say_why() -> None:
+    inputs = samples.healthy()
+    found = next(one for one in inputs.findings["rules"] if one["Rule"] == "WeightUpdateRatio")
+    found |= {"RuleEvaluationStatus": "Error", "Summary": f"{COULD_NOT_JUDGE}saved once: train longer."}
+    page = text(job_page(inputs))
+    assert "1 could not judge: WeightUpdateRatio" in page
+    assert "found issues, 1 could not judge" in page
+    assert (
+        "WeightUpdateRatio Could not judge Do the weights move at a sensible pace? saved once: train longer."
+        in page
+    )
+    assert "Could not judge saved once" in text(compare_page([inputs, samples.diverging()]))
+
+
+def test_a_confusion_matrix_that_was_left_out_is_told() -> None:
+    inputs = samples.healthy()
+    inputs.report |= {
+        "confusion_matrix": [],
+        "confusion_matrix_omitted": "left out above 2,000 classes, and there are 2,345",
+    }
+    assert "No confusion matrix: left out above 2,000 classes, and there are 2,345." in text(job_page(inputs))
