@@ -122,7 +122,7 @@ class ClassImbalance(Rule):
             return super().undecided()
         return (
             f"the labels of {self.seen} pictures were saved, and it takes {self.integer('samples')}: train "
-            "longer, save them more often (train.save_interval), or lower samples"
+            "longer, save them more often (save_interval), or lower samples"
         )
 
     def summary(self) -> str:

@@ -227,7 +227,7 @@ class LossNotDecreasing(Rule):
             enough = (
                 f"to tell a fall from noise takes {max(9, self.integer('smoothing') + 1)}, over {steps} steps"
             )
-        return f"{saved}, and {enough}: train longer, or lower num_steps and train.save_interval"
+        return f"{saved}, and {enough}: train longer, or lower num_steps and save_interval"
 
     def summary(self) -> str:
         if not self._curves:

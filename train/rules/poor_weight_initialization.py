@@ -133,7 +133,7 @@ class PoorWeightInitialization(Rule):
             return (
                 f"the losses of {len(self._losses)} steps were saved, and it takes "
                 f"{self.integer('patience') + 1}: train longer, or save the losses more often "
-                "(train.save_interval)"
+                "(save_interval)"
             )
         if not self._analysed and self._flat():
             return (

@@ -39,9 +39,10 @@ class Rounds:
         """Why so many closed rounds are too few, and what would be enough."""
         if not all(self.saved.values()):
             return ""
+        evaluations = "1 evaluation" if closed == 1 else f"{closed} evaluations"
         return (
-            f"the evaluations with training losses saved before them, all finite, were {closed}, and it "
-            f"takes {least}: train for more epochs, or save the losses more often (train.save_interval)"
+            f"finite training losses were saved before {evaluations}, and it takes {least}: train "
+            "for more epochs, or save the losses more often (save_interval)"
         )
 
     def finish(self) -> tuple[int, float, float] | None:

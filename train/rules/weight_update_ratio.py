@@ -91,7 +91,7 @@ class WeightUpdateRatio(Rule):
         apart = f" that are {distance} steps or more apart" if (distance := self._distance) > 1 else ""
         return (
             f"the weights were saved at step {step} only, and it compares two saved steps{apart}: train "
-            "longer, or save the collection 'weights' more often (train.save_interval)"
+            "longer, or save the collection 'weights' more often (save_interval)"
         )
 
     @property

@@ -177,7 +177,7 @@ def test_what_has_learned_nothing_overfits_nothing(observe: Any) -> None:
 
 def test_a_single_evaluation_says_nothing_of_overfitting(observe: Any) -> None:
     once = rounds(rule("Overfit"), [(2.3, 1.1)], observe)
-    assert "were 1, and it takes 2" in once.undecided()
+    assert "before 1 evaluation, and it takes 2" in once.undecided()
     assert not rounds(rule("Overfit", min_difference="0"), [(2.3, 1.1)], observe).undecided()
     assert not rounds(rule("Overfit"), [(2.3, 1.1), (1.0, 0.9)], observe).undecided()
     assert "it takes 4" in rounds(rule("Overfit", patience="3"), [(2.3, 1.1)] * 3, observe).undecided()
@@ -192,14 +192,17 @@ def test_without_losses_of_both_overfit_names_what_to_save(observe: Any) -> None
 
 def test_losses_that_are_no_numbers_compare_with_nothing(observe: Any) -> None:
     checked = rounds(rule("Overfit"), [(np.nan, np.nan)] * 3, observe)
-    assert "all finite, were 0" in checked.undecided()
+    assert "before 0 evaluations" in checked.undecided()
 
 
 def test_overtraining_is_judged_while_the_loss_improves_or_after_its_patience(observe: Any) -> None:
     for validation, undecided in (
-        ([1.0], "were 1, and it takes 2"),
+        ([1.0], "before 1 evaluation, and it takes 2"),
         ([1.0, 0.5], ""),
-        ([1.0, 0.5, 0.6], "were 3, and it takes 11"),
+        (
+            [1.0, 0.5, 0.6],
+            "before 3 evaluations, and it takes 11",
+        ),
         ([1.0, 0.5, *[0.6] * 9], ""),
     ):
         pairs = [(1.0, value) for value in validation]
