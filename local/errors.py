@@ -7,7 +7,21 @@ service model, plus the ones that AWS sends undeclared (ValidationException, Thr
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from typing import Any
+
+DISK_FULL = (
+    "The disk that holds the local SageMaker's home folder is full: free some space, or start the service "
+    "with another --home."
+)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error of SQLite or of the operating system says that there is no space left."""
+    if isinstance(error, sqlite3.OperationalError):
+        return "full" in str(error)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class AwsError(Exception):

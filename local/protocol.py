@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +18,14 @@ from botocore.model import ServiceModel
 
 from local import shapes
 from local.errors import (
+    DISK_FULL,
     AwsError,
     InsufficientStorage,
     InternalFailure,
     SerializationException,
     UnknownOperationException,
     ValidationException,
+    is_disk_full,
 )
 
 Handler = Callable[[dict[str, Any]], Mapping[str, Any] | None]
@@ -126,21 +127,9 @@ def _parse(body: bytes) -> Any:
 
 def _internal(error: Exception, operation: str) -> AwsError:
     """What a client may know about an error that no handler foresaw."""
-    if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-        return disk_full()
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return disk_full()
+    if is_disk_full(error):
+        return InsufficientStorage(DISK_FULL)
     log.error("%s failed", operation, exc_info=error)
     return InternalFailure(
         f"The local SageMaker failed in {operation} ({type(error).__name__}); its own log has the details."
     )
-
-
-def disk_full() -> InsufficientStorage:
-    return InsufficientStorage(
-        "The disk that holds the local SageMaker's home folder is full: free some space, or start the "
-        "service with another --home."
-    )
-
-
-_NO_SPACE = (28, 122)  # ENOSPC, EDQUOT

@@ -22,7 +22,8 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from local.config import Config
-from local.protocol import Answer, disk_full
+from local.errors import DISK_FULL
+from local.protocol import Answer
 from local.s3 import S3Server, restart
 
 # Headers that belong to one connection, and those that no server behind the proxy may see or set.
@@ -361,4 +362,4 @@ def xml_error(status: int, code: str, message: str) -> Answer:
 
 def full() -> Answer:
     """507: no status that clients take for worth a retry."""
-    return xml_error(507, "InsufficientStorage", disk_full().message)
+    return xml_error(507, "InsufficientStorage", DISK_FULL)

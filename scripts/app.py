@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from scripts.commands import data, platform, serving, training, transform, tuning, watching
+from scripts.errors import BAD_INPUT, ByocError
+from scripts.output import Output
+
+
+class _Commands(TyperGroup):
+    """With --json, a wrong command line is told on stdout like every other error."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            if not ctx.meta["json"]:
+                raise
+            remedy = f"`{(getattr(error, 'ctx', None) or ctx).command_path} --help` shows what there is."
+            Output(json=True).error(ByocError(error.format_message(), remedy, kind="UsageError"))
+            raise typer.Exit(BAD_INPUT) from None
+
 
 app = typer.Typer(
     name="byoc",
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -53,12 +53,18 @@ class _Meaning:
 
     code: int
     remedy: str = ""
+    says: str = "{operation}"
 
 
 _CREDENTIALS: Final = _Meaning(
     REFUSED, "Renew the credentials: `aws sso login`, or fetch new temporary ones."
 )
 _KEY: Final = _Meaning(REFUSED, "AWS does not know these credentials: check the profile and the region.")
+_FORBIDDEN: Final = _Meaning(
+    REFUSED,
+    "Ask for that permission, or use another profile (aws.profile); `byoc doctor` checks the role.",
+    "AWS does not allow {operation}",
+)
 _INPUT: Final = _Meaning(BAD_INPUT)
 _TAKEN: Final = _Meaning(BAD_INPUT, "Choose another name, or delete what has this one.")
 _BUCKET: Final = _Meaning(BAD_INPUT, "Set another aws.bucket in byoc.toml.")
@@ -201,7 +207,7 @@ def _from_answer(error: ClientError) -> ByocError:
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     meaning = _meaning(code, text, int(code) if code.isdigit() else status)
     return ByocError(
-        f"{error.operation_name}: {_sentence(_without_long_lists(text))}",
+        f"{meaning.says.format(operation=error.operation_name)}: {_sentence(_without_long_lists(text))}",
         meaning.remedy,
         code=meaning.code,
         kind=code or type(error).__name__,
@@ -212,10 +218,7 @@ def _meaning(code: str, text: str, status: int) -> _Meaning:
     if "AccessDenied" in code or code == "UnauthorizedOperation" or status in {401, 403}:
         if code in _CODES:
             return _CODES[code]
-        return _Meaning(
-            REFUSED,
-            "Ask for that permission, or use another profile (aws.profile); `byoc doctor` checks the role.",
-        )
+        return _FORBIDDEN
     if code == "ValidationException" and re.search(r"\bnot (find|found)\b", text, re.IGNORECASE):
         return _MISSING
     if code in _CODES:

@@ -50,4 +50,6 @@ class Preamble:
     def end(self) -> list[str]:
         """A note on what was left out since the last one."""
         hidden, self._hidden = self._hidden, 0
-        return [f"({hidden} lines of SageMaker's toolkit are left out; `byoc logs --all` shows them.)"] if hidden else []
+        if not hidden:
+            return []
+        return [f"({hidden} lines of SageMaker's toolkit are left out; `byoc logs --all` shows them.)"]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from local.errors import RequestTooLarge, ValidationError
 from local.jobs.documents import Document
 from local.jobs.files import remove_tree
+from local.jobs.run import cause_of
 from local.jobs.services import Services, log
 from local.jobs.serving import ServingProblem
 from local.jobs.variant import Variant, VariantSpec, variant_spec
@@ -43,7 +44,7 @@ class Fleet:
                 self.cancel()
             except Exception as error:
                 log.exception("endpoint: variant %s", variant.spec.name)
-                problems.append(ServingProblem(f"The local SageMaker failed: {error!r}"))
+                problems.append(ServingProblem(cause_of(error)))
                 self.cancel()
 
         _in_parallel(start, self._variants)
@@ -144,7 +145,7 @@ class EndpointRun:
                 self._fail(str(problem))
             except Exception as error:
                 log.exception("endpoint %s", self.name)
-                self._fail(f"The local SageMaker failed: {error!r}")
+                self._fail(cause_of(error))
 
     def _bring_up(self, restored: bool) -> None:
         services = self._services

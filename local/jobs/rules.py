@@ -14,6 +14,7 @@ from local.jobs.documents import Document, rules_job
 from local.jobs.files import is_folder_below, open_below, write_json
 from local.jobs.logfile import LogFile
 from local.jobs.mirror import Mirror, Syncer
+from local.jobs.run import cause_of
 from local.jobs.services import Services, log
 from local.runtime import Container, ContainerSpec, RuntimeProblem
 
@@ -88,7 +89,7 @@ class RulesRun:
             self._settle("Error", str(error))
         except Exception as error:
             log.exception("rules of %s", self._job)
-            self._settle("Error", f"The local SageMaker failed: {error!r}")
+            self._settle("Error", cause_of(error))
         finally:
             output.close()
 

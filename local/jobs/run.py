@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import threading
 
+from local.errors import DISK_FULL, is_disk_full
+
+
+def cause_of(error: Exception) -> str:
+    """What a FailureReason says of an error that nobody foresaw."""
+    return DISK_FULL if is_disk_full(error) else f"The local SageMaker failed: {error!r}"
+
 
 class Run:
     """One job from its start to its end; subclasses do the work in `_run`."""

@@ -18,7 +18,7 @@ from local.jobs.files import open_below, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
 from local.jobs.rules import RulesRun, settle_rules, wants_rules
-from local.jobs.run import Run
+from local.jobs.run import Run, cause_of
 from local.jobs.services import Services, log
 from local.jobs.streams import Streams
 from local.runtime import Container, ContainerSpec, RuntimeProblem
@@ -117,7 +117,7 @@ class TrainingRun(Run):
                 self._end_stopped()
         except Exception as error:
             log.exception("training job %s", self.name)
-            self._end_failed(f"InternalServerError: The local SageMaker failed: {error!r}")
+            self._end_failed(f"InternalServerError: {cause_of(error)}")
         finally:
             for output in self._logs:
                 output.close()

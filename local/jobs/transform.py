@@ -15,7 +15,7 @@ from local.jobs.files import remove_tree
 from local.jobs.invocations import STRATEGIES, Invocations, Limits, Stopped
 from local.jobs.logfile import LogFile
 from local.jobs.objects import Objects
-from local.jobs.run import Run
+from local.jobs.run import Run, cause_of
 from local.jobs.services import Services, log
 from local.jobs.serving import ModelServer, ModelSpec, ServingProblem, model_spec
 from local.runtime import RuntimeProblem
@@ -91,7 +91,7 @@ class TransformRun(Run):
             reason = f"AlgorithmError: {problem}"
         except Exception as error:
             log.exception("transform job %s", self.name)
-            reason = f"InternalServerError: The local SageMaker failed: {error!r}"
+            reason = f"InternalServerError: {cause_of(error)}"
         self._end(reason)
 
     def _end(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from local.jobs.documents import Document, training_document, tuning_summary
-from local.jobs.run import Run
+from local.jobs.run import Run, cause_of
 from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
 from local.jobs.services import Services, log
 from local.jobs.training import Cause, TrainingRun
@@ -95,7 +95,7 @@ class TuningRun(Run):
             status, reason = "Failed", f"ClientError: {problem}"
         except Exception as error:
             log.exception("tuning job %s", self.name)
-            status, reason = "Failed", f"InternalServerError: The local SageMaker failed: {error!r}"
+            status, reason = "Failed", f"InternalServerError: {cause_of(error)}"
             self._stop_trials("user")
 
         def end(doc: Document) -> None:

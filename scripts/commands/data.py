@@ -9,7 +9,7 @@ import typer
 
 from scripts.context import Context, command
 from scripts.errors import ByocError
-from scripts.output import bar
+from scripts.output import bar, count
 from scripts.settings import FILE
 
 if TYPE_CHECKING:
@@ -139,11 +139,9 @@ def upload(
             progress=bar(progress),
         )
     if broken:
-        out.warn(
-            f"{len(broken)} pictures cannot be read and are left out, e.g. {broken[0][0]}: {broken[0][1]}"
-        )
+        out.warn(f"Left out: {count(len(broken), 'unreadable picture')}, e.g. {broken[0][0]}: {broken[0][1]}")
     if data.ignored:
-        out.warn(f"{len(data.ignored)} files are no pictures and are left out, e.g. {data.ignored[0]}")
+        out.warn(f"Left out: {count(len(data.ignored), 'file')} of another kind, e.g. {data.ignored[0]}")
     out.show(_overview(context, data))
     document = {
         "folder": str(root),

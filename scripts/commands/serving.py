@@ -10,7 +10,7 @@ import typer
 from scripts import state
 from scripts.context import Context, command, last
 from scripts.errors import FAILED, INTERRUPTED, ByocError
-from scripts.output import Output, bar, percent, printable
+from scripts.output import Output, bar, count, percent, printable
 
 if TYPE_CHECKING:
     from scripts.predict import Answer, Score
@@ -154,7 +154,7 @@ def predict(
     if refused := [answer for answer in answers if answer.error]:
         if not context.out.json:
             raise ByocError(
-                f"{len(refused)} of {len(answers)} pictures were refused.",
+                f"Refused: {len(refused)} of {count(len(answers), 'picture')}.",
                 "The table above says why.",
                 kind="PicturesRefused",
             )
@@ -202,7 +202,9 @@ def show_score(context: Context, score: Score, answers: Sequence[Answer]) -> Non
     out.row(table, "all", str(score.right), str(score.pictures), percent(score.accuracy), style="bold")
     out.show(table)
     if score.refused:
-        out.warn(f"{score.refused} pictures were refused, e.g. {next(a for a in answers if a.error).source}")
+        out.warn(
+            f"Refused: {count(score.refused, 'picture')}, e.g. {next(a for a in answers if a.error).source}"
+        )
     wrong = [answer for answer in answers if not answer.right and not answer.error]
     if wrong:
         out.say("Mistakes:" if len(wrong) <= 10 else "The first 10 of {n} mistakes:", n=len(wrong))

@@ -20,7 +20,7 @@ from scripts.commands.serving import (
 from scripts.commands.watching import goes_on
 from scripts.context import Context, command, last
 from scripts.errors import FAILED, INTERRUPTED, ByocError
-from scripts.output import bar, duration
+from scripts.output import bar, count, duration
 
 if TYPE_CHECKING:
     from scripts.predict import Answer, Score
@@ -127,7 +127,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
         given, others = inputs.find(clients, addresses[0] if addresses else test_uri(context))
         inputs.check_sizes(settings, given)
         if others:
-            out.warn(f"{len(others)} objects are no pictures and are left out, e.g. {others[0]}")
+            out.warn(f"Left out: {count(len(others), 'object')} of another kind, e.g. {others[0]}")
         if not given.whole:
             given = inputs.write_manifest(clients, given, folder)
     state.check(settings)
@@ -142,9 +142,9 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
     )
     state.update(settings, transform_job=name)
     out.say(
-        "Transform job [bold]{name}[/]: {n} pictures, model of {job}.",
+        "Transform job [bold]{name}[/]: {pictures}, model of {job}.",
         name=name,
-        n=len(given.items),
+        pictures=count(len(given.items), "picture"),
         job=trained,
     )
     return name, given

@@ -43,7 +43,7 @@ def status(number: int, code: str, message: str, operation: str = "CreateTrainin
         ),
         (aws.ConnectTimeoutError(endpoint_url="https://a.b/"), errors.UNREACHABLE, "network"),
         (answer("AccessDeniedException", "no sagemaker:CreateTrainingJob"), errors.REFUSED, "permission"),
-        (status(403, "403", "Forbidden", "HeadBucket"), errors.REFUSED, "HeadBucket: Forbidden. Ask"),
+        (status(403, "403", "Forbidden", "HeadBucket"), errors.REFUSED, "allow HeadBucket: Forbidden. Ask"),
         (answer("ExpiredTokenException", "expired"), errors.REFUSED, "sso login"),
         (answer("ResourceInUse", "Job exists"), errors.BAD_INPUT, "another name"),
         (answer("EntityAlreadyExists", "Role exists"), errors.BAD_INPUT, "another name"),
