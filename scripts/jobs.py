@@ -145,6 +145,12 @@ def verdict(rule: Mapping[str, Any]) -> str:
     return "CouldNotJudge" if undecided else str(rule["RuleEvaluationStatus"])
 
 
+def evidence(details: str) -> str:
+    """A rule's StatusDetails without what the verdict says already."""
+    reason = details.removeprefix(COULD_NOT_JUDGE)
+    return reason if reason == details else reason[:1].upper() + reason[1:]
+
+
 def verdicts(job: dict[str, Any]) -> dict[str, str]:
     """The verdicts of a described job's rules, by their names."""
     return {rule["RuleConfigurationName"]: verdict(rule) for rule in rules(job)}

@@ -357,8 +357,7 @@ def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
     for rule in jobs.rules(job):
         name, status = rule["RuleConfigurationName"], jobs.verdict(rule)
         if status in {"IssuesFound", "Error", "CouldNotJudge"}:
-            evidence = _CONDITION_MET.sub("", rule.get("StatusDetails", ""))
-            evidence = evidence.removeprefix(jobs.COULD_NOT_JUDGE)
+            evidence = jobs.evidence(_CONDITION_MET.sub("", rule.get("StatusDetails", "")))
             text = _COULD_NOT_JUDGE if status == "CouldNotJudge" else status
             out.row(table, name, Text(text, _RULE_STYLE.get(status, "yellow")), evidence)
         else:

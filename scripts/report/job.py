@@ -148,7 +148,10 @@ def tiles(job: Job) -> list[Tile]:
         note = "of the last epoch"
         if not math.isnan(job.kept_epoch):
             note = f"kept weights, of epoch {job.kept_epoch:.0f}"
-            note += f"; the last epoch had {words.percent(log.last_epoch)}" if log else ""
+            if job.kept_epoch == job.metric("epoch"):
+                note += ", the last"
+            elif log:
+                note += f"; the last epoch had {words.percent(log.last_epoch)}"
         found.append(Tile("Validation accuracy", words.percent(validation), note))
     _, loss = main_loss(job.series)
     train = (

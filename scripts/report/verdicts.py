@@ -180,7 +180,7 @@ def verdicts(inputs: ReportInputs) -> list[Verdict]:
         verdict.status = jobs.verdict(
             {"RuleEvaluationStatus": verdict.status, "StatusDetails": verdict.summary}
         )
-        verdict.summary = verdict.summary.removeprefix(jobs.COULD_NOT_JUDGE)
+        verdict.summary = jobs.evidence(verdict.summary)
     said = {verdict.rule for verdict in found.values() if verdict.findings and not verdict.parts}
     for verdict in found.values():
         if verdict.parts:  # it repeats the findings of its parts, which may be rules of the job themselves
@@ -274,5 +274,4 @@ def sentence(found: list[Verdict]) -> str:
 
 
 def _names(rules: list[str]) -> str:
-    more = f" and {len(rules) - 4} more" if len(rules) > 4 else ""
-    return (", ".join(rules[:4]) + more) if more else words.listing(rules)
+    return words.listing(rules if len(rules) <= 5 else [*rules[:4], f"{len(rules) - 4} more"])

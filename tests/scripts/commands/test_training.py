@@ -51,7 +51,7 @@ def test_a_rule_that_could_not_judge_is_told_with_the_reason_and_apart_from_erro
 ) -> None:
     shown = ended(capsys, {})
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in shown.splitlines() if line.strip()}
-    assert lines["WeightUpdateRatio"] == "Could not judge saved once: train longer."
+    assert lines["WeightUpdateRatio"] == "Could not judge Saved once: train longer."
     assert lines["DeadRelu"] == "Error InternalServerError: KeyError"
     assert lines["NoIssuesFound:"] == "Overfit"
     assert json.loads(ended(capsys, {}, as_json=True))["rules"] == {

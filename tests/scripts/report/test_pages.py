@@ -219,10 +219,10 @@ def test_rules_that_could_not_judge_are_counted_and_say_why() -> None:
     assert "1 could not judge: WeightUpdateRatio" in page
     assert "found issues, 1 could not judge" in page
     assert (
-        "WeightUpdateRatio Could not judge Do the weights move at a sensible pace? saved once: train longer."
+        "WeightUpdateRatio Could not judge Do the weights move at a sensible pace? Saved once: train longer."
         in page
     )
-    assert "Could not judge saved once" in text(compare_page([inputs, samples.diverging()]))
+    assert "Could not judge Saved once" in text(compare_page([inputs, samples.diverging()]))
 
 
 def test_a_confusion_matrix_that_was_left_out_is_told() -> None:

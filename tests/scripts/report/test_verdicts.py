@@ -64,7 +64,7 @@ def test_a_rule_that_could_not_judge_is_told_from_one_that_failed(source: str) -
     assert (broken.label, broken.summary) == ("Error", "InternalServerError: KeyError")
     assert (short.label, short.summary) == (
         "Could not judge",
-        "the weights were saved at step 0 only: train longer.",
+        "The weights were saved at step 0 only: train longer.",
     )
 
 
