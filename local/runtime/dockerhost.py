@@ -101,7 +101,7 @@ def connect() -> docker.DockerClient:
 
 def _address() -> str | None:
     """The engine's address; None for what DOCKER_HOST says."""
-    if "DOCKER_HOST" in os.environ:
+    if os.environ.get("DOCKER_HOST"):
         return None
     context = ContextAPI.get_current_context()
     if context is not None and context.Name != "default":
