@@ -40,9 +40,10 @@ def deploy(
 
     If one of them fails, the others are taken away again.
 
-    With --update (SageMaker's UpdateEndpoint, update_endpoint in its Python SDK) an endpoint of that name
-    must run already: its old model answers until the new one does, and is then deleted. If the new one does
-    not come up, the old one stays.
+    With --update (SageMaker's UpdateEndpoint; update_endpoint in its Python SDK)
+    the model is put on an endpoint that runs already. The old model answers
+    until the new one does, and is then deleted. If the new one does not come up,
+    the old one stays.
 
     Examples:
 
@@ -248,9 +249,10 @@ def delete(
 
     Deleting what is gone already is no error.
 
-    Example:
+    Examples:
 
         byoc delete
+        byoc delete digits-test
     """
     from scripts import endpoints
 
