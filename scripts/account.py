@@ -96,6 +96,8 @@ def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, .
             remedy = "Put the pictures there with `byoc upload FOLDER`."
             if channel == "weights":
                 remedy = "Put a state dict there, or empty data.weights in byoc.toml."
+                if settings.weights_file:
+                    remedy = f"Send {settings.weights_file} there with `byoc upload FOLDER`."
             raise ByocError(f"There is nothing at {uri}.", remedy, code=NOT_FOUND, kind="NoData")
     return tuple(present)
 

@@ -42,7 +42,7 @@ def root_uri(settings: Settings, place: Place) -> str:
 
 def data_uri(settings: Settings, place: Place, channel: str) -> str:
     """Where a channel's pictures lie. Ends with a slash: S3 matches prefixes, and train2/ is not train/."""
-    if channel == "weights":
+    if channel == "weights" and settings.weights_file is None:
         return settings.data.weights.rstrip("/") + "/"
     return f"{root_uri(settings, place)}/data/{channel}/"
 

@@ -85,7 +85,11 @@ class Data:
     validation: float = option(0.15, "Share of each class kept for validation.", minimum=0, maximum=0.9)
     test: float = option(0.15, "Share of each class kept for the final test.", minimum=0, maximum=0.9)
     seed: int = option(0, "The same seed gives the same split.", minimum=0)
-    weights: str = option("", "S3 address of a folder with a state dict to start from (channel `weights`).")
+    weights: str = option(
+        "",
+        "State dict to start from (channel `weights`): a file, which `byoc upload` sends along, or the S3 "
+        "address of a folder with one.",
+    )
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,14 @@ class Settings:
     @property
     def endpoint_name(self) -> str:
         return self.deploy.endpoint or self.project.name
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The state dict to start from, where data.weights names a file of this machine."""
+        weights = self.data.weights
+        return (
+            None if not weights or weights.startswith("s3://") else self.folder / Path(weights).expanduser()
+        )
 
     @property
     def prefix(self) -> str:

@@ -68,12 +68,14 @@ def sync(
     """Make the channels below `prefix` in the bucket hold exactly `files` (key below the prefix → file).
 
     A file is left alone where size and MD5 agree with the object's. Other objects of the channels are
-    deleted: a picture that moved from train to test must not stay in train.
+    deleted: a picture that moved from train to test must not stay in train. The channel `weights` is left
+    alone where `files` has nothing for it: it may be somebody else's.
     """
     prefix = prefix.strip("/") + "/"
     there = _list(s3, bucket, prefix)
     sizes = send(s3, bucket, prefix, files, there, progress)
-    ours = tuple(f"{prefix}{channel}/" for channel in CHANNELS)
+    channels = {*CHANNELS, *(key.partition("/")[0] for key in files)}
+    ours = tuple(f"{prefix}{channel}/" for channel in channels)
     stale = [key for key in there if key.startswith(ours) and key[len(prefix) :] not in files]
     for chunk in _chunks(iter(stale), 1000):
         s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True})
@@ -126,7 +128,7 @@ def _send(s3: S3Client, bucket: str, key: str, path: Path, there: tuple[int, str
     """Send one file; returns its bytes, or None where the object is the same already."""
     size = path.stat().st_size
     if size > _SINGLE_PART:
-        raise ByocError(f"{path} is larger than 5 GB.", "No picture needs that.")
+        raise ByocError(f"{path} is larger than 5 GB.", "S3 takes no larger file in one piece.")
     content = path.read_bytes()
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if there == (size, digest):

@@ -128,6 +128,12 @@ def upload(
     for key, value in (("validation", validation), ("test", test), ("seed", seed)):
         context.override(f"data.{key}", value)
     settings = context.settings
+    weights = settings.weights_file
+    if weights and not weights.is_file():
+        raise ByocError(
+            f"data.weights: there is no file {weights}.",
+            "Name a state dict, or the S3 address of a folder with one.",
+        )
     root = folder or settings.folder / settings.data.folder
     with out.progress("checking") as progress:
         data, broken = dataset.prepare(
@@ -157,12 +163,14 @@ def upload(
     bucket = account.bucket(settings, clients)
     if s3.ensure_bucket(clients.s3, bucket, clients.region):
         out.say("Created the bucket {bucket}.", bucket=bucket)
-    files, prefix = data.files(), f"{settings.prefix}/data"
+    files, prefix = dict(data.files()), f"{settings.prefix}/data"
+    if weights:
+        files[f"weights/{weights.name}"] = weights
     with out.progress("uploading") as progress:
         done = s3.sync(clients.s3, bucket, prefix, files, bar(progress))
     removed = f", {done.removed} of an older split removed" if done.removed else ""
     out.say(
-        "{sent} pictures sent ({size:}), {unchanged} were there already{removed}.",
+        "{sent} files sent ({size:}), {unchanged} were there already{removed}.",
         sent=done.sent,
         size=_size(done.bytes),
         unchanged=done.unchanged,

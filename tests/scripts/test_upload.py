@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import upload
+from scripts import account, requests, upload
 from scripts.aws import Clients, connect
-from scripts.settings import Settings
-from tests.scripts.conftest import draw
+from scripts.requests import Place
+from scripts.settings import Settings, load
+from tests.scripts.conftest import Run, draw
 
 
 @pytest.fixture
@@ -49,6 +50,36 @@ def test_what_is_no_longer_in_the_split_is_removed_and_nothing_else(clients: Cli
         "p/data/cat/0.png",
         "p/data/dog/0.png",
     }
+
+
+def test_weights_are_replaced_by_others_only(clients: Clients, project: Path) -> None:
+    old, new = project / "old.pth", project / "new.pth"
+    old.write_bytes(b"old")
+    new.write_bytes(b"new")
+    for sent, there in (({"weights/old.pth": old}, "old"), ({}, "old"), ({"weights/new.pth": new}, "new")):
+        upload.sync(clients.s3, "pictures", "p/data", sent)
+        assert keys(clients) == {f"p/data/weights/{there}.pth"}
+
+
+def test_a_file_of_weights_is_sent_along(clients: Clients, project: Path, run: Run) -> None:
+    draw(project / "data", each=9)
+    (project / "resnet.pth").write_bytes(b"tensors")
+    run("init", "--aws", "--name", "flowers")
+    run("upload", "--set", "data.weights=resnet.pth")
+    settings = load(overrides=["data.weights=resnet.pth"])
+    place = Place("role", account.bucket(settings, clients), "train", "serve")
+    assert "weights" in account.channels(settings, clients, place)
+    folder = requests.data_uri(settings, place, "weights")
+    bucket, prefix = folder.removeprefix("s3://").split("/", 1)
+    assert clients.s3.get_object(Bucket=bucket, Key=f"{prefix}resnet.pth")["Body"].read() == b"tensors"
+
+
+def test_weights_that_are_not_there_are_told_before_anything_is_sent(project: Path, run: Run) -> None:
+    draw(project / "data", each=9)
+    run("init", "--aws")
+    told = run("upload", "--set", "data.weights=resnet.pth", code=2)
+    assert "there is no file" in told.stderr
+    assert "resnet.pth" in told.stderr
 
 
 def test_the_content_type_is_set_and_odd_names_survive(clients: Clients, project: Path) -> None:
