@@ -165,7 +165,7 @@ def _imagenet(architecture: str) -> tuple[dict[str, torch.Tensor], str]:
     except (OSError, RuntimeError) as error:  # no network is an URLError, a wrong hash a RuntimeError
         raise WeightsError(
             f"weights=imagenet: {weights.url} could not be downloaded ({_first_line(error)}); "
-            "give the file in the channel 'weights', or set weights=none"
+            "give the file in the channel 'weights' (byoc: data.weights), or set weights=none"
         ) from error
 
 
