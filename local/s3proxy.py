@@ -89,6 +89,7 @@ class S3Proxy:
         self._connected = ""
         # Buckets that the server knows of: one that a job made would be unknown to it.
         self._buckets: set[str] = set()
+        self._learning = asyncio.Lock()
 
     async def close(self) -> None:
         await self._data.aclose()
@@ -213,8 +214,11 @@ class S3Proxy:
             source, _, key = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("/")
             await self._forget(Target(source, key, {}))
         elif target.key and target.bucket not in self._buckets and (self._root / target.bucket).is_dir():
-            await self._forget(Target("", "", {}))
-            self._buckets.add(target.bucket)
+            # Once, and before any upload: what is forgotten during one is never true again in the server.
+            async with self._learning:
+                if target.bucket not in self._buckets:
+                    await self._forget(Target("", "", {}))
+                    self._buckets.add(target.bucket)
         elif method == "DELETE" and not target.key:
             self._buckets.discard(target.bucket)
             await self._forget(target)
@@ -246,9 +250,22 @@ class S3Proxy:
         return self._root / target.bucket / target.key
 
     async def _forget(self, target: Target) -> None:
-        """Makes the server read the bucket's folders anew, each when it is next asked for."""
+        """Makes the server read the bucket's folders anew, each when it is next asked for.
+
+        It forgets nothing above a folder into which something was uploaded while it last forgot, and never
+        again will: so the folders on the way to the target are read at once.
+        """
         known = target.bucket in self._buckets
-        request = httpx.Request("POST", "http://rc/vfs/forget", json={"dir": target.bucket if known else ""})
+        await self._tell("vfs/forget", target.bucket if known else "")
+        folder = self._root / target.bucket
+        for name in ("", *(target.key or target.query.get("prefix", "")).split("/")[:-1]):
+            folder /= name
+            if not target.bucket or name in (".", "..") or not folder.is_dir():
+                return
+            await self._tell("vfs/refresh", folder.relative_to(self._root).as_posix())
+
+    async def _tell(self, command: str, folder: str) -> None:
+        request = httpx.Request("POST", f"http://rc/{command}", json={"dir": folder})
         with contextlib.suppress(httpx.HTTPError):
             response = await self._control.handle_async_request(request)
             await response.aread()

@@ -64,6 +64,28 @@ def test_what_is_put_is_a_plain_file(service: Service, s3: Any) -> None:
     assert abs(head["LastModified"] - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(seconds=60)
 
 
+def test_listing_during_uploads_hides_nothing_that_a_job_writes_later(service: Service, s3: Any) -> None:
+    """The server may take a folder for unfinished for ever that it was told to forget during an upload."""
+    folder = service.config.bucket_path("s3://bucket/")
+    # It may also lose an upload, and then says so: programs try again.
+    patient = service.client("s3", retries={"total_max_attempts": 5})
+    for attempt in range(8):
+        with ThreadPoolExecutor(16) as pool:
+            uploads = [
+                pool.submit(
+                    patient.put_object, Bucket="bucket", Key=f"{attempt}/{number % 10}/{number}", Body=b"x"
+                )
+                for number in range(60)
+            ]
+            keys(s3)
+            for upload in uploads:
+                upload.result()
+        (folder / str(attempt) / "output").mkdir()
+        (folder / str(attempt) / "output" / "model.tar.gz").write_bytes(b"model")
+        assert read(s3, f"{attempt}/output/model.tar.gz") == b"model"
+        assert len(keys(s3, Prefix=f"{attempt}/")) == 61
+
+
 def test_an_empty_object(s3: Any) -> None:
     s3.put_object(Bucket="bucket", Key="empty", Body=b"")
     assert read(s3, "empty") == b""
