@@ -128,7 +128,7 @@ def test_imagenet_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPa
     weights = torchvision.models.get_model_weights("resnet18")
     monkeypatch.setattr(weights, "get_state_dict", fail)
     with pytest.raises(
-        WeightsError, match=r"could not be downloaded .* channel 'weights', or set weights=none"
+        WeightsError, match=r"could not be downloaded .* channel 'weights' .*, or set weights=none"
     ):
         architecture.load_weights(architecture.build("resnet18", 3), "resnet18", "imagenet")
 
