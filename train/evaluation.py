@@ -21,6 +21,9 @@ from train.stopping import Stopped
 Matrix = np.ndarray[Any, np.dtype[np.int64]]
 Counts = np.ndarray[Any, np.dtype[np.float64]]
 _TOP: Final = 5
+# Batches that are counted together: until they hold so many logits (4 MB), or are so many.
+_TOGETHER: Final = 1 << 20
+_AT_MOST: Final = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +103,21 @@ class Tally:
         # Of each class: its pictures, those that were recognised, how often it was named, and its pictures
         # with it among the five likeliest.
         self._counts = torch.zeros(4, classes, dtype=torch.int64, device=device)
+        self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    @torch.no_grad()
     def add(self, logits: torch.Tensor, named: torch.Tensor, labels: torch.Tensor) -> None:
         """Logits [N, classes], and int64 [N] of the likeliest classes and of the true ones."""
+        self._waiting.append((logits.detach(), named, labels))
+        # Where a step takes less than a millisecond, counting each one alone would be felt.
+        if len(self._waiting) * logits.numel() >= _TOGETHER or len(self._waiting) >= _AT_MOST:
+            self._count()
+
+    @torch.no_grad()
+    def _count(self) -> None:
+        if not self._waiting:
+            return
+        logits, named, labels = (torch.cat(those) for those in zip(*self._waiting, strict=True))
+        self._waiting.clear()
         likelier = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
         one = torch.ones_like(labels)
         what = torch.stack([one, (named == labels).to(one.dtype), one, (likelier < _TOP).to(one.dtype)])
@@ -111,10 +125,12 @@ class Tally:
 
     def counts(self, process: Process) -> list[float]:
         """Of all processes, which all have to call it."""
+        self._count()
         return process.sum(self._counts.flatten().tolist())
 
     def replace(self, counts: list[float]) -> None:
         """Go on from these counts; from nothing where there are none."""
+        self._waiting.clear()
         self._counts.zero_()
         if counts:
             self._counts += (

@@ -324,7 +324,7 @@ class Trainer:
         named = logits.detach().argmax(dim=1)
         right = (named == labels).sum()
         if count:
-            self._tally.add(logits.detach(), named, labels)
+            self._tally.add(logits, named, labels)
         before, self._unread = self._unread, (loss.detach(), right, count, progress.step, self._rate)
         self._read(before)
 
