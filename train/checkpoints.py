@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("train")
 
-_MAGIC: Final = b"byoc checkpoint 1\n"
+_MAGIC: Final = b"byoc checkpoint 2\n"  # count on when what a state holds changes
 _KEEP: Final = 2
 State = dict[str, Any]
 
@@ -71,7 +71,7 @@ def load_newest(folder: Path) -> tuple[State, Path] | None:
             return _read(path), path
         except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            log.warning("checkpoint %s is damaged (%s): trying the one before it", path, reason)
+            log.warning("checkpoint %s cannot be used (%s): trying the one before it", path, reason)
     if paths:
         raise TrainingError(
             f"none of the {len(paths)} checkpoints in {folder} can be read; delete them to start from the "
@@ -87,6 +87,8 @@ def _newest_first(folder: Path) -> list[Path]:
 def _read(path: Path) -> State:
     data = path.read_bytes()
     start = len(_MAGIC) + hashlib.sha256().digest_size
+    if data.startswith(_MAGIC[:-2]) and not data.startswith(_MAGIC):
+        raise ValueError("another version of the trainer wrote it")
     if not data.startswith(_MAGIC) or hashlib.sha256(data[start:]).digest() != data[len(_MAGIC) : start]:
         raise ValueError("its checksum is wrong")
     state: object = torch.load(io.BytesIO(data[start:]), map_location="cpu", weights_only=True)

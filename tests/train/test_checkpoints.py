@@ -53,13 +53,22 @@ def test_a_damaged_newest_falls_back_and_says_so(
     assert found is not None
     assert found[1] == good
     assert found[0]["step"] == 1
-    assert "checkpoint-0000000002.pt is damaged" in caplog.text
+    assert "checkpoint-0000000002.pt cannot be used" in caplog.text
 
 
 def test_only_damaged_ones_are_an_error_not_a_silent_start_from_zero(tmp_path: Path) -> None:
     checkpoints.save(tmp_path, 1, STATE).write_bytes(b"")
     with pytest.raises(TrainingError, match="none of the 1 checkpoints"):
         checkpoints.load_newest(tmp_path)
+
+
+def test_one_of_another_version_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = checkpoints.save(tmp_path, 1, STATE)
+    path.write_bytes(path.read_bytes().replace(checkpoints._MAGIC, b"byoc checkpoint 1\n"))
+    checkpoints.log.propagate = True
+    with pytest.raises(TrainingError, match="none of the 1 checkpoints"):
+        checkpoints.load_newest(tmp_path)
+    assert "another version of the trainer wrote it" in caplog.text
 
 
 def test_none_at_all(tmp_path: Path) -> None:

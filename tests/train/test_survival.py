@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from model import architecture
+from train import checkpoints
 from train.loop import Trainer
 
 Run = Callable[..., tuple[int, str]]
@@ -172,9 +173,7 @@ def test_a_loss_that_is_no_number_is_told_with_the_last_good_checkpoint(job: Any
     assert "take a smaller lr than 10" in job.failure
     assert re.search(r"last good checkpoint: \S*checkpoint-\d+\.pt", job.failure.replace("my 'job'", ""))
     newest = sorted((job.base / "checkpoints").glob("*.pt"))[-1]
-    state = torch.load(
-        __import__("io").BytesIO(newest.read_bytes()[len(b"byoc checkpoint 1\n") + 32 :]), weights_only=True
-    )
+    state = checkpoints._read(newest)
     assert all(tensor.isfinite().all() for tensor in state["module"].values())
 
 
