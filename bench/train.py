@@ -46,22 +46,24 @@ Epoch = Callable[[], float]  # trains once over the pictures, returns pictures a
 
 def resident(settings: Settings, number_format: precision.Precision, classes: int) -> Epoch:
     """The limit: the network alone, on one batch that is in memory already."""
-    module = architecture.build(settings.arch, classes).to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
+    module = architecture.build(settings.arch, classes).to(settings.device)
+    module.to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
     module.train()
     optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, fused=True)
     criterion = nn.CrossEntropyLoss()
     inputs = torch.randn(settings.batch_size, 3, settings.image_size, settings.image_size)
-    inputs = inputs.contiguous(memory_format=number_format.memory_format)
-    labels = torch.randint(0, classes, (settings.batch_size,))
+    inputs = inputs.to(settings.device).contiguous(memory_format=number_format.memory_format)
+    labels = torch.randint(0, classes, (settings.batch_size,)).to(settings.device)
 
     def epoch() -> float:
-        before, steps = time.perf_counter(), 4
+        before, steps = time.perf_counter(), 4 if settings.device == "cpu" else 16
         for _ in range(steps):
-            with number_format.autocast("cpu"):
+            with number_format.autocast(settings.device):
                 loss = criterion(module(inputs).float(), labels)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        loss.item()  # waits for the GPU
         return steps * settings.batch_size / (time.perf_counter() - before)
 
     return epoch
@@ -87,12 +89,13 @@ class Ours:
             augmentation=settings.augment,
             cache=Cache(2_000_000_000),
         )
-        loader = Loader(split, settings.batch_size, pool, worker_count(settings.workers))
-        module = architecture.build(settings.arch, len(found.classes))
+        workers = worker_count(settings.workers)
+        loader = Loader(split, settings.batch_size, pool, workers, gpu=settings.device == "cuda")
+        module = architecture.build(settings.arch, len(found.classes)).to(settings.device)
         module.to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
         return Trainer(
             module, architecture.head_name(module), nn.CrossEntropyLoss(), loader, loader, settings,
-            pretrained=False, device="cpu", precision=number_format, process=Process(),
+            pretrained=False, device=settings.device, precision=number_format, process=Process(),
         )  # fmt: skip
 
     def first(self) -> float:
@@ -120,18 +123,21 @@ def plain(folder: Path, settings: Settings, workers: int) -> Epoch:
     )
     data = torchvision.datasets.ImageFolder(str(folder), transform)
     loader = torch.utils.data.DataLoader(
-        data, settings.batch_size, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
-    )
-    module = torchvision.models.get_model(settings.arch, num_classes=len(data.classes))
+        data, settings.batch_size, shuffle=True, num_workers=workers, drop_last=True,
+        persistent_workers=True, pin_memory=settings.device == "cuda",
+    )  # fmt: skip
+    module = torchvision.models.get_model(settings.arch, num_classes=len(data.classes)).to(settings.device)
     optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-    return lambda: loop(module, loader, optimizer, nn.CrossEntropyLoss())
+    return lambda: loop(module, loader, optimizer, nn.CrossEntropyLoss(), device=settings.device)
 
 
 def loop(module: nn.Module, loader: Any, optimizer: Any, criterion: nn.Module, **options: Any) -> float:
     before, seen = time.perf_counter(), 0
     autocast = options.get("autocast", contextlib.nullcontext)
     module.train()
+    device = options.get("device", "cpu")
     for inputs, labels in loader:
+        inputs, labels = inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         if options.get("channels_last"):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with autocast():
@@ -154,15 +160,17 @@ def timm_loop(folder: Path, settings: Settings, workers: int, number_format: pre
     data = create_dataset("", root=str(folder))
     loader = create_loader(
         data, (3, settings.image_size, settings.image_size), settings.batch_size, is_training=True,
-        use_prefetcher=False, num_workers=workers, persistent_workers=True, color_jitter=0.4,
+        use_prefetcher=settings.device == "cuda", num_workers=workers, persistent_workers=True,
+        color_jitter=0.4, pin_memory=settings.device == "cuda", device=torch.device(settings.device),
     )  # fmt: skip
     module = create_model(settings.arch, num_classes=len(data.reader.class_to_idx))
-    module = module.to(memory_format=torch.channels_last)
+    module = module.to(settings.device, memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(module, opt="sgd", lr=1e-3, momentum=0.9, weight_decay=1e-4)
-    autocast = lambda: number_format.autocast("cpu")  # noqa: E731
+    autocast = lambda: number_format.autocast(settings.device)  # noqa: E731
     return lambda: loop(
-        module, loader, optimizer, nn.CrossEntropyLoss(), autocast=autocast, channels_last=True
-    )
+        module, loader, optimizer, nn.CrossEntropyLoss(),
+        autocast=autocast, channels_last=True, device=settings.device,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -171,18 +179,23 @@ def subset(folder: Path | None, count: int, photos: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as made:
         found = listing.scan(folder or make_up(Path(made), count), "train")
         per_class = -(-count // len(found.classes))
-        for label, group in enumerate(found.classes):
-            numbers = np.flatnonzero(np.asarray(found.labels) == label)[:per_class]
-            (Path(name) / group).mkdir()
-            for number in numbers:
-                source = found.root / found.files[number]
-                target = Path(name) / group / f"{number}.jpg"
-                if photos:
-                    image = Image.open(source).convert("RGB")
-                    image.resize((4000, 3000), Image.Resampling.BICUBIC).save(target, quality=90)
-                else:
-                    target.symlink_to(source.resolve())
+        put = enlarge if photos else link
+        with ThreadPoolExecutor() as pool:
+            for label, group in enumerate(found.classes):
+                numbers = np.flatnonzero(np.asarray(found.labels) == label)[:per_class]
+                (Path(name) / group).mkdir()
+                sources = [found.root / found.files[number] for number in numbers]
+                list(pool.map(put, sources, [Path(name) / group / f"{number}.jpg" for number in numbers]))
         yield Path(name)
+
+
+def link(source: Path, target: Path) -> None:
+    target.symlink_to(source.resolve())
+
+
+def enlarge(source: Path, target: Path) -> None:
+    image = Image.open(source).convert("RGB")
+    image.resize((4000, 3000), Image.Resampling.BICUBIC).save(target, quality=90)
 
 
 def make_up(folder: Path, count: int) -> Path:
@@ -198,9 +211,12 @@ def make_up(folder: Path, count: int) -> Path:
 
 def speed(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
-    settings = Settings(arch=arguments.arch, batch_size=arguments.batch_size, epochs=1000, weights="none")
+    settings = Settings(
+        arch=arguments.arch, batch_size=arguments.batch_size, epochs=1000, weights="none",
+        device=arguments.device, augment=arguments.augment,
+    )  # fmt: skip
     formats = {"fp32": precision.Precision("fp32", "", channels_last=True)}
-    if precision.probe("cpu").cpu_bf16:
+    if arguments.device == "cuda" or precision.probe("cpu").cpu_bf16:
         formats["bf16"] = precision.Precision("bf16", "", channels_last=True)
     workers = arguments.threads
     with (
@@ -363,6 +379,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=None)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of speed")
+    parser.add_argument("--augment", default="flip", help="ours only; the others crop and flip")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", action="store_true")
     parser.add_argument("--weights", type=Path)

@@ -335,15 +335,19 @@ class Loader:
         return Batches(self._batches(chunks, epoch, seed), len(chunks))
 
     def inputs(self, batch: Batch, device: str, memory_format: torch.memory_format) -> torch.Tensor:
-        """What the network takes: float32 [N, 3, S, S], augmented and normalised on the device."""
+        """What the network takes: float32 [N, 3, S, S], augmented and normalised on the device.
+
+        To be called once for a batch: on a CPU its bytes are changed in place.
+        """
         preprocessing = self.pictures.preprocessing
         pixels = batch.inputs.to(device, non_blocking=True)
-        if batch.boxes is not None:
-            boxes = batch.boxes.to(device, non_blocking=True)
-            dtype = torch.float16 if device == "cuda" else torch.float32  # which CPUs are quicker with
-            pixels = crop.resize(pixels, boxes, preprocessing, dtype)
-        if batch.operations is not None:
-            pixels = augment.operate(pixels, batch.operations)
+        with torch.autocast(device, enabled=False):  # bf16 does not hold positions in a picture
+            if batch.boxes is not None:
+                boxes = batch.boxes.to(device, non_blocking=True)
+                dtype = torch.float16 if device == "cuda" else torch.float32  # which CPUs are quicker with
+                pixels = crop.resize(pixels, boxes, preprocessing, dtype)
+            if batch.operations is not None:
+                pixels = augment.operate(pixels, batch.operations)
         return preprocessing.normalise(pixels).contiguous(memory_format=memory_format)
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from model.device import Machine
 from train import report
 from train.data import Pictures, repeated_pictures, same_pictures
 from train.distributed import Process
+from train.errors import TrainingError
 from train.evaluation import Result
 from train.interface import Settings
 from train.loop import Trainer
@@ -140,12 +141,15 @@ def collect_hashes(pictures: dict[str, Pictures], process: Process) -> None:
         if not process.is_first:
             continue
         unmet = those.unmet
-        for index in unmet[:_UNMET]:
-            those.get(index)
-        if len(unmet) > _UNMET:
+        try:
+            for index in unmet[:_UNMET]:
+                those.get(index)
+        except TrainingError as error:  # no reason to lose a training that is complete
+            log.warning("%s", error)
+        if left := len(those.unmet):
             log.warning(
-                "%d pictures of %s were not read since the job was resumed: nobody knows whether they are "
-                "readable, or there twice", len(unmet) - _UNMET, name,
+                "%d pictures of %s were not read in this run: nobody knows whether they are readable, or "
+                "there twice", left, name,
             )  # fmt: skip
 
 
