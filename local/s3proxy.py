@@ -213,7 +213,7 @@ class S3Proxy:
         elif "x-amz-copy-source" in request.headers:
             source, _, key = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("/")
             await self._forget(Target(source, key, {}))
-        elif target.key and target.bucket not in self._buckets and (self._root / target.bucket).is_dir():
+        elif target.key and target.bucket not in self._buckets and _is_folder(self._root / target.bucket):
             # Once, and before any upload: what is forgotten during one is never true again in the server.
             async with self._learning:
                 if target.bucket not in self._buckets:
@@ -260,7 +260,7 @@ class S3Proxy:
         folder = self._root / target.bucket
         for name in ("", *(target.key or target.query.get("prefix", "")).split("/")[:-1]):
             folder /= name
-            if not target.bucket or name in (".", "..") or not folder.is_dir():
+            if not target.bucket or name in (".", "..") or not _is_folder(folder):
                 return
             await self._tell("vfs/refresh", folder.relative_to(self._root).as_posix())
 
@@ -353,6 +353,12 @@ async def _answer(answer: Answer, send: Send) -> None:
     headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a name that is longer than a file's can be
+        return path.is_dir()
+    return False
 
 
 def _size(response: httpx.Response) -> int:

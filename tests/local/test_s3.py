@@ -114,6 +114,16 @@ def test_no_key_leaves_the_bucket(service: Service, s3: Any) -> None:
     assert not list(service.config.home.parent.rglob("outside"))
 
 
+def test_what_is_named_longer_than_a_file_can_be_is_not_there(s3: Any) -> None:
+    s3.put_object(Bucket="bucket", Key="a", Body=b"x")
+    for prefix in ("é" * 128 + "/", "é" * 128 + "/a", "a/" + "é" * 128):
+        assert keys(s3, Prefix=prefix) == []
+        with pytest.raises(s3.exceptions.NoSuchKey):
+            s3.get_object(Bucket="bucket", Key=prefix)
+    with pytest.raises(botocore.exceptions.ClientError, match="NoSuchKey"):
+        s3.copy_object(Bucket="bucket", Key="b", CopySource={"Bucket": "bucket", "Key": "é" * 128 + "/a"})
+
+
 def test_lists_with_prefix_delimiter_and_pages(s3: Any) -> None:
     for key in ("a/1", "a/2", "a/b/3", "c/4", "top"):
         s3.put_object(Bucket="bucket", Key=key, Body=b"x")
