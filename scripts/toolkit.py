@@ -9,11 +9,16 @@ from typing import Final
 _HOST: Final = re.compile(
     r"(\[[\w-]+\] )?(.*)", re.DOTALL
 )  # as `jobs.LogTail` marks lines of several machines
-_ENVIRONMENT: Final = "Training Env:"
 _SCRIPT: Final = "Invoking script with the following command:"
 _SMALL_TALK: Final = re.compile(r"[\d :,-]+ sagemaker[\w.-]+ INFO |Returning the value itself$|\s*$")
-# Should a toolkit end the environment otherwise, nothing of use is lost.
-_LOGGED: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|Traceback ")
+# Two dumps, by their headings, and what their lines look like: JSON, then the environment's variables.
+_DUMPS: Final = {
+    "Training Env:": re.compile(r'Training Env:|[{}]\s*$|( {4})+([]["{}\d-]|true|false|null)'),
+    "Environment variables:": re.compile(r"Environment variables:|\w+="),
+}
+_DUMP_ENDS: Final = re.compile(r"\}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|Traceback ")
+# Whatever it looks like: it may be why the job failed.
+_TELLING: Final = re.compile(r"(?i:\b(error|warning):)|\w(Error|Exception)\b")
 
 
 class Preamble:
@@ -21,7 +26,7 @@ class Preamble:
 
     def __init__(self) -> None:
         self._hidden = 0
-        self._dumping: set[str] = set()
+        self._dumping: dict[str, re.Pattern[str]] = {}
         self._started: set[str] = set()
 
     def shorten(self, lines: Iterable[str]) -> Iterator[str]:
@@ -38,11 +43,11 @@ class Preamble:
         if text.startswith(_SCRIPT):
             self._started.add(host)
             return [*self.end(), line]
-        if text.startswith(_ENVIRONMENT):
-            self._dumping.add(host)
-        elif _LOGGED.match(text):
-            self._dumping.discard(host)
-        if host in self._dumping or _SMALL_TALK.match(text):
+        self._dumping.update({host: lines for heading, lines in _DUMPS.items() if text.startswith(heading)})
+        dump = self._dumping.get(host)
+        if _DUMP_ENDS.match(text):
+            self._dumping.pop(host, None)
+        if (_SMALL_TALK.match(text) or (dump and dump.match(text))) and not _TELLING.search(text):
             self._hidden += 1
             return []
         return [line]

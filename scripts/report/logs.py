@@ -80,6 +80,8 @@ def parse_log(lines: Iterable[str], definitions: Sequence[tuple[str, str]]) -> L
             metric.value.append(value)
             metric.step.append(int(step.group(1)) if step else None)
             metric.epoch.append(found.get("epoch"))
+    log.tail.extend(preamble.end())  # where the script never started
+    del log.tail[:-TAIL]
     return log
 
 

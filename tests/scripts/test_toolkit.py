@@ -1,5 +1,7 @@
 """The log of a training job without what SageMaker's toolkit says first; the lines are those of real jobs."""
 
+import pytest
+
 from scripts.toolkit import Preamble
 
 BEFORE = """\
@@ -51,6 +53,26 @@ def test_an_error_before_the_script_is_shown() -> None:
     error = "2026-11-26 01:07:47,107 sagemaker-training-toolkit ERROR    Reporting training FAILURE"
     for failed in ([error, "ExitCode 1"], ["Traceback (most recent call last):", "KeyError: 1"]):
         assert list(Preamble().shorten(BEFORE + failed)) == [BEFORE[0], *failed, NOTE.format(15)]
+
+
+@pytest.mark.parametrize("place", range(BEFORE.index("Training Env:") + 1, len(BEFORE) + 1))
+def test_an_error_amid_the_environment_is_shown(place: int) -> None:
+    failed = [
+        "train: error: unrecognized arguments: --lrr",
+        "UserWarning: few pictures",
+        "SM_HP_LR=warning: no number",
+        '    "RuntimeError": "CUDA"',
+        "/usr/bin/env: 'python3': No such file or directory",
+        "Killed",
+    ]
+    lines = [*BEFORE[:place], *failed, *BEFORE[place:]]
+    assert list(Preamble().shorten(lines)) == [BEFORE[0], *failed, NOTE.format(15)]
+
+
+def test_what_follows_the_dumped_environment_is_shown() -> None:
+    end = BEFORE.index("}") + 1
+    said = ['    "of": "the script"', "loss=nan"]
+    assert list(Preamble().shorten([*BEFORE[:end], *said])) == [BEFORE[0], *said, NOTE.format(10)]
 
 
 def test_other_logs_stay_as_they_are() -> None:

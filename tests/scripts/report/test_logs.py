@@ -43,3 +43,11 @@ def test_the_accuracys_caption_says_which_weights_were_kept() -> None:
     text = "Validation accuracy is best at step 20: 90.0 %; it ends at 80.0 %."
     assert kept.caption == f"{text} The model holds the weights of epoch 2."
     assert unknown.caption == text
+
+
+def test_the_tail_says_what_is_left_out_where_the_script_never_started() -> None:
+    lines = ["Training Env:", "{", "}", "exec: error: no python"]
+    assert parse_log(lines, DEFINITIONS).tail == [
+        lines[-1],
+        "(3 lines of SageMaker's toolkit are left out; `byoc logs --all` shows them.)",
+    ]
