@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from scripts import requests
@@ -22,6 +24,7 @@ Say = Callable[[str], None]
 _LOG_LINES = 20
 _CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
 _STAMP = r"-\d{4}-\d{6}-\d\d"  # what `unique_name` ends a name with
+_LONGEST_STEM = 46  # of the 63 characters, `unique_name` needs the others
 
 
 @dataclass
@@ -29,8 +32,18 @@ class Undo:
     """Deletions of what was created so far, newest first."""
 
     steps: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
+    in_use_by: Callable[[], str] = lambda: ""
+    """What uses it all the same, if anything: a request may be granted though its answer is lost."""
 
     def run(self, say: Say) -> None:
+        try:
+            user = self.in_use_by()
+        except Exception as error:
+            say(f"what was made stays, as it may be in use: {translate(error) or error}")
+            return
+        if user:
+            say(f"what was made stays: in spite of the error, {user} uses it or will; see `byoc jobs`")
+            return
         for what, delete in reversed(self.steps):
             try:
                 delete()
@@ -41,7 +54,7 @@ class Undo:
 
 @contextmanager
 def whole_or_nothing(say: Say) -> Iterator[Undo]:
-    """What the block names as undoable is undone if the block fails."""
+    """What the block names as undoable is undone if the block fails, unless it is in use."""
     undo = Undo()
     try:
         yield undo
@@ -70,6 +83,7 @@ def deploy(clients: Clients, settings: Settings, place: Place, artifact: str, sa
         )
     with whole_or_nothing(say) as undo:
         config = _create_config(clients, settings, place, artifact, undo, say)
+        undo.in_use_by = lambda: _user(clients, name, config)
         clients.sagemaker.create_endpoint(**requests.endpoint(settings, config))
         say(f"endpoint {name}")
     return name
@@ -119,8 +133,7 @@ def update(clients: Clients, settings: Settings, place: Place, artifact: str, sa
             kind="NoEndpoint",
         )
     old, status = found["EndpointConfigName"], found["EndpointStatus"]
-    stem = re.sub(_STAMP + "$", "", unique_name(name, "v", longest=60))
-    if not re.fullmatch(re.escape(stem) + _STAMP, old):
+    if not _is_own(name, old):
         raise ByocError(
             f"The endpoint {name} was not made by byoc: its configuration is {old}.",
             "Choose another name with --endpoint.",
@@ -136,6 +149,7 @@ def update(clients: Clients, settings: Settings, place: Place, artifact: str, sa
         )
     with whole_or_nothing(say) as undo:
         new = _create_config(clients, settings, place, artifact, undo, say)
+        undo.in_use_by = lambda: _user(clients, name, new)
         clients.sagemaker.update_endpoint(**requests.endpoint_update(settings, new))
     return Update(name, new, old)
 
@@ -144,16 +158,25 @@ def wait_for_update(clients: Clients, update: Update, say: Say) -> None:
     """Until the new model answers; then the configurations and models before it are deleted.
 
     If the new one does not come up, it is deleted in their place, and the error ends with the last lines of
-    the endpoint's log.
+    the endpoint's log. If yet another one serves in the end, its update deletes what is no longer used.
     """
     name = update.endpoint
     found = _settled(clients, name, say)
-    serves = found["EndpointStatus"] == "InService"
-    if serves and found["EndpointConfigName"] == update.new:
-        # Also those that an update left behind which nobody waited for.
-        for config in sorted({update.old, *_own_configs(clients, name)} - {update.new}):
+    serves = found["EndpointConfigName"] if found["EndpointStatus"] == "InService" else ""
+    if serves == update.new:
+        configs = _own_configs(clients, name)
+        # Also those that an update left behind which nobody waited for; not those of one that came after.
+        older = {config for config, made in configs.items() if made < configs.get(update.new, made)}
+        for config in sorted({update.old, *older}):
             _delete_config(clients, config, say)
         return
+    if serves not in ("", update.old):
+        raise ByocError(
+            f"Another update came after this one: the endpoint {name} answers with {serves} by now.",
+            "If it is to be this model, put it there again: `byoc deploy JOB --update`.",
+            code=FAILED,
+            kind="EndpointUpdateReplaced",
+        )
     told = _why(clients, name, found)
     if serves:
         _delete_config(clients, update.new, say)
@@ -169,7 +192,7 @@ def _create_config(
     clients: Clients, settings: Settings, place: Place, artifact: str, undo: Undo, say: Say
 ) -> str:
     """Model and endpoint configuration, of one new name."""
-    sagemaker, own = clients.sagemaker, unique_name(settings.endpoint_name, "v", longest=60)
+    sagemaker, own = clients.sagemaker, unique_name(_stem(settings.endpoint_name), "v")
     sagemaker.create_model(**requests.model(settings, place, own, artifact))
     undo.steps.append((f"model {own}", lambda: sagemaker.delete_model(ModelName=own)))
     say(f"model {own}")
@@ -179,6 +202,16 @@ def _create_config(
     )
     say(f"endpoint configuration {own}")
     return own
+
+
+def _user(clients: Clients, name: str, config: str) -> str:
+    """The endpoint, where it uses the configuration or is, or may be, on its way to it."""
+    found = _describe(clients, name)
+    if not found:
+        return ""
+    unknown = config if found["EndpointStatus"] == "Updating" else ""
+    coming = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName", unknown)
+    return f"the endpoint {name}" if config in (found["EndpointConfigName"], coming) else ""
 
 
 def _settled(clients: Clients, name: str, say: Say) -> dict[str, Any]:
@@ -206,11 +239,11 @@ def delete(clients: Clients, name: str, say: Say) -> list[str]:
     """Delete the endpoint, its configuration and its models, and wait until it is gone.
 
     What an interrupted deletion or update has left goes too; parts that are gone already are passed over.
+    A configuration that was not made here stays, and its models: other endpoints may use them.
     Returns what was deleted.
     """
     sagemaker, deleted = clients.sagemaker, []
-    found = _describe(clients, name)
-    configs = {*_own_configs(clients, name), *([str(found["EndpointConfigName"])] if found else [])}
+    found, configs = _describe(clients, name), _own_configs(clients, name)
     if found:
         if found["EndpointStatus"] != "Deleting":
             _unless_missing(lambda: sagemaker.delete_endpoint(EndpointName=name))
@@ -219,6 +252,8 @@ def delete(clients: Clients, name: str, say: Say) -> list[str]:
             pace.wait()
         deleted.append(f"endpoint {name}")
         say(f"deleted {deleted[-1]}")
+        if not _is_own(name, config := found["EndpointConfigName"]):
+            say(f"kept endpoint configuration {config} and its models, which byoc did not make for it")
     for item in sorted(configs):
         deleted += _delete_config(clients, item, say)
     return deleted
@@ -255,16 +290,33 @@ def _describe(clients: Clients, name: str) -> dict[str, Any] | None:
         raise
 
 
-def _own_configs(clients: Clients, name: str) -> list[str]:
-    """Configurations that were made here for the endpoint, whether it uses them or not."""
-    pages = clients.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=f"{name}-v-")
-    return [
-        item["EndpointConfigName"]
+def _stem(name: str) -> str:
+    """What begins the names of an endpoint's configurations and models; no two endpoints have the same.
+
+    What is named so is deleted with the endpoint: a long name is not only cut.
+    """
+    if len(name) <= _LONGEST_STEM:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_STEM - 9]}-{digest}"
+
+
+def _is_own(name: str, config: str) -> bool:
+    """Whether a configuration was made here for the endpoint; one for an endpoint called NAME-v was not."""
+    return bool(re.fullmatch(re.escape(_stem(name)) + "-v" + _STAMP, config))
+
+
+def _own_configs(clients: Clients, name: str) -> dict[str, datetime]:
+    """Configurations that were made here for the endpoint, whether it uses them or not, and when."""
+    pages = clients.sagemaker.get_paginator("list_endpoint_configs").paginate(
+        NameContains=f"{_stem(name)}-v-"
+    )
+    return {
+        item["EndpointConfigName"]: item["CreationTime"]
         for page in pages
         for item in page["EndpointConfigs"]
-        # Not those of an endpoint that is called NAME-v.
-        if re.fullmatch(re.escape(name) + "-v" + _STAMP, item["EndpointConfigName"])
-    ]
+        if _is_own(name, item["EndpointConfigName"])
+    }
 
 
 def _models(clients: Clients, config: str) -> list[str]:

@@ -39,6 +39,7 @@ def start(
     with whole_or_nothing(say) as undo:
         sagemaker.create_model(**requests.model(settings, place, name, artifact))
         undo.steps.append((f"model {name}", lambda: sagemaker.delete_model(ModelName=name)))
+        undo.in_use_by = lambda: f"the transform job {name}" if exists(clients, name) else ""
         sagemaker.create_transform_job(**request)
 
 

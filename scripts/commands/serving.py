@@ -247,7 +247,8 @@ def delete(
 ) -> None:
     """Delete the endpoint, its configuration and its model. Jobs, data and results stay.
 
-    Deleting what is gone already is no error.
+    Deleting what is gone already is no error. Of an endpoint that byoc did not make,
+    configuration and models stay: other endpoints may use them.
 
     Examples:
 

@@ -1,8 +1,10 @@
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
+from moto.sagemaker.models import sagemaker_backends
 
 from scripts import endpoints
 from scripts.aws import Clients, connect
@@ -29,8 +31,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.jobs.time.sleep", lambda seconds: None)
     numbers = count(10)
 
-    def unique_name(project: str, kind: str, longest: int) -> str:
-        return f"{project}-{kind}"[: longest - 15].rstrip("-") + f"-1231-235959-{next(numbers)}"
+    def unique_name(project: str, kind: str) -> str:
+        return f"{project}-{kind}"[:48].rstrip("-") + f"-1231-235959-{next(numbers)}"
 
     monkeypatch.setattr("scripts.endpoints.unique_name", unique_name)
 
@@ -101,14 +103,50 @@ def test_an_interrupted_deletion_can_be_finished(clients: Clients, settings: Set
     assert left(clients) == []
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ReadTimeoutError(endpoint_url="https://aws")])
+def test_an_endpoint_whose_creation_was_granted_without_an_answer_keeps_its_model(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    create = clients.sagemaker.create_endpoint
+
+    def lose(**request: Any) -> None:
+        create(**request)
+        raise error
+
+    monkeypatch.setattr(clients.sagemaker, "create_endpoint", lose)
+    said: list[str] = []
+    with pytest.raises(type(error)):
+        endpoints.deploy(clients, settings, PLACE, ARTIFACT, said.append)
+    assert len(left(clients)) == 3
+    assert said[-1].startswith("what was made stays: in spite of the error, the endpoint pictures uses it")
+
+
+def test_of_an_endpoint_that_was_not_made_here_only_the_endpoint_is_deleted(
+    clients: Clients, settings: Settings
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    before = left(clients)
+    clients.sagemaker.create_endpoint(EndpointName="shared", EndpointConfigName=before[1])
+    said: list[str] = []
+    assert endpoints.delete(clients, "shared", said.append) == ["endpoint shared"]
+    assert (
+        said[-1] == f"kept endpoint configuration {before[1]} and its models, which byoc did not make for it"
+    )
+    assert left(clients) == before
+
+
 class Updates:
     """UpdateEndpoint, which moto has not: takes the new configuration, or rolls back, after one look."""
 
     def __init__(self, clients: Clients, monkeypatch: pytest.MonkeyPatch, ends: str = "InService") -> None:
         self._describe = clients.sagemaker.describe_endpoint
-        self._changes: list[dict[str, str]] = []
+        self._changes: list[dict[str, Any]] = []
         self.asked: list[dict[str, str]] = []
         self._ends, self.succeeds = ends, True
+        self.lost: BaseException | None = None
+        """Comes in place of the answer."""
+        self.tells = True
+        """Whether the description names what comes."""
         monkeypatch.setattr(clients.sagemaker, "describe_endpoint", self.describe)
         monkeypatch.setattr(clients.sagemaker, "update_endpoint", self.update, raising=False)
 
@@ -119,7 +157,12 @@ class Updates:
             end["EndpointConfigName"] = request["EndpointConfigName"]
         else:
             end["FailureReason"] = "no ping"
-        self._changes = [{"EndpointStatus": "Updating"}, end]
+        under_way: dict[str, Any] = {"EndpointStatus": "Updating"}
+        if self.tells:
+            under_way["PendingDeploymentSummary"] = {"EndpointConfigName": request["EndpointConfigName"]}
+        self._changes = [under_way, end]
+        if self.lost:
+            raise self.lost
 
     def describe(self, **names: str) -> dict[str, Any]:
         found = {**self._describe(**names), **(self._changes[0] if self._changes else {})}
@@ -139,6 +182,9 @@ def test_an_update_puts_the_new_model_on_it_and_deletes_the_old_one(
         EndpointConfigName=forgotten,
         ProductionVariants=[{**variant, "InstanceType": "ml.m5.large"}],  # type: ignore[list-item]
     )
+    sagemaker_backends[clients.account][clients.region].endpoint_configs[
+        forgotten
+    ].creation_time -= timedelta(days=1)
     updates = Updates(clients, monkeypatch)
     update = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
     assert (update.endpoint, update.old) == (name, before[1])
@@ -190,6 +236,95 @@ def test_an_update_that_is_refused_leaves_nothing_new(
     assert left(clients) == before
 
 
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ReadTimeoutError(endpoint_url="https://aws")])
+def test_an_update_that_was_granted_without_an_answer_keeps_its_model(
+    clients: Clients,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    tells: bool,
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    updates = Updates(clients, monkeypatch)
+    updates.lost, updates.tells = error, tells
+    with pytest.raises(type(error)):
+        endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    assert updates.asked[0]["EndpointConfigName"] in left(clients)
+    assert len(left(clients)) == 5
+
+
+def test_an_update_that_is_refused_during_another_leaves_nothing_new(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    before = left(clients)
+    updates = Updates(clients, monkeypatch)
+
+    def refuse(**_: Any) -> None:
+        updates.update(EndpointName="pictures", EndpointConfigName="another")
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": "in-progress"}}, "u")
+
+    monkeypatch.setattr(clients.sagemaker, "update_endpoint", refuse)
+    with pytest.raises(ClientError):
+        endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    assert left(clients) == before
+
+
+def test_what_was_made_stays_where_nobody_can_say_whether_it_is_in_use(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    lost = ReadTimeoutError(endpoint_url="https://aws")
+
+    def fail(**_: Any) -> None:
+        raise lost
+
+    def update(**_: Any) -> None:
+        monkeypatch.setattr(clients.sagemaker, "describe_endpoint", fail)
+        raise lost
+
+    monkeypatch.setattr(clients.sagemaker, "update_endpoint", update, raising=False)
+    said: list[str] = []
+    with pytest.raises(ReadTimeoutError):
+        endpoints.update(clients, settings, PLACE, ARTIFACT, said.append)
+    assert said[-1].startswith("what was made stays, as it may be in use: https://aws does not answer")
+    assert len(left(clients)) == 5
+
+
+def test_a_finished_update_leaves_the_model_of_one_that_has_begun_since(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    Updates(clients, monkeypatch)
+    first = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    later: list[endpoints.Update] = []
+
+    def say(text: str) -> None:
+        if text == "InService":
+            later.append(endpoints.update(clients, settings, PLACE, ARTIFACT, quiet))
+
+    endpoints.wait_for_update(clients, first, say)
+    assert left(clients) == ["pictures", *[first.new, later[0].new] * 2]
+    endpoints.wait_for_update(clients, later[0], quiet)
+    assert left(clients) == ["pictures", later[0].new, later[0].new]
+
+
+def test_an_update_that_another_one_has_replaced_says_so_and_deletes_nothing(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    Updates(clients, monkeypatch)
+    first = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    endpoints._settled(clients, "pictures", quiet)
+    second = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    before = left(clients)
+    with pytest.raises(ByocError, match=f"^Another update came after .* answers with {second.new}") as caught:
+        endpoints.wait_for_update(clients, first, quiet)
+    assert caught.value.code == FAILED
+    assert left(clients) == before
+
+
 @pytest.mark.parametrize(
     ("changed", "message", "code"),
     [
@@ -221,12 +356,24 @@ def test_what_cannot_be_updated(
     assert left(clients) == before
 
 
-def test_an_endpoint_with_the_longest_name_can_be_updated(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("length", [46, 47, 63])
+def test_long_names_that_begin_alike_share_nothing(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    settings = load(required=False, overrides=[f"deploy.endpoint={'a' * 63}"], environment={})
-    endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    names = ["a" * (length - 1) + end for end in "bc"]
+    mine, other = (
+        load(required=False, overrides=[f"deploy.endpoint={name}"], environment={}) for name in names
+    )
+    endpoints.deploy(clients, other, PLACE, ARTIFACT, quiet)
+    others = left(clients)
+    endpoints.deploy(clients, mine, PLACE, ARTIFACT, quiet)
     Updates(clients, monkeypatch)
-    update = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    # What an update has left whose end nobody waited for goes with the next one, or with the endpoint.
+    endpoints.update(clients, mine, PLACE, ARTIFACT, quiet)
+    endpoints._settled(clients, names[0], quiet)
+    update = endpoints.update(clients, mine, PLACE, ARTIFACT, quiet)
     endpoints.wait_for_update(clients, update, quiet)
-    assert len(left(clients)) == 3
+    assert len(left(clients)) == 6
+    clients.sagemaker.delete_endpoint(EndpointName=names[0])
+    assert len(endpoints.delete(clients, names[0], quiet)) == 2
+    assert left(clients) == others

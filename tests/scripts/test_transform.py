@@ -9,11 +9,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from scripts import account, transform, transforminput
 from scripts.aws import Clients, connect
 from scripts.errors import ByocError
 from scripts.predict import Answer
+from scripts.requests import Place
 from scripts.settings import Settings, load
 from tests.scripts.conftest import Run, draw
 
@@ -285,6 +287,26 @@ def test_a_job_may_be_left_and_watched_later(
     assert name in run("jobs").stdout
     assert "no transform job" in run("logs", "nothing", code=5).stderr
     run("logs", name)
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_the_model_stays_if_a_job_has_begun_whose_answer_is_lost(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch, granted: bool
+) -> None:
+    put(clients, "p/1.png")
+    place = Place("arn:aws:iam::123456789012:role/r", "bucket", "i/byoc-train", "i/byoc-serve")
+    create = clients.sagemaker.create_transform_job
+
+    def lose(**request: Any) -> None:
+        if granted:
+            create(**request)
+        raise ReadTimeoutError(endpoint_url="https://aws")
+
+    monkeypatch.setattr(clients.sagemaker, "create_transform_job", lose)
+    given, _ = transforminput.find(clients, "s3://bucket/p/")
+    with pytest.raises(ReadTimeoutError):
+        transform.start(clients, settings, place, "t", "s3://b/model.tar.gz", given, lambda _: None)
+    assert [model["ModelName"] for model in sagemaker().list_models()["Models"]] == ["t"] * granted
 
 
 @pytest.mark.parametrize(
