@@ -85,19 +85,23 @@ def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, .
         if channel == "weights" and not settings.data.weights:
             continue
         uri = data_uri(settings, place, channel)
+        file = settings.weights_file if channel == "weights" else None
+        if file:  # other weights may lie beside it, of an earlier upload
+            uri += file.name
         bucket_name, prefix = split_uri(uri)
         try:
             listing = clients.s3.list_objects_v2(Bucket=bucket_name, Prefix=prefix, MaxKeys=1)
         except clients.s3.exceptions.NoSuchBucket:
-            listing = {"KeyCount": 0}  # type: ignore[typeddict-item]
-        if listing.get("KeyCount"):
+            listing = {}  # type: ignore[typeddict-item]
+        found = listing.get("Contents", ())  # in the order of the keys: the very key is the first
+        if found and (not file or found[0]["Key"] == prefix):
             present.append(channel)
         elif channel != "test":
             remedy = "Put the pictures there with `byoc upload FOLDER`."
             if channel == "weights":
                 remedy = "Put a state dict there, or empty data.weights in byoc.toml."
-                if settings.weights_file:
-                    remedy = f"Send {settings.weights_file} there with `byoc upload FOLDER`."
+                if file:
+                    remedy = f"Send {file} there with `byoc upload FOLDER`."
             raise ByocError(f"There is nothing at {uri}.", remedy, code=NOT_FOUND, kind="NoData")
     return tuple(present)
 

@@ -83,7 +83,8 @@ def docker() -> Finding:
     """Only building, pushing and the docker runtime need it; the latter says which engine it would use."""
     try:
         answer = subprocess.run(
-            [sys.executable, "-m", "local.runtime.dockerhost"],
+            # -P: a file local.py in the user's folder must not be taken for ours.
+            [sys.executable, "-P", "-m", "local.runtime.dockerhost"],
             capture_output=True,
             text=True,
             timeout=20,
@@ -107,10 +108,11 @@ def disk() -> Finding:
 
 
 def hyperparameters(settings: Settings) -> Finding:
-    """byoc.toml is read strictly already; here the trainer's definition judges its hyperparameters."""
+    """byoc.toml is read strictly already; here the trainer's definitions judge what is meant for it."""
     account.check_hyperparameters(settings.hyperparameters)
     account.check_tuning(settings)
-    return Finding("settings", "ok", "byoc.toml, hyperparameters and ranges are valid")
+    account.check_rules(settings)
+    return Finding("settings", "ok", "byoc.toml, hyperparameters, ranges and rules are valid")
 
 
 def credentials(clients: Clients) -> Finding:

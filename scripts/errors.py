@@ -167,10 +167,11 @@ def translate(error: BaseException) -> ByocError | None:
     """The readable form of an exception that boto3 or the operating system raised; None for a bug of ours."""
     if isinstance(error, ByocError):
         return error
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = "No space left on the device" if error.errno == errno.ENOSPC else "The disk quota is used up"
         return ByocError(
-            f"No space left on the device{f' for {error.filename}' if error.filename else ''}.",
-            "Free some space (`df -h .` shows how much there is) and run the command again.",
+            f"{full}{f' for {error.filename}' if error.filename else ''}.",
+            "Free some space (`df -h .` and `quota` show how much there is) and run the command again.",
             code=FAILED,
             kind="DiskFull",
         )

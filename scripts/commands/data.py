@@ -130,8 +130,9 @@ def upload(
     settings = context.settings
     weights = settings.weights_file
     if weights and not weights.is_file():
+        wrong = f"{weights} is a folder" if weights.is_dir() else f"there is no file {weights}"
         raise ByocError(
-            f"data.weights: there is no file {weights}.",
+            f"data.weights: {wrong}.",
             "Name a state dict, or the S3 address of a folder with one.",
         )
     root = folder or settings.folder / settings.data.folder

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from scripts import account, localservice, state
+from scripts import account, doctor, localservice, state
 from scripts.doctor import Finding
 from scripts.localstatus import free_port, home_of
 from tests.scripts.conftest import Run, draw
@@ -196,6 +196,20 @@ def test_the_doctor_finds_the_engine_that_local_up_finds(
     ]
     assert found["severity"] == "warning"
     assert "ssh://me@server is on another machine" in found["message"]
+
+
+def test_the_doctor_runs_nothing_of_the_folder(project: Path) -> None:
+    (project / "local.py").write_text("open('ran', 'w')")
+    doctor.docker()
+    assert not (project / "ran").exists()
+
+
+def test_the_doctor_judges_the_rules_too(project: Path, run: Run) -> None:
+    run("init")
+    told = stdout(run("doctor", "--json", "--set", 'debugger.rules=["Overftit"]', code=1))["checks"]
+    [found] = [item for item in told if item["check"] == "settings"]
+    assert found["severity"] == "error"
+    assert "no rule Overftit" in found["message"]
 
 
 def test_the_doctor_creates_the_role_whole_or_not_at_all(project: Path, aws: None, run: Run) -> None:

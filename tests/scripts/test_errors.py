@@ -71,6 +71,7 @@ def status(number: int, code: str, message: str, operation: str = "CreateTrainin
         ),
         (answer("ModelError", "x", OriginalStatusCode=500), errors.FAILED, "byoc logs"),
         (OSError(errno.ENOSPC, "No space left on device", "a.png"), errors.FAILED, "df -h"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a.png"), errors.FAILED, "quota is used up for a.png"),
         (PermissionError(errno.EACCES, "Permission denied", "a.png"), errors.BAD_INPUT, "a.png: Perm"),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.png"), errors.NOT_FOUND, "a.png: No such file"),
     ],

@@ -4,6 +4,7 @@ import pytest
 
 from scripts import account, requests, upload
 from scripts.aws import Clients, connect
+from scripts.errors import ByocError
 from scripts.requests import Place
 from scripts.settings import Settings, load
 from tests.scripts.conftest import Run, draw
@@ -72,6 +73,29 @@ def test_a_file_of_weights_is_sent_along(clients: Clients, project: Path, run: R
     folder = requests.data_uri(settings, place, "weights")
     bucket, prefix = folder.removeprefix("s3://").split("/", 1)
     assert clients.s3.get_object(Bucket=bucket, Key=f"{prefix}resnet.pth")["Body"].read() == b"tensors"
+
+
+def test_other_weights_than_those_that_were_sent_are_missed(
+    clients: Clients, project: Path, run: Run
+) -> None:
+    draw(project / "data", each=9)
+    (project / "old.pth.gz").write_bytes(b"tensors")
+    run("init", "--aws", "--name", "flowers")
+    run("upload", "--set", "data.weights=old.pth.gz")
+    for name in ("new.pth", "old.pth"):
+        settings = load(overrides=[f"data.weights={name}"])
+        place = Place("role", account.bucket(settings, clients), "train", "serve")
+        with pytest.raises(ByocError, match=f"nothing at s3://.*/data/weights/{name}. Send {name} there"):
+            account.channels(settings, clients, place)
+
+
+def test_a_folder_of_weights_is_told_to_be_one(project: Path, run: Run) -> None:
+    draw(project / "data", each=9)
+    (project / "weights").mkdir()
+    run("init", "--aws")
+    told = run("upload", "--set", "data.weights=weights", code=2).stderr
+    assert "data.weights: weights is a folder." in told
+    assert "Name a state dict" in told
 
 
 def test_weights_that_are_not_there_are_told_before_anything_is_sent(project: Path, run: Run) -> None:
