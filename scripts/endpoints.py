@@ -298,7 +298,7 @@ def _stem(name: str) -> str:
     if len(name) <= _LONGEST_STEM:
         return name
     digest = sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: _LONGEST_STEM - 9]}-{digest}"
+    return f"{name[: _LONGEST_STEM - 9].rstrip('-')}-{digest}"
 
 
 def _is_own(name: str, config: str) -> bool:
