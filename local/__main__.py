@@ -52,8 +52,8 @@ def main() -> int:
         config.home.mkdir(parents=True, exist_ok=True)
         with _alone(config.home):
             if only_sweep:
-                for what in remove_leftovers(config):
-                    print(what)
+                for what in remove_leftovers(config.home):
+                    print(what, flush=True)  # it is told even if the next one takes too long
                 return 0
             with _listening(config.port) as listener:
                 _serve(config, listener)

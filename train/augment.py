@@ -1,15 +1,14 @@
 """Random changes to training pictures.
 
-What happens to a picture is drawn from a generator that belongs to (seed, epoch, picture), so it is changed
-in the same way whichever thread, process or restarted job gets to it. Threads crop; everything else happens
-to whole batches on the network's device, and where that is a GPU so does the crop.
+What happens to a picture is drawn for (seed, epoch, picture), so it is changed in the same way whichever
+thread, process or restarted job gets to it. Threads crop; everything else happens to whole batches on the
+network's device, and where that is a GPU so does the crop.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import torch
@@ -23,41 +22,36 @@ RAND_OPERATIONS: Final = 2
 RAND_STRENGTH: Final = 0.3
 
 
-class Change(NamedTuple):
-    """What happens to one picture: a crop, then operations by their number, each with its strength."""
+def numbers(count: int, epoch: int, seed: int) -> crop.Numbers:
+    """What decides on the changes of each picture in an epoch: float32 [count, 11] from 0 to 1.
 
-    box: crop.Box
-    operations: tuple[tuple[int, float], ...] = ()
+    A table, as a generator for each picture would take longer than cutting it out.
+    """
+    return np.random.default_rng([seed, epoch, 1]).random((count, 5 + 3 * RAND_OPERATIONS), dtype=np.float32)
 
 
-def draw(kind: str, height: int, width: int, random: np.random.Generator) -> Change:
-    """A change for a picture of that size.
+def draw(kind: str, sizes: crop.Sizes, numbers: crop.Numbers) -> tuple[crop.Boxes, torch.Tensor | None]:
+    """The changes of N pictures: a box for each as crop.draw has it, and what `operate` takes.
 
     Args:
         kind: "crop", "flip", "trivial" or "rand"; see train.interface.
-        random: all randomness comes from here.
+        sizes: height and width of the pictures, [N, 2].
+        numbers: their rows of the table.
     """
-    box = crop.draw(height, width, random)
+    boxes = crop.draw(sizes, numbers[:, :4])
     if kind == "crop":
-        return Change(box)
-    if random.random() < 0.5:
-        box = box.mirrored
-    if kind == "trivial":
-        return Change(box, (_operation(float(random.random()), random),))
+        return boxes, None
+    boxes = np.where(numbers[:, 4:5] < 0.5, crop.mirror(boxes), boxes)
+    if kind == "flip":
+        return boxes, None
+    turns = numbers[:, 5:].reshape(len(numbers), RAND_OPERATIONS, 3)[:, : 1 if kind == "trivial" else None]
+    which, strength, sign = np.moveaxis(turns, 2, 0).astype(np.float64)
     if kind == "rand":
-        return Change(box, tuple(_operation(RAND_STRENGTH, random) for _ in range(RAND_OPERATIONS)))
-    return Change(box)
-
-
-def _operation(strength: float, random: np.random.Generator) -> tuple[int, float]:
-    number = int(random.integers(len(OPERATIONS)))
-    return number, strength if random.random() < 0.5 else -strength
-
-
-def rounds(changes: Sequence[Change]) -> torch.Tensor | None:
-    """The operations of a batch as `operate` takes them; None where there are none."""
-    operations = [change.operations for change in changes]
-    return torch.tensor(operations, dtype=torch.float32) if any(operations) else None
+        strength = np.full_like(strength, RAND_STRENGTH)
+    operations = np.stack(
+        [np.floor(which * len(OPERATIONS)), np.where(sign < 0.5, strength, -strength)], axis=2
+    )
+    return boxes, torch.from_numpy(operations.astype(np.float32))
 
 
 def operate(pixels: torch.Tensor, operations: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -22,19 +22,10 @@ from train.cache import Pixels
 # trained for a few epochs costs more than it gains.
 CROP_AREA: Final = (0.4, 1.0)
 CROP_ASPECT: Final = (3 / 4, 4 / 3)
-
-
-class Box(NamedTuple):
-    """A part of a picture, in pixels. A mirrored one begins at its right edge and has a negative width."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def mirrored(self) -> Box:
-        return Box(self.x + self.width, self.y, -self.width, self.height)
+Box = tuple[float, float, float, float]
+Boxes = np.ndarray[Any, np.dtype[np.float64]]
+Numbers = np.ndarray[Any, np.dtype[np.float32]]
+Sizes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Part(NamedTuple):
@@ -44,34 +35,48 @@ class Part(NamedTuple):
     box: Box
 
 
-def draw(height: int, width: int, random: np.random.Generator) -> Box:
-    """A box in a picture of that size."""
-    area = width * height * random.uniform(*CROP_AREA)
-    aspect = math.exp(random.uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1])))
-    crop_width = min(width, math.sqrt(area * aspect))
-    crop_height = min(height, math.sqrt(area / aspect))
-    x, y = random.uniform(0, width - crop_width), random.uniform(0, height - crop_height)
-    return Box(x, y, crop_width, crop_height)
+def draw(sizes: Sizes, numbers: Numbers) -> Boxes:
+    """A box for each picture: float64 [N, 4] with x, y, width and height in pixels.
+
+    Args:
+        sizes: height and width of the pictures, [N, 2].
+        numbers: [N, 4], from 0 to 1: all randomness comes from here.
+    """
+    height, width = sizes.T.astype(np.float64)
+    area, aspect, x, y = numbers.T.astype(np.float64)
+    area = width * height * (CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * area)
+    aspect = np.exp(np.log(CROP_ASPECT[0]) + np.log(CROP_ASPECT[1] / CROP_ASPECT[0]) * aspect)
+    crop_width = np.minimum(width, np.sqrt(area * aspect))
+    crop_height = np.minimum(height, np.sqrt(area / aspect))
+    return np.stack([x * (width - crop_width), y * (height - crop_height), crop_width, crop_height], axis=1)
+
+
+def mirror(boxes: Boxes) -> Boxes:
+    """The same boxes, mirrored: they begin at their right edge and have a negative width."""
+    x, y, width, height = boxes.T
+    return np.stack([x + width, y, -width, height], axis=1)
 
 
 def crop(pixels: Pixels, box: Box, preprocessing: Preprocessing) -> Pixels:
     """The box of a picture [H, W, 3], resized to [S, S, 3]."""
-    left, right = sorted((box.x, box.x + box.width))
+    x, y, width, height = box
+    left, right = sorted((x, x + width))
     image = Image.fromarray(pixels).resize(
         (preprocessing.input_size, preprocessing.input_size),
         INTERPOLATIONS[preprocessing.interpolation],
-        box=(left, box.y, right, box.y + box.height),
+        box=(left, y, right, y + height),
     )
     resized = np.asarray(image, dtype=np.uint8)
-    return resized[:, ::-1] if box.width < 0 else resized
+    return resized[:, ::-1] if width < 0 else resized
 
 
 def cut(pixels: Pixels, box: Box, preprocessing: Preprocessing) -> Part:
     """What `resize` needs of a picture [H, W, 3]: the box, and as much around it as the filter reaches."""
+    x, y, width, height = box
     reach, side = _FILTERS[preprocessing.interpolation].reach, preprocessing.input_size
-    left, right = _span(box.x, box.width, pixels.shape[1], side, reach)
-    top, bottom = _span(box.y, box.height, pixels.shape[0], side, reach)
-    return Part(pixels[top:bottom, left:right], box._replace(x=box.x - left, y=box.y - top))
+    left, right = _span(x, width, pixels.shape[1], side, reach)
+    top, bottom = _span(y, height, pixels.shape[0], side, reach)
+    return Part(pixels[top:bottom, left:right], (x - left, y - top, width, height))
 
 
 def _span(start: float, length: float, size: int, side: int, reach: float) -> tuple[int, int]:
@@ -117,14 +122,11 @@ def resize(
     x, y, box_width, box_height, columns, rows = boxes.unbind(1)
     down = _weights(y, box_height, rows, height, side, kernel).to(dtype)
     along = _weights(x, box_width, columns, width, side, kernel).to(dtype)
-    # Bytes in between, as in Pillow, so that a sharp edge does not overshoot twice.
-    narrow = _to_bytes(torch.einsum("nsw,nhwc->nhsc", along, pixels.to(dtype)))
-    resized = _to_bytes(torch.bmm(down, narrow.reshape(count, height, side * 3)))
-    return resized.to(torch.uint8).view(count, side, side, 3).permute(0, 3, 1, 2)
-
-
-def _to_bytes(values: torch.Tensor) -> torch.Tensor:
-    return values.add_(0.5).floor_().clamp_(0, 255)
+    short = torch.bmm(down, pixels.to(dtype).view(count, height, width * 3)).view(count, side, width, 3)
+    # Between black and white at every step, as in Pillow, so that a sharp edge does not overshoot twice.
+    resized = torch.einsum("nsw,nhwc->nhsc", along, short.clamp_(0, 255))
+    rounded = resized.add_(0.5).clamp_(0, 255).to(torch.uint8, memory_format=torch.contiguous_format)
+    return rounded.permute(0, 3, 1, 2)
 
 
 def _weights(

@@ -14,7 +14,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ from train.listing import Listing, Skipped
 _MAX_ASPECT: Final = 2.0
 MAX_BYTES: Final = 500_000_000  # the largest picture that is taken, 16 bits a channel and not compressed
 Indices = np.ndarray[Any, np.dtype[np.int64]]
-_AHEAD: Final = 2  # batches prepared ahead for each thread
+_PIECE: Final = 32  # pictures of a batch that one thread prepares: the first batch should not take long
+_AHEAD: Final = 2  # pieces prepared ahead for each thread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,6 +299,15 @@ def _positions(chunk: Indices, world: int, sizes: Sequence[int]) -> Indices:
     )
 
 
+class _Piece(NamedTuple):
+    """Some pictures of a batch: of input size, or still to be cropped by a GPU."""
+
+    indices: list[int]
+    pictures: list[Pixels]
+    parts: Sequence[crop.Part] = ()
+    operations: torch.Tensor | None = None
+
+
 class Loader:
     """Batches of a split, prepared ahead by threads, in a fixed order.
 
@@ -320,7 +330,7 @@ class Loader:
         self.pictures = pictures
         self.order = Order(pictures.listing.labels, batch_size, sampling)
         self._pool = pool
-        self._ahead = max(2, workers * _AHEAD)
+        self._ahead = max(2, -(-workers * _AHEAD * _PIECE // batch_size))  # in batches
         self._gpu = gpu
         self._pin = gpu and torch.cuda.is_available()
 
@@ -355,39 +365,53 @@ class Loader:
         return len(self.order)
 
     def _batches(self, chunks: Sequence[Indices], epoch: int, seed: int) -> Generator[Batch, None, None]:
-        waiting: collections.deque[Future[Batch]] = collections.deque()
+        waiting: collections.deque[tuple[list[Future[_Piece]], Future[Batch]]] = collections.deque()
+        numbers = None
+        if self.pictures.augmentation != "none":
+            numbers = augment.numbers(len(self.pictures), epoch, seed)
         try:
             for chunk in chunks:
-                waiting.append(self._pool.submit(self._make, chunk, epoch, seed))
+                pieces = np.split(chunk, range(_PIECE, len(chunk), _PIECE))
+                made = [self._pool.submit(self._prepare, piece, numbers) for piece in pieces]
+                # A thread may wait for others here: what it waits for was begun before it.
+                waiting.append((made, self._pool.submit(self._join, made)))
                 if len(waiting) > self._ahead:
-                    yield waiting.popleft().result()
+                    yield waiting.popleft()[1].result()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft()[1].result()
         finally:
-            for future in waiting:
-                future.cancel()
+            for made, batch in waiting:
+                batch.cancel()
+                for piece in made:
+                    piece.cancel()
 
-    def _make(self, chunk: Indices, epoch: int, seed: int) -> Batch:
+    def _prepare(self, chunk: Indices, numbers: crop.Numbers | None) -> _Piece:
         pictures, preprocessing = self.pictures, self.pictures.preprocessing
         asked = ((index, pictures.get(index)) for index in map(int, chunk))
         found = [(index, picture) for index, picture in asked if picture is not None]
-        indices = torch.tensor([index for index, _ in found], dtype=torch.int64)
-        labels = torch.tensor([pictures.listing.labels[index] for index, _ in found], dtype=torch.int64)
-        if pictures.augmentation == "none":
-            return Batch(self._stack([picture for _, picture in found]), labels, indices)
-        changes = []
-        for index, picture in found:
-            random = np.random.default_rng([seed, epoch, index])
-            height, width, _ = picture.shape
-            changes.append(augment.draw(pictures.augmentation, height, width, random))
-        parts = [
-            (picture, change.box, preprocessing) for (_, picture), change in zip(found, changes, strict=True)
-        ]
-        operations = augment.rounds(changes)
-        if not self._gpu:
-            return Batch(self._stack([crop.crop(*part) for part in parts]), labels, indices, None, operations)
-        inputs, boxes = crop.stack([crop.cut(*part) for part in parts], pin=self._pin)
-        return Batch(inputs, labels, indices, boxes, operations)
+        indices = [index for index, _ in found]
+        if numbers is None or not found:
+            return _Piece(indices, [picture for _, picture in found])
+        sizes = np.array([picture.shape[:2] for _, picture in found])
+        boxes, operations = augment.draw(pictures.augmentation, sizes, numbers[indices])
+        places: Any = boxes.tolist()
+        pairs = [(picture, box) for (_, picture), box in zip(found, places, strict=True)]
+        if self._gpu:
+            return _Piece(indices, [], [crop.cut(*pair, preprocessing) for pair in pairs], operations)
+        return _Piece(indices, [crop.crop(*pair, preprocessing) for pair in pairs], [], operations)
+
+    def _join(self, pieces: Sequence[Future[_Piece]]) -> Batch:
+        made = [piece.result() for piece in pieces]
+        numbers = [index for piece in made for index in piece.indices]
+        labels = torch.tensor([self.pictures.listing.labels[index] for index in numbers], dtype=torch.int64)
+        indices = torch.tensor(numbers, dtype=torch.int64)
+        operations = [piece.operations for piece in made if piece.operations is not None]
+        changes = torch.cat(operations) if operations else None
+        if self._gpu and self.pictures.augmentation != "none":
+            inputs, boxes = crop.stack([part for piece in made for part in piece.parts], pin=self._pin)
+            return Batch(inputs, labels, indices, boxes, changes)
+        inputs = self._stack([picture for piece in made for picture in piece.pictures])
+        return Batch(inputs, labels, indices, None, changes)
 
     def _stack(self, pictures: Sequence[Pixels]) -> torch.Tensor:
         side = self.pictures.preprocessing.input_size

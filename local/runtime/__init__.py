@@ -109,19 +109,15 @@ def make_runtime(config: Config) -> Runtime:
     raise RuntimeProblem(f"Unknown runtime {config.runtime!r}: use process or docker.")
 
 
-def remove_leftovers(config: Config) -> Iterator[str]:
-    """Removes what a service of `config.home` left when it was killed, of either runtime; says what.
+def remove_leftovers(home: Path) -> Iterator[str]:
+    """Removes what a service of `home` left when it was killed, of either runtime; says what, one by one.
 
-    RuntimeProblem if no engine answers and `config.runtime` says that it should.
+    RuntimeProblem if there may be containers, and their engine does not remove them.
     """
     from local.runtime import docker, process
 
-    yield from process.remove_leftovers(config.home)
-    try:
-        yield from docker.remove_leftovers(config.home)
-    except RuntimeProblem:
-        if config.runtime == "docker":
-            raise
+    yield from process.remove_leftovers(home)
+    yield from docker.remove_leftovers(home)
 
 
 def map_path(path: str, base: str, elsewhere: str) -> str:

@@ -2,7 +2,7 @@
 
 Containers reach the service by the name `local-sagemaker`, through a forwarder on their network's gateway.
 Containers that share a `network` have one of their own; all others are on one network of this service.
-Everything carries a label with the home folder, so that what a killed service left is found and removed.
+Everything is labelled as its home's, so that what a killed service left is found and removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ log = logging.getLogger("local.runtime")
 
 SERVICE = "local-sagemaker"  # the service's name inside containers
 LABEL = "byoc.local.home"
+# Paths alone do not tell homes apart: several machines, each itself a container, may share one engine.
+_ID_LABEL = "byoc.local.id"
+_ID_FILE = "docker.id"  # of the home; there as long as containers may be
+_SWEEP_PATIENCE = 20  # seconds for each answer, while somebody waits for `byoc local down`
 _PORT = "8080/tcp"
 _CACHE = "/tmp/byoc-cache"  # noqa: S108 - inside the container
 _ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
@@ -125,7 +129,8 @@ class DockerRuntime:
         self._closed = False
         try:
             self._host = Host.of(self._client.info())
-            _remove_all(self._client, self._home)
+            self._labels = _labels(self._home)
+            list(_remove_all(self._client, self._labels))
         except _ERRORS as error:
             self._client.close()
             raise RuntimeProblem(f"The Docker engine does not do its work: {_said(error)}") from error
@@ -241,7 +246,7 @@ class DockerRuntime:
             [spec.command, *spec.arguments],
             name=f"byoc-{spec.name}-{uuid.uuid4().hex[:8]}",
             hostname=spec.host,
-            labels={LABEL: str(self._home)},
+            labels=self._labels,
             environment=self._environment(spec),
             mounts=list(self._mounts(spec)),
             network=network.name,
@@ -320,7 +325,7 @@ class DockerRuntime:
         network = self._networks.get(shared)
         if network is None:
             name = f"byoc-{shared or 'local'}-{uuid.uuid4().hex[:8]}"
-            made = self._client.networks.create(name, driver="bridge", labels={LABEL: str(self._home)})
+            made = self._client.networks.create(name, driver="bridge", labels=self._labels)
             try:
                 made.reload()
                 configs = made.attrs["IPAM"]["Config"]
@@ -365,37 +370,50 @@ class DockerRuntime:
         for container in living:
             container.wait(timeout=10)
         with contextlib.suppress(*_ERRORS):
-            _remove_all(self._client, self._home)
+            list(_remove_all(self._client, self._labels))
+            (self._home / _ID_FILE).unlink(missing_ok=True)
         self._forwarder.close()
         self._client.close()
 
 
-def remove_leftovers(home: Path) -> list[str]:
-    """Removes what a service of `home` left when it was killed; says what.
+def remove_leftovers(home: Path) -> Iterator[str]:
+    """Removes what a service of `home` left when it was killed; says what, one by one.
 
-    RuntimeProblem if no engine can be used.
+    Asks no engine where nothing can be left. RuntimeProblem if there is none that does its work.
     """
-    client = connect()
+    file = home / _ID_FILE
+    if not file.exists():
+        return
+    client = connect(_SWEEP_PATIENCE)
     with contextlib.closing(client):
         try:
-            return _remove_all(client, home.absolute())
+            yield from _remove_all(client, _labels(home.absolute()))
+            file.unlink()
         except _ERRORS as error:
             raise RuntimeProblem(f"The Docker engine does not do its work: {_said(error)}") from error
 
 
-def _remove_all(client: docker.DockerClient, home: Path) -> list[str]:
+def _labels(home: Path) -> dict[str, str]:
+    """What marks the containers and networks of a home; from now on there may be some."""
+    file = home / _ID_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    if not file.read_text():
+        file.write_text(uuid.uuid4().hex)
+    return {LABEL: str(home), _ID_LABEL: file.read_text()}
+
+
+def _remove_all(client: docker.DockerClient, labels: Mapping[str, str]) -> Iterator[str]:
     """Removes every container and network of a home."""
-    mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={home}"}
-    removed = []
+    mine: dict[str, str | list[str] | bool] = {"label": [f"{key}={value}" for key, value in labels.items()]}
     for container in client.containers.list(all=True, filters=mine):
         with contextlib.suppress(docker.errors.NotFound):
             container.remove(v=True, force=True)
-            removed.append(f"container {container.name}")
+            yield f"container {container.name}"
     for network in client.networks.list(filters=mine):
         with contextlib.suppress(docker.errors.NotFound):
             network.remove()
-            removed.append(f"network {network.name}")
-    return removed
+            yield f"network {network.name}"
 
 
 def _close(output: Any) -> None:

@@ -78,8 +78,11 @@ class Host:
         return {"nano_cpus": min(cores, self.cores) * 1_000_000_000}
 
 
-def connect() -> docker.DockerClient:
-    """A client of an engine that answers and shares this machine's files. RuntimeProblem if there is none."""
+def connect(patience: int = 60) -> docker.DockerClient:
+    """A client of an engine that answers and shares this machine's files. RuntimeProblem if there is none.
+
+    `patience`: seconds that the client waits for each answer.
+    """
     address = _address()
     host = os.environ.get("DOCKER_HOST", "") if address is None else address
     if "://" in host and not host.startswith(_HERE):
@@ -88,7 +91,11 @@ def connect() -> docker.DockerClient:
             "this machine, or the process runtime."
         )
     try:
-        client = docker.from_env() if address is None else docker.DockerClient(base_url=address)
+        client = (
+            docker.from_env(timeout=patience)
+            if address is None
+            else docker.DockerClient(base_url=address, timeout=patience)
+        )
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise RuntimeProblem(_unusable(error)) from error
     try:
@@ -115,6 +122,8 @@ def _unusable(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "Permission denied" in text or "PermissionError" in text:
         return "Docker's socket may not be used by this user: add yourself to the group docker."
+    if "timed out" in text:
+        return f"The Docker engine hangs: restart it, or use the process runtime. ({text})"
     return (
         "No Docker engine answers: start it (Docker Desktop, or `systemctl start docker`), set DOCKER_HOST, "
         f"or use the process runtime. ({text})"

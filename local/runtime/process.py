@@ -251,8 +251,12 @@ def _is_inside(process: psutil.Process, scratch: str) -> bool:
 
 def remove_leftovers(home: Path) -> list[str]:
     """Kills what jobs of `home` left where both the service and a guard were killed; says what."""
+    this = psutil.Process()
+    spared = {this, *this.parents()}  # whoever asks may have a job's environment, in a shell say
     removed = []
     for process in psutil.process_iter():
+        if process in spared:
+            continue
         with contextlib.suppress(psutil.Error):
             base = process.environ().get("SAGEMAKER_BASE_DIR", "")
             if Path(base).is_relative_to(home / "jobs"):

@@ -33,11 +33,31 @@ def test_sweep_ends_what_jobs_of_this_home_left(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_sweep_without_an_engine_is_a_problem_only_where_there_was_one(tmp_path: Path) -> None:
-    done = local(tmp_path, "--sweep", "--runtime", "docker")
+def test_sweep_spares_whoever_asks_for_it(tmp_path: Path) -> None:
+    """In a shell with the environment of a job, say."""
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path / "jobs" / "one")}
+    script = 'sleep 600 & echo $!; "$@"; kill -0 $$'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-m", "local", "--home", str(tmp_path), "--sweep"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    left, said = done.stdout.splitlines()
+    assert (done.returncode, said) == (0, f"process {left} (sleep)")
+
+
+def test_sweep_asks_for_an_engine_only_where_containers_may_be_left(tmp_path: Path) -> None:
+    assert local(tmp_path, "--sweep").returncode == 0
+    (tmp_path / "docker.id").write_text("1")
+    with subprocess.Popen(
+        ["sleep", "600"], env={**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path / "jobs" / "one")}
+    ) as left:
+        done = local(tmp_path, "--sweep")
     assert done.returncode == 4
+    assert done.stdout == f"process {left.pid} (sleep)\n"
     assert done.stderr.startswith("local: No Docker engine answers")
-    assert local(tmp_path, "--sweep", "--runtime", "process").returncode == 0
 
 
 def test_sweep_leaves_a_service_that_runs_alone(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ Run = Callable[..., Result]
 STAND_IN = """
 import http.server, json, os, pathlib, signal, sys
 if "--sweep" in sys.argv:
-    if pathlib.Path("no engine").exists() and "docker" in sys.argv:
+    if pathlib.Path("no engine").exists():
         sys.exit("local: No Docker engine answers.")
     if pathlib.Path("left").exists():
         print(pathlib.Path("left").read_text())

@@ -1,11 +1,13 @@
 """Starting and stopping, with a stand-in for `python -m local` that answers /health and sweeps."""
 
 import errno
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import pytest
 from scripts import localservice
 from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
 from scripts.localservice import Stopped
-from tests.scripts.conftest import kill
+from scripts.localstatus import Service, end, started
+from tests.scripts.conftest import STAND_IN, kill
 
 
 def test_up_status_down(home: Path, port: int) -> None:
@@ -122,16 +125,95 @@ def test_what_a_killed_service_left_goes_before_the_next_one(home: Path, port: i
     assert not (home / "left").exists()
 
 
-def test_down_without_docker_says_that_something_may_be_left_until_it_is_gone(home: Path, port: int) -> None:
-    service, _ = localservice.up(home, port, "docker")
-    (home / "no engine").touch()
-    done = localservice.down(home)
-    assert done.service is not None
-    assert done.service.pid == service.pid
-    assert localservice.down(home) == Stopped(None, (), "No Docker engine answers.")
-    (home / "no engine").unlink()
+def test_down_says_that_something_may_be_left_until_it_is_gone(home: Path, port: int) -> None:
+    localservice.up(home, port)
+    kill()
     (home / "left").write_text("container one")
+    (home / "no engine").touch()
+    for _ in range(2):
+        assert localservice.down(home) == Stopped(None, (), "No Docker engine answers.")
+        assert end(home) == "does not run"
+    (home / "no engine").unlink()
     assert localservice.down(home) == Stopped(None, ("container one",))
+
+
+def test_down_tells_what_was_removed_before_the_patience_ended(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "local.py").write_text(
+        "print('process 1', flush=True); import threading; threading.Event().wait()"
+    )
+    monkeypatch.setattr(localservice, "_SWEEP_SECONDS", 1.0)
+    assert localservice.down(home) == Stopped(None, ("process 1",), "Removing it took longer than 1 s.")
+    (home / "local.py").write_text("")
+
+
+def test_of_two_at_once_one_starts_it_and_both_find_it(home: Path, port: int) -> None:
+    # It takes its lock as the real one does, so that a second process would end at once.
+    lock = "import fcntl; lock = open('lock', 'a'); fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+    (home / "local.py").write_text(f"import sys\nif '--sweep' not in sys.argv:\n    {lock}{STAND_IN}")
+    together = threading.Barrier(3)
+
+    def up() -> tuple[Service, bool]:
+        together.wait()
+        return localservice.up(home, port)
+
+    with ThreadPoolExecutor(3) as pool:
+        done = [each.result() for each in [pool.submit(up) for _ in range(3)]]
+    assert sorted(began for _, began in done) == [False, False, True]
+    assert {service for service, _ in done} == {localservice.status(home)}
+    assert started(home)["pid"] == done[0][0].pid
+
+
+def test_one_that_still_starts_is_waited_for(home: Path, port: int) -> None:
+    (home / "local.py").write_text(f"open('began', 'w'); open('go').read()\n{STAND_IN}")
+    os.mkfifo(home / "began")
+    os.mkfifo(home / "go")
+    command = [
+        sys.executable,
+        "-m",
+        "local",
+        "--port",
+        str(port),
+        "--home",
+        str(home),
+        "--runtime",
+        "process",
+    ]
+    with subprocess.Popen(command, cwd=home) as process, ThreadPoolExecutor(1) as pool:
+        (home / "began").open().close()
+        localservice.write_json(localservice.note(home), {"pid": process.pid, "port": port})
+        waiting = pool.submit(localservice.up, home, port)
+        (home / "go").write_text("")
+        service, began = waiting.result()
+        assert (service.pid, began) == (process.pid, False)
+        assert localservice.down(home).service == service
+    (home / "local.py").write_text("")
+
+
+def test_one_that_hangs_is_told(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "local.py").write_text("print(flush=True); import threading; threading.Event().wait()")
+    command = [
+        sys.executable,
+        "-m",
+        "local",
+        "--port",
+        str(port),
+        "--home",
+        str(home),
+        "--runtime",
+        "process",
+    ]
+    monkeypatch.setattr(localservice, "_START_SECONDS", 0.1)
+    with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        localservice.write_json(localservice.note(home), {"pid": process.pid, "port": port})
+        with pytest.raises(ByocError, match=rf"process {process.pid}\) is there, but hangs"):
+            localservice.up(home, port)
+        assert started(home)["pid"] == process.pid
+        process.kill()
+    (home / "local.py").write_text("")
 
 
 def test_one_that_was_started_by_hand_is_found_and_stopped(home: Path, port: int) -> None:
@@ -145,6 +227,24 @@ def test_one_that_was_started_by_hand_is_found_and_stopped(home: Path, port: int
         assert found.pid == by_hand.pid
         assert localservice.down(home, port).service == found
         assert by_hand.wait() == 0
+
+
+def test_one_that_was_started_by_hand_and_does_not_end_is_killed(
+    home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = STAND_IN.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
+    (home / "local.py").write_text(deaf)
+    monkeypatch.setattr(localservice, "_STOP_SECONDS", 0.1)
+    command = [sys.executable, "-u", "-m", "local", "--port", str(port), "--home", str(home)]
+    # In this process's group, as a child of a script is.
+    with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE) as by_hand:
+        assert by_hand.stdout is not None
+        assert by_hand.stdout.readline() == b"ready\n"
+        try:
+            localservice.down(home, port)
+            assert by_hand.wait(10) == -signal.SIGKILL
+        finally:
+            by_hand.kill()
 
 
 @pytest.mark.parametrize(("ended", "code"), [(1, FAILED), (2, BAD_INPUT), (4, UNREACHABLE)])

@@ -23,11 +23,32 @@ SIZE = Preprocessing.for_size(32)
     [("crop", 0, 0), ("flip", 500, 0), ("trivial", 500, 1), ("rand", 500, 2)],
 )
 def test_what_happens_to_a_picture(kind: str, mirrored: int, operations: int) -> None:
-    changes = [augment.draw(kind, 50, 300, np.random.default_rng(seed)) for seed in range(1000)]
-    assert sum(change.box.width < 0 for change in changes) == pytest.approx(mirrored, abs=60)
-    assert {len(change.operations) for change in changes} == {operations}
-    drawn = {number for change in changes for number, _ in change.operations}
-    assert drawn == (set(range(len(OPERATIONS))) if operations else set())
+    boxes, drawn = augment.draw(kind, np.tile([50, 300], (1000, 1)), augment.numbers(1000, 0, 1))
+    assert int((boxes[:, 2] < 0).sum()) == pytest.approx(mirrored, abs=60)
+    if not operations:
+        assert drawn is None
+        return
+    assert drawn is not None
+    assert drawn.shape == (1000, operations, 2)
+    which, strength = drawn.unbind(2)
+    assert set(which.flatten().tolist()) == set(range(len(OPERATIONS)))
+    assert int((strength < 0).sum()) == pytest.approx(strength.numel() / 2, rel=0.1)
+    assert float(strength.abs().max()) <= 1
+    assert len(set(strength.abs().flatten().tolist())) == (1000 if kind == "trivial" else 1)
+
+
+def test_what_is_drawn_depends_on_seed_epoch_and_picture() -> None:
+    table = augment.numbers(50, 3, 1)
+    assert np.array_equal(table, augment.numbers(50, 3, 1))
+    assert not np.array_equal(table, augment.numbers(50, 4, 1))
+    assert not np.array_equal(table, augment.numbers(50, 3, 2))
+    sizes = np.tile([50, 300], (50, 1))
+    whole = augment.draw("rand", sizes, table)
+    some = augment.draw("rand", sizes[[7, 3]], table[[7, 3]])
+    assert np.array_equal(some[0], whole[0][[7, 3]])
+    assert some[1] is not None
+    assert whole[1] is not None
+    assert torch.equal(some[1], whole[1][[7, 3]])
 
 
 def test_each_picture_gets_its_own_operations() -> None:

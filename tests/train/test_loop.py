@@ -195,7 +195,7 @@ def test_the_choices_train(job: Any, run: Run, settings: dict[str, object]) -> N
 
 
 def test_easy_pictures_are_learned(job: Any, run: Run) -> None:
-    code, output = run(job.pictures(24, 6), epochs=8, lr=0.1)
+    code, output = run(job.pictures(24, 6), epochs=8, lr=0.02)
     assert code == 0, output
     assert job.report["metrics"]["validation_accuracy"] == 1.0
 

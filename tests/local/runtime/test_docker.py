@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,7 +255,9 @@ def test_a_port_on_loopback_only(runtime: DockerRuntime, engine: Any, home: Path
 
 
 @pytest.mark.parametrize("by", ["the next service", "byoc local down"])
-def test_what_a_killed_service_left_is_removed(engine: Any, home: Path, small: str, by: str) -> None:
+def test_what_a_killed_service_left_is_removed(
+    engine: Any, home: Path, small: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = home / "ml"
     base.mkdir(parents=True)
     program = (
@@ -273,14 +276,22 @@ def test_what_a_killed_service_left_is_removed(engine: Any, home: Path, small: s
         process.send_signal(signal.SIGKILL)
     container, network = left(engine, home)
     other = DockerRuntime(home.with_name("another home"), 5998)
-    assert remove_leftovers(home.with_name("another home")) == []
-    assert left(engine, home) == [container, network]
+    assert list(remove_leftovers(home.with_name("another home"))) == []
     other.close()
+    # On another machine that uses the same engine, a home may have the very same path.
+    home.rename(home.with_name("moved"))
+    DockerRuntime(home, 5998).close()
+    shutil.rmtree(home)
+    home.with_name("moved").rename(home)
+    assert left(engine, home) == [container, network]
     if by == "the next service":
         DockerRuntime(home, 5999).close()
     else:
-        assert remove_leftovers(home) == [f"container {container}", f"network {network}"]
+        assert list(remove_leftovers(home)) == [f"container {container}", f"network {network}"]
     assert left(engine, home) == []
+    with monkeypatch.context() as patch:
+        patch.setenv("DOCKER_HOST", "unix:///none.sock")
+        assert list(remove_leftovers(home)) == []  # asks no engine
 
 
 def test_close_ends_what_runs(engine: Any, home: Path, small: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ def test_no_engine(address: Callable[[str], None], tmp_path: Path) -> None:
         RuntimeProblem, match=r"No Docker engine answers: start it .* or use the process runtime"
     ):
         connect()
+
+
+def test_an_engine_that_hangs(address: Callable[[str], None], tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent.sock"))
+        silent.listen()
+        address(f"unix://{tmp_path}/silent.sock")
+        with pytest.raises(RuntimeProblem, match="The Docker engine hangs: restart it"):
+            connect(patience=1)
 
 
 @pytest.mark.parametrize("elsewhere", ["ssh://me@server", "tcp://10.0.0.1:2375", "http://server:2375"])
