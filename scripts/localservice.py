@@ -6,13 +6,14 @@ It is the program `python -m local`; these two know its command line and `GET /h
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +33,14 @@ from scripts.localstatus import (
     note,
     started,
     status,
+    unreachable,
 )
 from scripts.state import write_json
 
 DEFAULT_PORT = 5757
 _START_SECONDS = 60.0
 _STOP_SECONDS = 150.0  # jobs get 120 s to end
-_SWEEP_SECONDS = 120.0  # an engine that hangs takes a minute to be given up
+_SWEEP_SECONDS = 120.0  # it gives up an engine that hangs by itself, and much sooner
 _STARTED: list[subprocess.Popen[bytes]] = []  # outlive this process; held so that Python does not complain
 
 
@@ -64,26 +66,14 @@ def up(
             come up (with its last words).
     """
     home = home.resolve()
-    if other := status(home):
-        if other.port == port and health(port):
-            return other, False
-        raise ByocError(
-            f"The local SageMaker of {home} runs already, at {other.url}.",
-            "Use that address, or stop it first: `byoc local down`.",
-            kind="AlreadyRunning",
-        )
-    if running := health(port):
-        if Path(running.home).resolve() != home:
-            raise another(running, home, running.url)
-        return running, False
-    if not _free(port):
-        raise ByocError(
-            f"Port {port} is in use by another program.",
-            f"Choose another one: `byoc local up --port {free_port()}`.",
-            kind="PortInUse",
-        )
     try:
-        return _start(home, port, runtime, arguments), True
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "up.lock").open("a") as lock:
+            # A second `up` waits for the first, and finds what that has started.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if running := _running(home, port):
+                return running, False
+            return _start(home, port, runtime, arguments), True
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -95,8 +85,33 @@ def up(
         ) from None
 
 
+def _running(home: Path, port: int) -> Service | None:
+    """The service of `home`, if it runs at `port`; ByocError if it runs elsewhere, or something else does."""
+    if other := status(home):
+        if other.port != port:
+            raise ByocError(
+                f"The local SageMaker of {home} runs already, at {other.url}.",
+                "Use that address, or stop it first: `byoc local down`.",
+                kind="AlreadyRunning",
+            )
+        # An `up` that was killed has left it, and it may still start.
+        if answering := _first_answer(port, lambda: not alive(other.pid)):
+            return answering
+        raise unreachable(home, other.url)
+    if running := health(port):
+        if Path(running.home).resolve() != home:
+            raise another(running, home, running.url)
+        return running
+    if not _free(port):
+        raise ByocError(
+            f"Port {port} is in use by another program.",
+            f"Choose another one: `byoc local up --port {free_port()}`.",
+            kind="PortInUse",
+        )
+    return None
+
+
 def _start(home: Path, port: int, runtime: str, arguments: Sequence[str]) -> Service:
-    home.mkdir(parents=True, exist_ok=True)
     if started(home):
         _sweep(home)
     log = home / "service.log"
@@ -121,20 +136,16 @@ def _start(home: Path, port: int, runtime: str, arguments: Sequence[str]) -> Ser
     except BaseException:
         if process is not None:
             _end(process.pid, process)
-            note(home).unlink(missing_ok=True)
+            _forget(home)
         raise
 
 
 def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, noted: dict[str, Any]) -> Service:
-    deadline = time.monotonic() + _START_SECONDS
+    if found := _first_answer(port, lambda: process.poll() is not None):
+        return found
     code = FAILED
-    while process.poll() is None:
-        if found := health(port):
-            return found
-        if time.monotonic() > deadline:
-            reason = f"did not answer within {_START_SECONDS:.0f} s"
-            break
-        time.sleep(0.1)
+    if process.returncode is None:
+        reason = f"did not answer within {_START_SECONDS:.0f} s"
     else:
         reason = f"ended at once with exit code {process.returncode}"
         code = process.returncode if process.returncode in (BAD_INPUT, UNREACHABLE) else FAILED
@@ -142,6 +153,23 @@ def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, noted
     raise ByocError(
         f"The local SageMaker {reason}:\n{said}", f"All of it is in {log}.", code=code, kind="ServiceFailed"
     )
+
+
+def _first_answer(port: int, over: Callable[[], bool]) -> Service | None:
+    """The service that starts at `port`, as soon as it answers. None: it is `over`, or time is up."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not over() and time.monotonic() < deadline:
+        if found := health(port):
+            return found
+        time.sleep(0.1)
+    return None
+
+
+def _forget(home: Path) -> None:
+    """Deletes the note, unless another `up` has written a new one by now."""
+    known = started(home)
+    if not known or not is_service(known["pid"], home):
+        note(home).unlink(missing_ok=True)
 
 
 def down(home: Path, port: int | None = None) -> Stopped:
@@ -160,22 +188,20 @@ def down(home: Path, port: int | None = None) -> Stopped:
     if found is not None:
         _end(found.pid)
     removed, problem = _sweep(home) if home.is_dir() else ([], "")
-    if not problem:
-        note(home).unlink(missing_ok=True)
+    _forget(home)
     return Stopped(found, tuple(removed), problem)
 
 
 def _sweep(home: Path) -> tuple[list[str], str]:
     """Removes what a service left: what that was, and why more may be left."""
-    # The runtime says whether it matters if Docker does not answer.
-    runtime = str(started(home).get("runtime", "process"))
-    command = [sys.executable, "-m", "local", "--home", str(home), "--runtime", runtime, "--sweep"]
+    command = [sys.executable, "-m", "local", "--home", str(home), "--sweep"]
     try:
         done = subprocess.run(
             command, cwd=home, capture_output=True, text=True, check=False, timeout=_SWEEP_SECONDS
         )
-    except subprocess.TimeoutExpired:
-        return [], "The Docker engine hangs."
+    except subprocess.TimeoutExpired as late:
+        removed = (late.stdout or b"").decode()  # bytes, in spite of text=True
+        return removed.splitlines(), f"Removing it took longer than {_SWEEP_SECONDS:.0f} s."
     problem = done.stderr.strip().rpartition("\n")[2].removeprefix("local: ") if done.returncode else ""
     return done.stdout.splitlines(), problem
 
@@ -191,7 +217,7 @@ def _free(port: int) -> bool:
 
 
 def _end(pid: int, process: subprocess.Popen[bytes] | None = None) -> None:
-    """SIGTERM, then patience, then SIGKILL for the whole session."""
+    """SIGTERM, then patience, then SIGKILL: for its whole group, if it leads one."""
 
     def gone() -> bool:
         return process.poll() is not None if process else not alive(pid)
@@ -202,7 +228,8 @@ def _end(pid: int, process: subprocess.Popen[bytes] | None = None) -> None:
         while not gone() and time.monotonic() < deadline:
             time.sleep(0.05)
         if not gone():
-            os.killpg(pid, signal.SIGKILL)
+            leads = os.getpgid(pid) == pid  # one that was started by hand may be in another's
+            (os.killpg if leads else os.kill)(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
     while not gone():

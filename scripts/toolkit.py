@@ -43,7 +43,9 @@ class Preamble:
         if text.startswith(_SCRIPT):
             self._started.add(host)
             return [*self.end(), line]
-        self._dumping.update({host: lines for heading, lines in _DUMPS.items() if text.startswith(heading)})
+        for heading, lines in _DUMPS.items():
+            if text.startswith(heading):
+                self._dumping[host] = lines
         dump = self._dumping.get(host)
         if _DUMP_ENDS.match(text):
             self._dumping.pop(host, None)

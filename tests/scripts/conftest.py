@@ -89,6 +89,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield home
     localservice.down(home)
     for process in started:
+        process.kill()  # where `down` has missed it
         process.wait()
 
 

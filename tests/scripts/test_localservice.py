@@ -1,18 +1,19 @@
 """Starting and stopping, with a stand-in for `python -m local` that answers /health and sweeps."""
 
 import errno
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from scripts import localservice
+from scripts import localservice, localstatus
 from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
 from scripts.localservice import Stopped
 from scripts.localstatus import Service, end, started
@@ -165,34 +166,38 @@ def test_of_two_at_once_one_starts_it_and_both_find_it(home: Path, port: int) ->
     assert started(home)["pid"] == done[0][0].pid
 
 
-def test_one_that_still_starts_is_waited_for(home: Path, port: int) -> None:
-    (home / "local.py").write_text(f"open('began', 'w'); open('go').read()\n{STAND_IN}")
-    os.mkfifo(home / "began")
-    os.mkfifo(home / "go")
-    command = [
-        sys.executable,
-        "-m",
-        "local",
-        "--port",
-        str(port),
-        "--home",
-        str(home),
-        "--runtime",
-        "process",
-    ]
-    with subprocess.Popen(command, cwd=home) as process, ThreadPoolExecutor(1) as pool:
-        (home / "began").open().close()
-        localservice.write_json(localservice.note(home), {"pid": process.pid, "port": port})
-        waiting = pool.submit(localservice.up, home, port)
-        (home / "go").write_text("")
-        service, began = waiting.result()
+def test_one_that_still_starts_is_waited_for(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose `up` was killed."""
+    (home / "local.py").write_text(STAND_IN.replace("server = ", "input(); server = "))
+    with _noted(home, port) as process:
+        assert process.stdin is not None
+        asked = []
+
+        def health(port: int) -> Service | None:
+            if not asked:  # it goes on once it is known to be silent
+                asked.append(port)
+                process.stdin.write(b"\n")  # type: ignore[union-attr]
+                process.stdin.flush()  # type: ignore[union-attr]
+                return None
+            return localstatus.health(port)
+
+        monkeypatch.setattr(localservice, "health", health)
+        service, began = localservice.up(home, port)
         assert (service.pid, began) == (process.pid, False)
-        assert localservice.down(home).service == service
-    (home / "local.py").write_text("")
 
 
 def test_one_that_hangs_is_told(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / "local.py").write_text("print(flush=True); import threading; threading.Event().wait()")
+    (home / "local.py").write_text(STAND_IN.replace("server = ", "input(); server = "))
+    monkeypatch.setattr(localservice, "_START_SECONDS", 0.1)
+    with _noted(home, port) as process:
+        with pytest.raises(ByocError, match=rf"process {process.pid}\) is there, but hangs"):
+            localservice.up(home, port)
+        assert started(home)["pid"] == process.pid
+
+
+@contextmanager
+def _noted(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A service whose note is written, and whose `up` is over."""
     command = [
         sys.executable,
         "-m",
@@ -204,16 +209,12 @@ def test_one_that_hangs_is_told(home: Path, port: int, monkeypatch: pytest.Monke
         "--runtime",
         "process",
     ]
-    monkeypatch.setattr(localservice, "_START_SECONDS", 0.1)
-    with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with subprocess.Popen(command, cwd=home, stdin=subprocess.PIPE) as process:
         localservice.write_json(localservice.note(home), {"pid": process.pid, "port": port})
-        with pytest.raises(ByocError, match=rf"process {process.pid}\) is there, but hangs"):
-            localservice.up(home, port)
-        assert started(home)["pid"] == process.pid
-        process.kill()
-    (home / "local.py").write_text("")
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_one_that_was_started_by_hand_is_found_and_stopped(home: Path, port: int) -> None:
