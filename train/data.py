@@ -44,6 +44,7 @@ class Batch:
     Attributes:
         boxes: where the pictures are still to be cropped, which ones: see crop.stack, also for `inputs`.
         operations: what is still to be done to them: see augment.operate.
+        ready: when the inputs are, which are on the GPU already.
     """
 
     inputs: torch.Tensor
@@ -51,6 +52,7 @@ class Batch:
     indices: torch.Tensor
     boxes: torch.Tensor | None = None
     operations: torch.Tensor | None = None
+    ready: torch.cuda.Event | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -314,7 +316,7 @@ class Loader:
     Args:
         pool, workers: the threads, and how many they are.
         sampling: see Order.
-        gpu: whether batches go to a GPU, which then crops, and which takes them faster from pinned memory.
+        gpu: whether batches go to a GPU, which then crops. They are there before the network asks for them.
     """
 
     def __init__(
@@ -332,7 +334,8 @@ class Loader:
         self._pool = pool
         self._ahead = max(2, -(-workers * _AHEAD * _PIECE // batch_size))  # in batches
         self._gpu = gpu
-        self._pin = gpu and torch.cuda.is_available()
+        # Of the GPU that this process has chosen; a thread would take the first one.
+        self._stream = torch.cuda.Stream() if gpu and torch.cuda.is_available() else None  # type: ignore[no-untyped-call]
 
     def in_order(self, rank: int = 0, world: int = 1) -> Batches:
         """All pictures once, this process's share of them, for evaluation."""
@@ -349,16 +352,24 @@ class Loader:
 
         To be called once for a batch: on a CPU its bytes are changed in place.
         """
-        preprocessing = self.pictures.preprocessing
+        if batch.ready is None:
+            pixels = self._augment(batch, device)
+        else:
+            pixels, stream = batch.inputs, torch.cuda.current_stream()
+            stream.wait_event(batch.ready)
+            pixels.record_stream(stream)  # so that its memory is not given away too soon
+        return self.pictures.preprocessing.normalise(pixels).contiguous(memory_format=memory_format)
+
+    def _augment(self, batch: Batch, device: str) -> torch.Tensor:
         pixels = batch.inputs.to(device, non_blocking=True)
         with torch.autocast(device, enabled=False):  # bf16 does not hold positions in a picture
             if batch.boxes is not None:
                 boxes = batch.boxes.to(device, non_blocking=True)
                 dtype = torch.float16 if device == "cuda" else torch.float32  # which CPUs are quicker with
-                pixels = crop.resize(pixels, boxes, preprocessing, dtype)
+                pixels = crop.resize(pixels, boxes, self.pictures.preprocessing, dtype)
             if batch.operations is not None:
                 pixels = augment.operate(pixels, batch.operations)
-        return preprocessing.normalise(pixels).contiguous(memory_format=memory_format)
+        return pixels
 
     def __len__(self) -> int:
         """Batches in a training epoch."""
@@ -402,20 +413,33 @@ class Loader:
 
     def _join(self, pieces: Sequence[Future[_Piece]]) -> Batch:
         made = [piece.result() for piece in pieces]
+        if self._stream is None:
+            return self._batch(made)
+        with torch.cuda.stream(self._stream):
+            batch = self._batch(made)
+            inputs = self._augment(batch, "cuda")
+            ready = self._stream.record_event()  # type: ignore[no-untyped-call]
+            return Batch(inputs, batch.labels, batch.indices, ready=ready)
+
+    def _batch(self, made: Sequence[_Piece]) -> Batch:
         numbers = [index for piece in made for index in piece.indices]
         labels = torch.tensor([self.pictures.listing.labels[index] for index in numbers], dtype=torch.int64)
         indices = torch.tensor(numbers, dtype=torch.int64)
         operations = [piece.operations for piece in made if piece.operations is not None]
         changes = torch.cat(operations) if operations else None
         if self._gpu and self.pictures.augmentation != "none":
-            inputs, boxes = crop.stack([part for piece in made for part in piece.parts], pin=self._pin)
+            inputs, boxes = crop.stack(
+                [part for piece in made for part in piece.parts], pin=self._stream is not None
+            )
             return Batch(inputs, labels, indices, boxes, changes)
         inputs = self._stack([picture for piece in made for picture in piece.pictures])
         return Batch(inputs, labels, indices, None, changes)
 
     def _stack(self, pictures: Sequence[Pixels]) -> torch.Tensor:
         side = self.pictures.preprocessing.input_size
-        pixels = torch.empty(len(pictures), side, side, 3, dtype=torch.uint8, pin_memory=self._pin)
+        pixels = torch.empty(
+            len(pictures), side, side, 3, dtype=torch.uint8, pin_memory=self._stream is not None
+        )
         for number, picture in enumerate(pictures):
             pixels.numpy()[number] = picture
         return pixels.permute(0, 3, 1, 2)

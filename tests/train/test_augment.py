@@ -70,8 +70,9 @@ def test_a_gpu_shows_the_network_what_the_cpu_does(
         split = Pictures(listing.scan(folder, "train"), SIZE, augmentation=kind)
         with ThreadPoolExecutor(2) as pool:
             loader = Loader(split, 7, pool, 2, gpu=gpu)
-            batches = [loader.inputs(batch, "cpu", torch.channels_last) for batch in loader.shuffled(3, 1)]
-        return torch.cat(batches)
+            device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
+            batches = [loader.inputs(batch, device, torch.channels_last) for batch in loader.shuffled(3, 1)]
+        return torch.cat(batches).cpu()
 
     on_cpu, on_gpu = inputs(False), inputs(True)
     assert on_cpu.shape == on_gpu.shape == (21, 3, 32, 32)
