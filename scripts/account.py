@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts import state
 from scripts.errors import NOT_FOUND, ByocError
-from scripts.requests import CHANNELS, Place, data_uri
+from scripts.requests import CHANNELS, Place, data_uri, root_uri
 from scripts.settings import Scalar, Settings, text_of
+from scripts.upload import UNFINISHED, md5_of
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -79,22 +81,30 @@ def place(settings: Settings, clients: Clients, *, data: bool = False) -> Place:
 
 
 def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, ...]:
-    """The channels that hold data. SageMaker would find an empty one only after starting a machine."""
+    """The channels that hold data. SageMaker would find an empty one only after starting a machine.
+
+    Raises:
+        ByocError: a channel is empty, an upload was not finished, or other weights are there than the file's.
+    """
+    root = root_uri(settings, place)
+    if _first(clients, f"{root}/data/{UNFINISHED}"):
+        raise ByocError(
+            f"An upload to {root}/data/ was not finished: pictures of two splits may be mixed.",
+            "Run `byoc upload` again; if one is under way, wait for its end.",
+            kind="UploadUnfinished",
+        )
     present = []
     for channel in CHANNELS:
         if channel == "weights" and not settings.data.weights:
             continue
         uri = data_uri(settings, place, channel)
-        file = settings.weights_file if channel == "weights" else None
+        file = weights_file(settings) if channel == "weights" else None
         if file:  # other weights may lie beside it, of an earlier upload
             uri += file.name
-        bucket_name, prefix = split_uri(uri)
-        try:
-            listing = clients.s3.list_objects_v2(Bucket=bucket_name, Prefix=prefix, MaxKeys=1)
-        except clients.s3.exceptions.NoSuchBucket:
-            listing = {}  # type: ignore[typeddict-item]
-        found = listing.get("Contents", ())  # in the order of the keys: the very key is the first
-        if found and (not file or found[0]["Key"] == prefix):
+        found = _first(clients, uri)
+        if found and (not file or found == split_uri(uri)[1]):
+            if file:
+                _check_weights(clients, uri, file)
             present.append(channel)
         elif channel != "test":
             remedy = "Put the pictures there with `byoc upload FOLDER`."
@@ -104,6 +114,48 @@ def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, .
                     remedy = f"Send {file} there with `byoc upload FOLDER`."
             raise ByocError(f"There is nothing at {uri}.", remedy, code=NOT_FOUND, kind="NoData")
     return tuple(present)
+
+
+def _first(clients: Clients, uri: str) -> str:
+    """The first key, in their order, that begins with the address's; an exact one comes first. "" if none."""
+    bucket_name, prefix = split_uri(uri)
+    try:
+        found = clients.s3.list_objects_v2(Bucket=bucket_name, Prefix=prefix, MaxKeys=1).get("Contents", ())
+    except clients.s3.exceptions.NoSuchBucket:
+        return ""
+    return found[0]["Key"] if found else ""
+
+
+def weights_file(settings: Settings) -> Path | None:
+    """The file that data.weights names; None where it names none, or an address in S3.
+
+    Raises:
+        ByocError: there is no such file.
+    """
+    file = settings.weights_file
+    if file and not file.is_file():
+        wrong = f"{file} is a folder" if file.is_dir() else f"there is no file {file}"
+        raise ByocError(
+            f"data.weights: {wrong}.", "Name a state dict, or the S3 address of a folder with one."
+        )
+    return file
+
+
+def _check_weights(clients: Clients, uri: str, file: Path) -> None:
+    """Another file of the same name may have been sent before."""
+    bucket_name, key = split_uri(uri)
+    there = clients.s3.head_object(Bucket=bucket_name, Key=key)
+    same = there["ContentLength"] == file.stat().st_size
+    digest = there["ETag"].strip('"')
+    # Of what came in several parts or is encrypted with KMS, the ETag is not the content's MD5.
+    if same and "-" not in digest and not there.get("ServerSideEncryption", "").startswith("aws:kms"):
+        same = digest == md5_of(file)
+    if not same:
+        raise ByocError(
+            f"data.weights: at {uri} is another file than {file} is now.",
+            "Send it with `byoc upload`.",
+            kind="OtherWeights",
+        )
 
 
 def check_hyperparameters(given: Mapping[str, Scalar]) -> None:

@@ -190,7 +190,8 @@ def data(settings: Settings, clients: Clients) -> Finding:
     try:
         found = account.channels(settings, clients, place)
     except ByocError as error:
-        return Finding("data", "warning", error.message, error.remedy)
+        severity: Literal["error", "warning"] = "warning" if error.kind == "NoData" else "error"
+        return Finding("data", severity, error.message, error.remedy)
     return Finding("data", "ok", f"channels {', '.join(found)}")
 
 

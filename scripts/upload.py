@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 THREADS = 16
 CHANNELS = ("train", "validation", "test")
+# An object beside the channels, so that no job reads it: while it is there, they may hold two splits.
+UNFINISHED = "upload-unfinished"
 _SINGLE_PART = 5 * 1024**3  # S3's limit; one part, so that the ETag is the content's MD5
 
 
@@ -69,9 +71,11 @@ def sync(
 
     A file is left alone where size and MD5 agree with the object's. Other objects of the channels are
     deleted: a picture that moved from train to test must not stay in train. The channel `weights` is left
-    alone where `files` has nothing for it: it may be somebody else's.
+    alone where `files` has nothing for it: it may be somebody else's. Until all is done, the object
+    UNFINISHED lies below the prefix; it stays where this is interrupted or fails.
     """
     prefix = prefix.strip("/") + "/"
+    s3.put_object(Bucket=bucket, Key=prefix + UNFINISHED, Body=b"")
     there = _list(s3, bucket, prefix)
     sizes = send(s3, bucket, prefix, files, there, progress)
     channels = {*CHANNELS, *(key.partition("/")[0] for key in files)}
@@ -79,6 +83,7 @@ def sync(
     stale = [key for key in there if key.startswith(ours) and key[len(prefix) :] not in files]
     for chunk in _chunks(iter(stale), 1000):
         s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True})
+    s3.delete_object(Bucket=bucket, Key=prefix + UNFINISHED)
     return Uploaded(len(sizes), len(files) - len(sizes), len(stale), sum(sizes))
 
 
@@ -130,12 +135,17 @@ def _send(s3: S3Client, bucket: str, key: str, path: Path, there: tuple[int, str
     if size > _SINGLE_PART:
         raise ByocError(f"{path} is larger than 5 GB.", "S3 takes no larger file in one piece.")
     content = path.read_bytes()
-    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if there == (size, digest):
+    if there == (size, hashlib.md5(content, usedforsecurity=False).hexdigest()):
         return None
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind)
     return size
+
+
+def md5_of(path: Path) -> str:
+    """What S3 calls the ETag of the file, had it been sent in one part and not encrypted with KMS."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _chunks(items: Iterator[str], size: int) -> Iterator[list[str]]:

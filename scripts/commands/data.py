@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scripts.context import Context, command
-from scripts.errors import ByocError
+from scripts.errors import INTERRUPTED, ByocError
 from scripts.output import bar, count
 from scripts.settings import FILE
 
@@ -128,13 +128,7 @@ def upload(
     for key, value in (("validation", validation), ("test", test), ("seed", seed)):
         context.override(f"data.{key}", value)
     settings = context.settings
-    weights = settings.weights_file
-    if weights and not weights.is_file():
-        wrong = f"{weights} is a folder" if weights.is_dir() else f"there is no file {weights}"
-        raise ByocError(
-            f"data.weights: {wrong}.",
-            "Name a state dict, or the S3 address of a folder with one.",
-        )
+    weights = account.weights_file(settings)
     root = folder or settings.folder / settings.data.folder
     with out.progress("checking") as progress:
         data, broken = dataset.prepare(
@@ -167,8 +161,19 @@ def upload(
     files, prefix = dict(data.files()), f"{settings.prefix}/data"
     if weights:
         files[f"weights/{weights.name}"] = weights
-    with out.progress("uploading") as progress:
-        done = s3.sync(clients.s3, bucket, prefix, files, bar(progress))
+    try:
+        with out.progress("uploading") as progress:
+            done = s3.sync(clients.s3, bucket, prefix, files, bar(progress))
+    except KeyboardInterrupt:
+        raise ByocError(
+            "The upload was not finished: pictures of two splits may be mixed in S3.",
+            "Run `byoc upload` again: it goes on where it was. Until then nothing is trained.",
+            code=INTERRUPTED,
+            kind="UploadUnfinished",
+        ) from None
+    except Exception:
+        out.warn("The upload was not finished: run `byoc upload` again. Until then nothing is trained.")
+        raise
     removed = f", {done.removed} of an older split removed" if done.removed else ""
     out.say(
         "{sent} files sent ({size:}), {unchanged} were there already{removed}.",

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import account, requests, upload
+from scripts import account, doctor, requests, upload
 from scripts.aws import Clients, connect
 from scripts.errors import ByocError
 from scripts.requests import Place
@@ -83,10 +83,67 @@ def test_other_weights_than_those_that_were_sent_are_missed(
     run("init", "--aws", "--name", "flowers")
     run("upload", "--set", "data.weights=old.pth.gz")
     for name in ("new.pth", "old.pth"):
+        (project / name).write_bytes(b"tensors")
         settings = load(overrides=[f"data.weights={name}"])
         place = Place("role", account.bucket(settings, clients), "train", "serve")
         with pytest.raises(ByocError, match=f"nothing at s3://.*/data/weights/{name}. Send {name} there"):
             account.channels(settings, clients, place)
+
+
+def test_weights_that_have_changed_or_gone_since_are_not_trained_with(
+    clients: Clients, project: Path, run: Run
+) -> None:
+    draw(project / "data", each=9)
+    (project / "w.pth").write_bytes(b"tensors")
+    run("init", "--aws", "--name", "flowers")
+    run("upload", "--set", "data.weights=w.pth")
+    settings = load(overrides=["data.weights=w.pth"])
+    place = Place("role", account.bucket(settings, clients), "train", "serve")
+    account.channels(settings, clients, place)
+    for content in (b"TENSORS", b"longer tensors"):
+        (project / "w.pth").write_bytes(content)
+        with pytest.raises(ByocError, match=r"weights/w\.pth is another file than w\.pth is now\. Send it"):
+            account.channels(settings, clients, place)
+    (project / "w.pth").unlink()
+    with pytest.raises(ByocError, match=r"there is no file w\.pth"):
+        account.channels(settings, clients, place)
+
+
+def test_an_etag_that_is_no_md5_is_not_compared(clients: Clients, project: Path, run: Run) -> None:
+    draw(project / "data", each=9)
+    (project / "w.pth").write_bytes(b"tensors")
+    run("init", "--aws", "--name", "flowers")
+    run("upload", "--set", "data.weights=w.pth")
+    settings = load(overrides=["data.weights=w.pth"])
+    place = Place("role", account.bucket(settings, clients), "train", "serve")
+    key = f"{settings.prefix}/data/weights/w.pth"
+    clients.s3.put_object(Bucket=place.bucket, Key=key, Body=b"TENSORS", ServerSideEncryption="aws:kms")
+    assert "weights" in account.channels(settings, clients, place)
+
+
+def test_nothing_is_trained_on_what_an_interrupted_upload_has_left(
+    clients: Clients, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(project / "data", each=9)
+    run("init", "--aws", "--name", "flowers")
+    run("upload")
+    settings = load()
+    place = Place("role", account.bucket(settings, clients), "train", "serve")
+    whole = account.channels(settings, clients, place)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upload, "send", interrupted)
+        told = run("upload", "--seed", "9", code=130).stderr
+    assert "The upload was not finished" in told
+    assert "Run `byoc upload` again" in told
+    with pytest.raises(ByocError, match=r"was not finished: .* Run `byoc upload` again"):
+        account.channels(settings, clients, place)
+    assert doctor.data(settings, clients).severity == "error"
+    run("upload", "--seed", "9")
+    assert account.channels(settings, clients, place) == whole
 
 
 def test_a_folder_of_weights_is_told_to_be_one(project: Path, run: Run) -> None:
