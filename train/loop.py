@@ -218,7 +218,7 @@ class Trainer:
         changed = self._freezing.apply(self.progress.epoch)
         on_features = self._can_use_features()
         if changed or self._network is None or on_features is not self._on_features:
-            self.monitor.model_changed()
+            self.monitor.model_changed(self._head if on_features else self.module)
             schedule.let_join(self.optimizer)
             if on_features and not self._on_features:
                 # Validation in full precision costs once what it would have cost in each epoch, and is exact.

@@ -105,6 +105,7 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         self._loss = weakref.ref(loss) if loss is not None else None
         self._compiled = is_compiled(model)
         self._handles: list[Any] = []
+        self._running: set[torch.nn.Module] | None = None  # all
         self._wanted_modules: dict[frozenset[str], list[tuple[str, torch.nn.Module, bool, bool]]] = {}
         self._wanted_gradients: dict[frozenset[str], bool] = {}
         self._activations_wanted = 0
@@ -193,8 +194,12 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         base = name if "loss" in name.lower() else f"{name}_loss"
         self._write_outputs(base.replace("LOSS", "Loss"), value)
 
-    def forget_modules(self) -> None:
-        """The model's structure may have changed: look at it afresh in the next step that saves."""
+    def forget_modules(self, running: torch.nn.Module | None = None) -> None:
+        """The model's structure may have changed: look at it afresh in the next step that saves.
+
+        Of `running`, if given, the coming steps run nothing but its layers.
+        """
+        self._running = set(unwrap(running).modules()) if running is not None else None
         self._wanted_modules.clear()
         self._wanted_gradients.clear()
 
@@ -212,7 +217,9 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
     def _log_params(self, module: torch.nn.Module) -> None:
         prefix = _class_name(module)
         for name, parameter in module.named_parameters():
-            self._save_for_tensor(f"{prefix}_{name}", parameter.detach())
+            # A frozen one is the same in each save, and a rule would take it for one that fails to learn.
+            if parameter.requires_grad:
+                self._save_for_tensor(f"{prefix}_{name}", parameter.detach())
 
     def _gradients_wanted(self) -> bool:
         """Whether a collection saved in this step takes any gradient."""
@@ -243,7 +250,10 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         late = not self._saving
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if parameter.grad is None or (owned is not None and id(parameter) not in owned):
+                # A parameter that was frozen after it had learned may still have a gradient, of zeros.
+                if parameter.grad is None or not parameter.requires_grad:
+                    continue
+                if owned is not None and id(parameter) not in owned:
                     continue
                 gradient = parameter.grad if scale is None else parameter.grad / scale
                 if late:
@@ -311,6 +321,8 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         if key not in self._wanted_modules:
             found = []
             for name, module in model.named_modules():
+                if self._running is not None and module not in self._running:
+                    continue
                 named = name or _class_name(model)
                 inputs = self._matches(saved, [f"{named}_input_0", f"{named}_input_1"])
                 outputs = self._matches(saved, [f"{named}_output_0", f"{named}_output_1"])

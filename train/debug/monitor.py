@@ -93,10 +93,14 @@ class Monitor:
             hook = self._hook
             self._guard_hook(lambda: hook.record_loss(name, value))
 
-    def model_changed(self) -> None:
-        """Call after freezing or unfreezing parameters, or changing layers."""
+    def model_changed(self, running: torch.nn.Module | None = None) -> None:
+        """Call after freezing or unfreezing parameters, or changing layers.
+
+        `running`: the only part of the model that the coming steps run, where that is not all of it.
+        """
         if self._hook is not None:
-            self._guard_hook(self._hook.forget_modules)
+            hook = self._hook
+            self._guard_hook(lambda: hook.forget_modules(running))
 
     def close(self) -> None:
         """Write what is left; safe to call twice."""

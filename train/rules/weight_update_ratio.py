@@ -13,7 +13,8 @@ class WeightUpdateRatio(Rule):
     """Fires when |change| / |weights| of a weight tensor lies outside the two thresholds.
 
     Compared are a saved step and the one saved before it, or with `num_steps` one at least so many steps
-    back. Weights that were all zero are not judged: any update is infinitely larger.
+    back. Weights that were all zero are not judged: any update is infinitely larger. Frozen ones
+    (requires_grad=False) are not either: this project's hook does not save them.
     """
 
     name = "WeightUpdateRatio"
@@ -66,10 +67,10 @@ class WeightUpdateRatio(Rule):
                 tensor=name,
                 severity="high",
                 message=f"The weights {name} {moved} between steps {first} and {last}.",
-                cause="The layer is frozen or missing from the optimizer, the learning rate is far too "
-                "low, or its "
-                "gradients vanish.",
-                remedy="Check requires_grad and the optimizer's parameter groups; raise the learning rate.",
+                cause="The layer is missing from the optimizer, the loss does not depend on it, the learning "
+                "rate is far too low, or its gradients vanish.",
+                remedy="Check the optimizer's parameter groups, and that the layer gets gradients; raise the "
+                "learning rate.",
             )
         elif not ratio <= self.number("large_threshold"):
             self._told.add(name)

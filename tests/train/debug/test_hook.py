@@ -201,6 +201,41 @@ def test_layers_unfrozen_later_get_gradients(job: Any, model: Any, train: Train)
     assert trial.tensor("gradient/Sequential_0.weight").steps() == [2, 3]
 
 
+def test_what_is_frozen_is_saved_only_while_it_learns(job: Any, model: Any, train: Train) -> None:
+    job.hook(("weights", EVERY), ("gradients", EVERY))
+    monitor = start(job, model)
+    optimizer = sgd(model)
+    train(monitor, model, nn.CrossEntropyLoss(), optimizer, steps=2)
+    model[0].requires_grad_(False)
+    model[0].weight.grad = torch.zeros_like(model[0].weight)  # zero_grad(set_to_none=False) leaves this
+    monitor.model_changed()
+    train(monitor, model, nn.CrossEntropyLoss(), optimizer, steps=2, first=2)
+    monitor.close()
+    trial = job.trial()
+    for prefix in ("", "gradient/"):
+        assert trial.tensor(f"{prefix}Sequential_4.weight").steps() == [0, 1, 2, 3]
+        assert trial.tensor(f"{prefix}Sequential_0.weight").steps() == [0, 1]
+
+
+def test_layers_that_do_not_run_are_not_missed(
+    job: Any, model: Any, train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a backbone's features are computed once and only the head trains on them."""
+    job.hook(("relu_output", EVERY), ("losses", EVERY))
+    loss = nn.CrossEntropyLoss()
+    monitor = start(job, model, loss)
+    monitor.model_changed(model[3:])
+    inputs = torch.randn(8, 4, 8, 8)
+    for step in range(2):
+        with monitor.step("TRAIN", step):
+            loss(model[3:](inputs), torch.zeros(8, dtype=torch.long))
+    assert "no activations were seen" not in caplog.text
+    monitor.model_changed(model)
+    train(monitor, model, loss, sgd(model), steps=1, first=2)
+    monitor.close()
+    assert job.trial().tensor("2_output_0").steps() == [2]
+
+
 def test_a_model_can_be_copied_and_pickled_between_steps(
     job: Any, model: Any, train: Train, tmp_path: Any
 ) -> None:

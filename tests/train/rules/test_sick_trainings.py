@@ -305,17 +305,26 @@ def test_skewed_classes(digits: Any, fired: Any) -> None:
     assert set(found) - SHARED <= {"ClassImbalance", "Overfit"}
 
 
-def test_a_network_that_is_frozen_by_mistake(digits: Any, fired: Any) -> None:
+def head_alone(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters[-2:], lr=1e-3)
+
+
+def test_layers_that_the_optimizer_was_not_given(digits: Any, fired: Any) -> None:
     torch.manual_seed(0)
-    model = SmallNet()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("fc"))
-    found = fired(*digits, model, adam(1e-3), steps=100)
+    found = fired(*digits, SmallNet(), head_alone, steps=100)
     assert {finding["tensor"] for finding in found["WeightUpdateRatio"]} >= {
         "SmallNet_conv1.weight",
         "SmallNet_conv2.weight",
     }
     assert set(found) - SHARED == {"WeightUpdateRatio"}
+
+
+def test_layers_that_are_frozen_are_not_accused(digits: Any, fired: Any) -> None:
+    torch.manual_seed(0)
+    model = SmallNet()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("fc"))
+    assert set(fired(*digits, model, adam(1e-3), steps=100)) <= SHARED
 
 
 def test_a_learning_rate_of_nothing(digits: Any, fired: Any) -> None:
