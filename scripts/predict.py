@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scripts.account import split_uri
 from scripts.dataset import PICTURES
@@ -151,13 +151,29 @@ def class_of(folder: str) -> str:
     return numbered[1].replace("_", " ").strip() if numbered else folder
 
 
-def with_plausible_truth(answers: Sequence[Answer]) -> list[Answer]:
-    """The answers, without truths that no answer names as a class: such a folder is named otherwise."""
-    classes = {name for answer in answers for name, _ in answer.top}
+def named(answers: Sequence[Answer]) -> set[str]:
+    """The classes that the answers name: of a model with many, not all."""
+    return {name for answer in answers for name, _ in answer.top}
+
+
+def classes(
+    clients: Clients, endpoint: str, pictures: Sequence[Picture], answers: Sequence[Answer]
+) -> set[str]:
+    """The model's classes, as far as they matter: where a folder is named like none that the answers to
+    `pictures` name, the endpoint is asked for all of them."""
+    known = named(answers)
+    answered = [picture for picture, answer in zip(pictures, answers, strict=True) if not answer.error]
+    if answered and any(answer.truth not in known for answer in answers):
+        known |= named([_ask(clients, endpoint, answered[0], "all")])
+    return known
+
+
+def with_plausible_truth(answers: Sequence[Answer], classes: set[str]) -> list[Answer]:
+    """The answers, without truths that are no classes of the model: such a folder is named otherwise."""
     return [answer if answer.truth in classes else replace(answer, truth="") for answer in answers]
 
 
-def _ask(clients: Clients, endpoint: str, picture: Picture, top: int) -> Answer:
+def _ask(clients: Clients, endpoint: str, picture: Picture, top: int | Literal["all"]) -> Answer:
     from botocore.exceptions import ClientError
 
     begin = time.perf_counter()
@@ -225,11 +241,11 @@ class Score:
         return self.right / self.pictures if self.pictures else 0.0
 
 
-def score(answers: Sequence[Answer]) -> Score:
+def score(answers: Sequence[Answer], classes: set[str]) -> Score:
     """The folders' names are the truth; a refused picture counts as wrong.
 
     Raises:
-        ByocError: no folder is named like a class that the endpoint answers with.
+        ByocError: no folder is named like one of the model's classes.
     """
     refused = [answer for answer in answers if answer.error]
     if len(refused) == len(answers):
@@ -238,7 +254,7 @@ def score(answers: Sequence[Answer]) -> Score:
             "`byoc logs ENDPOINT` shows what the container says.",
             code=FAILED,
         )
-    if not any(answer.truth for answer in with_plausible_truth(answers)):
+    if not any(answer.truth in classes for answer in answers):
         raise ByocError(
             f"No folder is named like a class of the model: {answers[0].truth} is not, for one.",
             "Give a folder of class folders.",

@@ -149,7 +149,8 @@ def predict(
         answers = service.classify(
             context.clients, name, found, top=max(top, 5), parallel=parallel, progress=bar(progress)
         )
-    answers = service.with_plausible_truth(answers)
+    classes = service.classes(context.clients, name, found, answers)
+    answers = service.with_plausible_truth(answers, classes)
     show_answers(context, answers, top)
     context.out.result({"endpoint": name, "answers": [answer.as_dict() for answer in answers]})
     if refused := [answer for answer in answers if answer.error]:
@@ -184,7 +185,7 @@ def evaluate(
     found = service.gather(context.clients, [source or test_uri(context)])
     with out.progress("asking") as progress:
         answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
-    score = service.score(answers)
+    score = service.score(answers, service.classes(context.clients, name, found, answers))
     show_score(context, score, answers)
     trained = None if source else _accuracy_of_endpoints_training(context, name)
     document = {"endpoint": name, **score_document(score), "test_accuracy_of_training": trained}

@@ -185,7 +185,8 @@ def _conclude(
     service.delete_model(clients, job)
     with out.progress("fetching") as progress:
         answers = service.collect(clients, job, given.items, watch.told, bar(progress))
-    plausible = list(predict.with_plausible_truth(answers))
+    classes = predict.named(answers)
+    plausible = predict.with_plausible_truth(answers, classes)
     labelled = any(answer.truth and not answer.error for answer in plausible)
     if not labelled:  # the folders are named otherwise than classes
         answers = plausible
@@ -204,7 +205,7 @@ def _conclude(
         "predictions": str(path.resolve()) if answered else None,
         "failure": job.get("FailureReason") if job["TransformJobStatus"] == "Failed" else None,
     }
-    score = predict.score(answers) if labelled else None
+    score = predict.score(answers, classes) if labelled else None
     if score:
         document |= {**score_document(score), "test_accuracy_of_training": trained}
     if answered:

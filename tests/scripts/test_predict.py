@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +15,14 @@ from tests.scripts.conftest import draw
 class Endpoint:
     """Answers `dog` to every picture but those whose bytes begin with "bad"."""
 
-    def __init__(self, exists: bool = True) -> None:
+    def __init__(self, exists: bool = True, classes: Sequence[str] = ("dog", "cat")) -> None:
         self.exists = exists
+        self.classes = classes
         self.types: list[str] = []
 
-    def invoke_endpoint(self, Body: bytes, ContentType: str, **_: Any) -> dict[str, Any]:
+    def invoke_endpoint(
+        self, Body: bytes, ContentType: str, CustomAttributes: str, **_: Any
+    ) -> dict[str, Any]:
         self.types.append(ContentType)
         if not self.exists:
             error = {"Code": "ValidationError", "Message": "Endpoint x of account 1 not found."}
@@ -30,8 +34,10 @@ class Endpoint:
                 "OriginalMessage": "not a picture",
             }
             raise ClientError(answer, "InvokeEndpoint")  # type: ignore[arg-type]
-        ranked = [{"class": "dog", "probability": 0.9}, {"class": "cat", "probability": 0.1}]
-        return {"Body": SimpleNamespace(read=lambda: json.dumps({"predictions": ranked}).encode())}
+        top = CustomAttributes.removeprefix("top_k=")
+        count = len(self.classes) if top == "all" else int(top)
+        ranked = [{"class": name, "probability": 0.9 / 9**n} for n, name in enumerate(self.classes)]
+        return {"Body": SimpleNamespace(read=lambda: json.dumps({"predictions": ranked[:count]}).encode())}
 
 
 def clients(**details: Any) -> Any:
@@ -46,7 +52,7 @@ def test_answers_come_in_order_with_truth_and_probability(project: Path) -> None
     assert [answer.right for answer in answers] == [False, False, True, True]
     assert answers[0].probability == 0.9
     assert set(service.runtime.types) == {"image/png"}
-    score = predict.score(answers)
+    score = predict.score(answers, predict.named(answers))
     assert (score.pictures, score.right, score.accuracy) == (4, 2, 0.5)
     assert score.per_class == {"cat": (0, 2), "dog": (2, 2)}
 
@@ -58,7 +64,7 @@ def test_a_refused_picture_does_not_spoil_the_others(project: Path) -> None:
     refused = [answer for answer in answers if answer.error]
     assert len(refused) == 1
     assert "415: not a picture" in refused[0].error
-    score = predict.score(answers)
+    score = predict.score(answers, predict.named(answers))
     assert (score.pictures, score.right, score.refused) == (3, 1, 1)
 
 
@@ -72,9 +78,21 @@ def test_a_missing_endpoint_ends_it(project: Path) -> None:
 def test_folders_that_are_no_classes(project: Path) -> None:
     draw(project / "holiday", classes=("july", "august"), each=1)
     answers = predict.classify(clients(), "e", predict.gather(clients(), ["holiday"]))
-    assert {answer.truth for answer in predict.with_plausible_truth(answers)} == {""}
+    shown = predict.with_plausible_truth(answers, predict.named(answers))
+    assert {answer.truth for answer in shown} == {""}
     with pytest.raises(ByocError, match="No folder is named like a class"):
-        predict.score(answers)
+        predict.score(answers, predict.named(answers))
+
+
+def test_a_class_that_no_answer_names_is_a_truth_all_the_same(project: Path) -> None:
+    draw(project / "data", classes=("cat", "july"), each=1)
+    service = clients(classes=["dog", "fox", "cat"])
+    pictures = predict.gather(service, ["data"])
+    answers = predict.classify(service, "e", pictures, top=2)
+    known = predict.classes(service, "e", pictures, answers)
+    assert known == {"dog", "fox", "cat"}
+    assert [answer.truth for answer in predict.with_plausible_truth(answers, known)] == ["cat", ""]
+    assert predict.score(answers, known).per_class["cat"] == (0, 1)
 
 
 @pytest.mark.parametrize("source", ["nowhere.png", "empty"])
