@@ -76,7 +76,11 @@ def run(paths: Paths, stopping: Stopping) -> None:
         )
         saver.resume(trainer)
         trainer.monitor = Monitor.from_environment(
-            model=module, loss=trainer.criterion, optimizer=trainer.optimizer, rank=process.rank
+            model=module,
+            loss=trainer.criterion,
+            optimizer=trainer.optimizer,
+            rank=process.rank,
+            steps=settings.epochs * len(loaders["train"]),
         )
         log.info("training for %d epochs of %d steps", settings.epochs, len(loaders["train"]))
         try:

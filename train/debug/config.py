@@ -97,6 +97,29 @@ def _read(
     return content
 
 
+def reach_relus(settings: HookSettings, steps: int) -> str:
+    """See that `relu_output` is saved while the network learns, in a training of so many steps.
+
+    Its usual interval of 500 is meant for long trainings: of a shorter one it shows the untrained network
+    of step 0 and no more. Then the middle and the end are saved too. Returns what was changed, for the log.
+    """
+    for collection in settings.collections or ():
+        parameters = collection["CollectionParameters"]
+        if collection["CollectionName"] != "relu_output" or any(
+            key.removeprefix("train.") in ("save_steps", "start_step", "end_step") for key in parameters
+        ):
+            continue
+        asked = ({"save_interval": "500"} | settings.parameters | parameters).get("save_interval", "500")
+        asked = parameters.get("train.save_interval", asked)
+        if int(asked) >= steps > 1:
+            parameters["train.save_interval"] = str(max(1, (steps - 1) // 2))
+            return (
+                f"relu_output is saved every {parameters['train.save_interval']} steps, not every {asked}: "
+                f"the training has {steps}"
+            )
+    return ""
+
+
 def boolean(value: object) -> bool | None:
     """True or False for the API's strings and JSON's booleans, None for anything else."""
     text = str(value).strip().lower()

@@ -50,12 +50,14 @@ class Monitor:
         loss: torch.nn.Module | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         rank: int = 0,
+        steps: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Monitor:
         """Read the platform's configuration files; without any, every method does nothing.
 
         Call it once, after `init_process_group` and before the first step. `optimizer` may be replaced later:
-        gradients are read from whichever torch optimizer is stepped.
+        gradients are read from whichever torch optimizer is stepped. `steps`: how many training steps the job
+        has, if that is known; see `config.reach_relus`.
         """
         monitor = cls()
         source = os.environ if environment is None else environment
@@ -67,6 +69,8 @@ class Monitor:
         for problem in wanted.problems:
             log.warning("debugger: %s", problem)
         if wanted.hook is not None:
+            if steps and (changed := config.reach_relus(wanted.hook, steps)):
+                log.info("debugger: %s", changed)
             monitor._start_hook(wanted.hook, model, loss, rank)
         if wanted.profiler is not None:
             monitor._start_profiler(wanted.profiler, model, rank, _host(source))

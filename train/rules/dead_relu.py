@@ -13,7 +13,10 @@ from train.rules.selection import Selection
 
 class DeadRelu(Rule):
     """Fires when over `threshold_layer` percent of a layer's ReLUs are active less than
-    `threshold_inactivity` percent of the time. One ReLU is one channel of the layer's output."""
+    `threshold_inactivity` percent of the time. One ReLU is one channel of the layer's output.
+
+    Of a training that was looked at in its first step only it says nothing: no update can have killed any.
+    """
 
     name = "DeadRelu"
     source = "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html#dead-relu"
@@ -30,10 +33,19 @@ class DeadRelu(Rule):
         self._selection = Selection(self, collection="relu_output")
         self._worst: tuple[float, str, int] | None = None
         self._told: set[str] = set()
+        self._newest = 0  # step with ReLU outputs
+        self._asked_for = False
+        self._learning: set[str] = set()  # layers with a gradient
 
     def observe(self, step: Observation) -> None:
         if step.mode == "EVAL":
             return
+        self._asked_for = self._asked_for or "relu_output" in step.configured
+        self._learning.update(
+            name.removeprefix("gradient/").rpartition(".")[0]
+            for name in step.names()
+            if name.startswith("gradient/")
+        )
         for name in self._selection.names(step):
             if name not in step.arrays:
                 continue
@@ -41,6 +53,7 @@ class DeadRelu(Rule):
             if not shares.size:
                 continue
             self.seen += 1
+            self._newest = step.step
             dead = 100.0 * float(np.mean(shares * 100.0 < self.number("threshold_inactivity")))
             if self._worst is None or dead > self._worst[0]:
                 self._worst = (dead, name, step.step)
@@ -61,7 +74,34 @@ class DeadRelu(Rule):
                     "leaky ReLUs.",
                 )
 
+    @property
+    def _head_alone(self) -> str:
+        """The only layer that learned, where no ReLU ran beside it."""
+        alone = self._asked_for and not self.seen and len(self._learning) == 1
+        return next(iter(self._learning)) if alone else ""
+
+    def undecided(self) -> str:
+        if self._head_alone:
+            return ""
+        if not self.seen and self._asked_for:
+            return (
+                "the collection 'relu_output' was asked for, but in none of the steps that it saves was a "
+                "ReLU seen to run: its save_interval is longer than the training, the model is compiled, or "
+                "the backbone did not run, as only the head learned (freeze=backbone, head_epochs)"
+            )
+        if self.seen and not self._newest:
+            return (
+                "ReLU outputs were saved at step 0 only, of the network as it was before it learned: train "
+                "longer, or save the collection 'relu_output' more often (save_interval)"
+            )
+        return super().undecided()
+
     def summary(self) -> str:
+        if self._head_alone:
+            return (
+                f"Only {self._head_alone} learned, and the backbone with its ReLUs did not run in the steps, "
+                "so this does not apply."
+            )
         if self._worst is None:
             return "No ReLU outputs were seen."
         dead, name, step = self._worst

@@ -124,6 +124,7 @@ class Observation:
     arrays: dict[str, Array] = field(default_factory=dict)
     reductions: dict[str, dict[str, float]] = field(default_factory=dict)
     collections: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    configured: frozenset[str] = frozenset()  # collections of the trial, those without a tensor here too
     _digests: dict[str, Digest] = field(default_factory=dict)
 
     def names(self) -> list[str]:

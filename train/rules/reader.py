@@ -141,6 +141,7 @@ class TrialReader:
             if self._delete:
                 events.unlink()
         observation.collections = self._membership(observation.names())
+        observation.configured = frozenset(self.collections)
         return observation
 
     def _read_tensor(self, entry: Any, stream: Any, size: int, observation: Observation) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from train.rules.profile import PHASES, Profile, StepTime
 from train.rules.rule import Parameter, Rule
 
+Numbers = npt.NDArray[np.float64]
 FIRST_STEPS = 2  # allocations and compilation make the first ones slow in every job
 LEAST_STEPS = 20
 LEAST_COST = 0.05
 LEAST_OUTLIERS = 2  # so many can happen on any machine
+NEAR = 5  # steps to each side, with which a step is compared: what lasts longer than these is no outlier
 # A step during which the machine was this busy, and the training had less than this share of it, was held up
 # by other processes.
 BUSY_PERCENT = 90.0
@@ -27,6 +30,8 @@ class Crowd:
         self._cores = max((len(sample.cores) for sample in samples), default=0)
         self._times = np.array([sample.time for sample in samples])
         self._busy = np.array([sample.cpu for sample in samples], dtype=np.float64)
+        # While the job runs, steps are known before the samples that tell whether they were held up.
+        self.until = float(self._times[-1]) if samples and not profile.ended else np.inf
 
     def held_up(self, step: StepTime) -> bool:
         """False too where it cannot be known."""
@@ -39,12 +44,21 @@ class Crowd:
         return bool(during.size) and float(during.mean()) >= BUSY_PERCENT
 
 
+def _level(values: Numbers) -> Numbers:
+    """Of each step, the median of the steps around it; the ends are mirrored."""
+    padded = np.pad(values, [(NEAR, NEAR)] + [(0, 0)] * (values.ndim - 1), mode="symmetric")
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1, axis=0)
+    return np.asarray(np.median(around, axis=-1), dtype=np.float64)
+
+
 class StepOutlier(Rule):
     """Fires when over `n_outliers` steps are longer than the mean by `stddev` standard deviations.
 
-    One stalled step in fifty raises the deviation itself so far that no number of them lies 5 beyond. So a
-    step also counts when it is longer than the median by 5 robust deviations (1.4826 times the median
-    absolute deviation) and three times as long as the median. So that a short job can fire, at most 1 % of
+    What steps cost may change for good, as when a backbone joins in after `head_epochs`. So each is measured
+    by its excess over the median of the steps around it. One stalled step in fifty raises the deviation
+    itself so far that no number of them lies 5 beyond. So a step also counts when its excess is over 5 robust
+    deviations (1.4826 times the median absolute deviation) and the step three times as long as that median.
+    So that a short job can fire, at most 1 % of
     its steps are tolerated; so that a busy machine's hiccups do not, the outliers must cost at least
     `LEAST_COST` of the time of all steps, evaluations too. The debugger's own work in a step is left out,
     and steps during which other processes had the machine's cores are counted apart.
@@ -71,7 +85,8 @@ class StepOutlier(Rule):
         spent: dict[str, float] = {}
         for step in profile.steps:
             spent[step.worker] = spent.get(step.worker, 0.0) + step.total
-            if (not wanted or step.mode == wanted) and step.step >= FIRST_STEPS:
+            over = step.start + step.total / 1e3 <= self._crowd.until
+            if over and (not wanted or step.mode == wanted) and step.step >= FIRST_STEPS:
                 groups.setdefault((step.worker, step.mode), []).append(step)
         parts = []
         for (worker, mode), steps in sorted(groups.items()):
@@ -89,27 +104,27 @@ class StepOutlier(Rule):
     def _judge(self, worker: str, mode: str, steps: list[StepTime], spent: float) -> str:
         total = np.array([sum(step.phases) or step.total for step in steps])
         factor = self.number("stddev")
-        mean, deviation, middle = float(total.mean()), float(total.std()), float(np.median(total))
-        robust = 1.4826 * float(np.median(np.abs(total - middle)))
-        far = total > mean + factor * deviation
-        far |= (total > middle + factor * robust) & (total > 3 * middle)
+        level = _level(total)
+        excess = total - level
+        robust = 1.4826 * float(np.median(np.abs(excess)))
+        far = excess > float(excess.mean()) + factor * float(excess.std())
+        far |= (excess > factor * robust) & (total > 3 * level)
         outliers = np.flatnonzero(far)
         crowded = [index for index in outliers if self._crowd.held_up(steps[index])]
         outliers = np.setdiff1d(outliers, crowded)
         tolerated = min(self.integer("n_outliers"), max(LEAST_OUTLIERS, len(steps) // 100))
         text = (
-            f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median {middle:.1f} "
-            f"ms, longest {float(total.max()):.1f} ms, tolerated {tolerated})"
+            f"{mode} on {worker}: {outliers.size} of {len(steps)} steps are outliers (median "
+            f"{float(np.median(total)):.1f} ms, longest {float(total.max()):.1f} ms, tolerated {tolerated})"
         )
         if crowded:
             text += f", {len(crowded)} more while other processes had the machine's cores"
-        lost = float(np.sum(total[outliers] - middle)) / max(spent, 1e-9)
+        lost = float(np.sum(excess[outliers])) / max(spent, 1e-9)
         if outliers.size > tolerated and lost >= LEAST_COST:
             longest = [steps[index] for index in outliers[np.argsort(-total[outliers])][:5]]
             where = ", ".join(f"{step.step} ({step.total:.0f} ms)" for step in longest)
-            extra = np.array([steps[index].phases for index in outliers]).mean(axis=0) - np.median(
-                np.array([step.phases for step in steps]), axis=0
-            )
+            phases = np.array([step.phases for step in steps])
+            extra = (phases - _level(phases))[outliers].mean(axis=0)
             phase = PHASES[int(extra.argmax())].removesuffix("_ms").replace("_", " ")
             self.add(
                 step=longest[0].step,

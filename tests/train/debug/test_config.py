@@ -123,3 +123,30 @@ def test_a_broken_file_is_no_configuration(load: Any, text: str) -> None:
     found = load(debughookconfig=text)
     assert found.hook is None
     assert bool(found.problems) == (text != "null")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "steps", "interval"),
+    [
+        ({"save_interval": "500"}, 97, "48"),
+        ({}, 97, "48"),  # smdebug's own default
+        ({"train.save_interval": "200", "eval.save_interval": "7"}, 2, "1"),
+        ({"save_interval": "500"}, 501, None),  # step 500 is reached
+        ({"save_interval": "50"}, 97, None),
+        ({"save_interval": "500"}, 1, None),
+        ({"save_steps": "3"}, 97, None),
+        ({"save_interval": "500", "train.end_step": "1"}, 97, None),
+    ],
+)
+def test_relus_are_saved_in_a_short_training_too(
+    load: Any, parameters: dict[str, str], steps: int, interval: str | None
+) -> None:
+    collections = [
+        {"CollectionName": name, "CollectionParameters": parameters} for name in ("relu_output", "weights")
+    ]
+    hook = load(debughookconfig={"CollectionConfigurations": collections}).hook
+    assert bool(config.reach_relus(hook, steps)) == (interval is not None)
+    relus, weights = (item["CollectionParameters"] for item in hook.collections)
+    kept = parameters.get("train.save_interval")
+    assert relus.get("train.save_interval") == (interval or kept)
+    assert weights == parameters

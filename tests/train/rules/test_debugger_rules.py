@@ -259,8 +259,24 @@ def test_dead_relu_counts_channels(observe: Any) -> None:
     checked.observe(observe(0, relu_output_0=output))  # half of them dead is not more than half
     assert not checked.found
     output[:, 1] = 0.0
+    assert "step 0 only" in checked.undecided()
     checked.observe(observe(1, relu_output_0=output))
     assert "75 %" in checked.findings[0].message
+    assert not checked.undecided()
+
+
+def test_dead_relu_tells_why_it_saw_no_relu(observe: Any) -> None:
+    checked = rule("DeadRelu")
+    checked.observe(observe(0, gradient__ResNet_fc_dot_weight=np.ones(2)))
+    assert "add the collection 'relu_output'" in checked.undecided()
+    head = observe(50, gradient__ResNet_fc_dot_weight=np.ones(2), gradient__ResNet_fc_dot_bias=np.ones(2))
+    head.configured = frozenset({"relu_output"})
+    checked.observe(head)
+    assert not checked.undecided()
+    assert checked.summary().startswith("Only ResNet_fc learned")
+    assert "does not apply" in checked.summary()
+    checked.observe(observe(100, gradient__ResNet_conv1_dot_weight=np.ones(2)))
+    assert "'relu_output' was asked for" in checked.undecided()
 
 
 def test_weight_update_ratio_finds_frozen_and_thrown_weights(observe: Any) -> None:

@@ -101,6 +101,7 @@ def test_one_stalled_step_in_fifty_is_an_outlier() -> None:
 )
 def test_steps_that_other_processes_held_up_are_counted_apart(cpu: float, busy: float, fires: bool) -> None:
     profile = machine(count=400, cpu=busy)
+    profile.ended = True
     for index in range(200):
         total = 1000.0 if index % 25 == 24 else 100.0
         phases = (0.0, 0.0, total, 0.0, 0.0, 0.0)
@@ -112,8 +113,30 @@ def test_steps_that_other_processes_held_up_are_counted_apart(cpu: float, busy: 
 
 
 def test_two_slow_steps_are_no_finding() -> None:
-    assert not judged("StepOutlier", timed([10.0] * 60 + [400.0] * 2)).found
-    assert judged("StepOutlier", timed([10.0] * 60 + [400.0] * 3)).found
+    assert not judged("StepOutlier", timed([10.0] * 30 + [400.0] * 2 + [10.0] * 30)).found
+    assert judged("StepOutlier", timed([10.0] * 30 + [400.0] * 3 + [10.0] * 30)).found
+
+
+@pytest.mark.parametrize("slow", [4, 20, 40])
+def test_steps_that_cost_more_for_good_are_no_outliers(slow: int) -> None:
+    """A backbone that joins in after the epochs in which only the head learned on stored features."""
+    noise = np.random.default_rng(0).lognormal(0, 0.1, 120)
+    level = np.where(np.arange(120) < 120 - slow, 1.0, 80.0)
+    assert not judged("StepOutlier", timed(level * noise)).found
+    if slow == 40:
+        stalled = np.where(np.arange(120) % 9 == 8, 5.0, 1.0)  # also among the slow ones
+        assert judged("StepOutlier", timed(level * noise * stalled)).found
+
+
+def test_while_the_job_runs_a_step_waits_for_the_measure_of_its_time() -> None:
+    profile = machine(count=100, cpu=40.0)
+    for index in range(200):
+        total = 1000.0 if index % 25 == 24 else 100.0
+        phases = (0.0, 0.0, total, 0.0, 0.0, 0.0)
+        profile.steps.append(StepTime("algo-1-0", index, "TRAIN", 1e6 + index, total, phases, 60.0))
+    assert "0 steps were timed" in judged("StepOutlier", profile).undecided()
+    profile.ended = True
+    assert judged("StepOutlier", profile).found
 
 
 def test_a_slow_first_step_is_no_outlier() -> None:
