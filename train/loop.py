@@ -380,8 +380,14 @@ class Trainer:
         self._tell_skipped(self._validation)
         if not math.isfinite(result.loss):
             raise self._diverged(f"the validation loss is {result.loss}", self.progress.step, self._rate)
-        self.progress.eval_step += -(-len(loader.pictures) // loader.order.batch_size)
+        self.progress.eval_step += self.evaluation_steps
         return result
+
+    @property
+    def evaluation_steps(self) -> int:
+        """How many steps an evaluation has, of all processes together."""
+        validation = self._pictures[1]
+        return -(-len(validation.pictures) // validation.order.batch_size)
 
     def _finish_epoch(self, metrics: dict[str, float]) -> None:
         progress = self.progress

@@ -81,6 +81,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
             optimizer=trainer.optimizer,
             rank=process.rank,
             steps=settings.epochs * len(loaders["train"]),
+            evaluation=trainer.evaluation_steps,
         )
         log.info("training for %d epochs of %d steps", settings.epochs, len(loaders["train"]))
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ HOOK_VARIABLE = "SMDEBUG_CONFIG_FILE_PATH"
 PROFILER_VARIABLE = "SMPROFILER_CONFIG_PATH"
 TENSORBOARD_VARIABLE = "TENSORBOARD_CONFIG_FILE_PATH"
 MAX_BYTES = 1_000_000
+SAVE_INTERVAL = 500  # smdebug's own
 
 BUILT_IN_COLLECTIONS = frozenset({"all", "default", "weights", "biases", "gradients", "losses"})
 # AWS's rule configurations name these two without always sending their regex.
@@ -97,27 +98,31 @@ def _read(
     return content
 
 
-def reach_relus(settings: HookSettings, steps: int) -> str:
-    """See that `relu_output` is saved while the network learns, in a training of so many steps.
+def fit(settings: HookSettings, steps: int, evaluation: int) -> Iterator[str]:
+    """Let the intervals of two collections suit a training of so many steps, with evaluations of so many.
 
-    Its usual interval of 500 is meant for long trainings: of a shorter one it shows the untrained network
-    of step 0 and no more. Then the middle and the end are saved too. Returns what was changed, for the log.
+    The usual interval of `relu_output`, 500, is meant for long trainings: of a shorter one it shows the
+    untrained network of step 0 and no more. Then the middle and the end are saved too. And every tenth loss
+    of a short evaluation is one batch, perhaps of a single class: at least ten are saved of each, or all.
+    What the configuration says of exactly this is kept. Yields what was changed, for the log.
     """
     for collection in settings.collections or ():
-        parameters = collection["CollectionParameters"]
-        if collection["CollectionName"] != "relu_output" or any(
-            key.removeprefix("train.") in ("save_steps", "start_step", "end_step") for key in parameters
+        name, parameters = collection["CollectionName"], collection["CollectionParameters"]
+        mode = {"relu_output": "train.", "losses": "eval."}.get(name)
+        if mode is None or any(
+            key.removeprefix(mode) in ("save_steps", "start_step", "end_step") for key in parameters
         ):
             continue
-        asked = ({"save_interval": "500"} | settings.parameters | parameters).get("save_interval", "500")
-        asked = parameters.get("train.save_interval", asked)
-        if int(asked) >= steps > 1:
-            parameters["train.save_interval"] = str(max(1, (steps - 1) // 2))
-            return (
-                f"relu_output is saved every {parameters['train.save_interval']} steps, not every {asked}: "
-                f"the training has {steps}"
-            )
-    return ""
+        given = {"save_interval": SAVE_INTERVAL} | settings.parameters | parameters
+        asked = int(given.get(f"{mode}save_interval", given["save_interval"]))
+        if mode == "train." and asked >= steps > 1:
+            interval, why = max(1, (steps - 1) // 2), f"the training has {steps}"
+        elif mode == "eval." and f"{mode}save_interval" not in parameters and 0 < evaluation < 10 * asked:
+            interval, why = max(1, evaluation // 10), f"an evaluation has {evaluation}"
+        else:
+            continue
+        parameters[f"{mode}save_interval"] = str(interval)
+        yield f"{name}: {mode}save_interval is {interval} instead of {asked}, as {why} steps"
 
 
 def boolean(value: object) -> bool | None:

@@ -50,14 +50,15 @@ class Monitor:
         loss: torch.nn.Module | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         rank: int = 0,
-        steps: int | None = None,
+        steps: int = 0,
+        evaluation: int = 0,
         environment: Mapping[str, str] | None = None,
     ) -> Monitor:
         """Read the platform's configuration files; without any, every method does nothing.
 
         Call it once, after `init_process_group` and before the first step. `optimizer` may be replaced later:
         gradients are read from whichever torch optimizer is stepped. `steps`: how many training steps the job
-        has, if that is known; see `config.reach_relus`.
+        has, and `evaluation` how many one evaluation has, where that is known; see `config.fit`.
         """
         monitor = cls()
         source = os.environ if environment is None else environment
@@ -69,7 +70,7 @@ class Monitor:
         for problem in wanted.problems:
             log.warning("debugger: %s", problem)
         if wanted.hook is not None:
-            if steps and (changed := config.reach_relus(wanted.hook, steps)):
+            for changed in config.fit(wanted.hook, steps, evaluation):
                 log.info("debugger: %s", changed)
             monitor._start_hook(wanted.hook, model, loss, rank)
         if wanted.profiler is not None:

@@ -50,11 +50,14 @@ class ClassImbalance(Rule):
         self._recent: list[tuple[Array, Array]] = []
         self._told: set[str] = set()
         self._suspects: frozenset[int] = frozenset()
+        self._mixed = 0  # steps
 
     def observe(self, step: Observation) -> None:
         if step.mode == "EVAL":
             return
         labels = _first(step, self._labels)
+        if labels is not None and labels.dtype.kind == "f" and labels.ndim == 2:
+            self._mixed += 1
         if labels is None or labels.dtype.kind not in "iu" or labels.size == 0:
             return
         labels = labels.ravel()
@@ -118,6 +121,11 @@ class ClassImbalance(Rule):
         self._suspects = frozenset(suspects)
 
     def undecided(self) -> str:
+        if self._mixed and not self.seen:
+            return (
+                f"the labels of {self._mixed} steps were saved, but each is a mixture of several classes "
+                "(mixup), which cannot be counted: train without mixup to have them judged"
+            )
         if not self.seen or self.seen >= self.integer("samples"):
             return super().undecided()
         return (

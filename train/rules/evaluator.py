@@ -38,6 +38,7 @@ SOURCE_FAILURES = 20
 # SageMaker has no status for a rule that had too little to judge. NoIssuesFound would claim that all is well,
 # so it is Error, as SageMaker itself says where no tensors were saved, and the details begin like this.
 COULD_NOT_JUDGE = "ClientError: Could not judge: "
+NO_STEP = "no step was recorded: the job ended before its first one, or its program does not run the hook"
 
 
 class SourceError(Exception):
@@ -54,6 +55,7 @@ class Evaluation:
         self.details = ""
         self.modified = time.time()
         self.rule: Rule | None = None
+        self._stepped = True
         raw = configuration.get("RuleParameters")
         parameters = raw if isinstance(raw, dict) else {}
         try:
@@ -95,18 +97,28 @@ class Evaluation:
         else:
             self.set("InProgress", "")
 
-    def end(self, missing: str | None) -> None:
-        """The job is over: the final verdict. `missing`: why tensors are missing, if that is known."""
+    def end(self, missing: str | None, *, stepped: bool = True) -> None:
+        """The job is over: the final verdict.
+
+        Args:
+            missing: why tensors are missing, if that is known.
+            stepped: whether anything of any step was recorded; if not, no setting of a rule is to blame.
+        """
         if self.rule is None:
             return
+        self._stepped = stepped or bool(missing)
         self.refresh()
         if self.status == "IssuesFound":
             return
-        if undecided := self.rule.undecided():
+        if undecided := self._undecided(self.rule):
             reason = f" {missing}" if missing and self.section == "debugger" and not self.rule.seen else ""
             self.set("Error", f"{COULD_NOT_JUDGE}{undecided}.{reason}")
         else:
             self.set("NoIssuesFound", self.rule.summary())
+
+    def _undecided(self, rule: Rule) -> str:
+        undecided = rule.undecided()
+        return undecided if self._stepped or rule.seen or not undecided else NO_STEP
 
     def _summary(self) -> str:
         if self.rule is None or self.status == "Error":
@@ -142,7 +154,7 @@ class Evaluation:
                     "Rule": part.name,
                     "Found": part.found,
                     "Seen": part.seen,
-                    "Summary": f"Could not judge: {part.undecided()}."
+                    "Summary": f"Could not judge: {self._undecided(part)}."
                     if part.undecided() and not part.found
                     else part.summary(),
                     "Parameters": dict(part.values),
@@ -178,6 +190,7 @@ class Evaluator:
         self._written: dict[str, str] = {}
         self._last_written = 0.0
         self._unwritten = False
+        self._stepped = False
         self._failures = 0
         self.evaluations = [
             Evaluation(entry, section)
@@ -234,7 +247,7 @@ class Evaluator:
         new = False
         if self._reader is not None:
             for observation in self._reader.poll(last=last):
-                new = True
+                new = self._stepped = True
                 self._series.observe(observation)
                 for evaluation in self.evaluations:
                     if evaluation.section == "debugger" and evaluation.rule is not None:
@@ -301,8 +314,10 @@ class Evaluator:
         if self._reader is not None:
             reason = self._reader.hook_status()
             missing = f"The hook switched itself off: {reason}." if reason else None
+        hooked = self._reader is not None and bool(self._reader.collections)
+        stepped = self._stepped or (bool(self._profiles.profile.steps) if self._profiles else hooked)
         for evaluation in self.evaluations:
-            evaluation.end(missing)
+            evaluation.end(missing, stepped=stepped)
         self._write(complete=True)
 
     # Output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from train.rules.observation import Observation
@@ -44,6 +45,7 @@ class Overfit(Rule):
         self._best = float("inf")
         self._first: float | None = None
         self._last = ""
+        self._why_not = ""
 
     def observe(self, step: Observation) -> None:
         if self._first is None and step.mode == "TRAIN":
@@ -64,13 +66,13 @@ class Overfit(Rule):
             f"{train:.4g} (ratio {ratio:+.2f}, limit {self.number('ratio_threshold'):g}, "
             f"gap {validation - train:+.3g}, least gap {self.number('min_difference'):g})"
         )
-        bad = ratio > self.number("ratio_threshold")
-        if self.number("min_difference") > 0:
-            bad = bad and validation - train > self.number("min_difference") and validation > self._best
-            bad = bad and (self._first is None or train < LEARNED * self._first)
+        self._why_not = self._excuse(ratio, train, validation)
+        bad = not self._why_not
         self._best = min(self._best, validation)
         self._run = self._run + 1 if bad else 0
-        if bad and self._run >= self.integer("patience"):
+        if bad and self._run < self.integer("patience"):
+            self._why_not = f"it takes {self.integer('patience')} such evaluations in a row (patience)"
+        elif bad >= self.integer("patience"):
             self.add(
                 step=step,
                 severity="high" if ratio > 1 else "medium",
@@ -83,6 +85,25 @@ class Overfit(Rule):
                 "best validation loss.",
             )
 
+    def _excuse(self, ratio: float, train: float, validation: float) -> str:
+        """Why this evaluation shows no overfitting; empty where it does."""
+        least = self.number("min_difference")
+        if ratio <= self.number("ratio_threshold"):
+            return "the ratio is within its limit"
+        if not least:
+            return ""
+        if validation - train <= least:
+            return "the gap is smaller than the least one"
+        if self._first is not None and train >= LEARNED * self._first:
+            return (
+                f"the training loss, {self._first:.4g} at first, has not fallen by {1 - LEARNED:.0%}: what "
+                "has learned nothing overfits nothing"
+            )
+        if validation <= self._best:
+            before = f"was {self._best:.4g} at best" if math.isfinite(self._best) else "was not measured"
+            return f"the validation loss {before} before, and only one that has risen again counts"
+        return ""
+
     def undecided(self) -> str:
         # Nothing is called a gap before an evaluation that was better.
         least = self.integer("patience") + (self.number("min_difference") > 0)
@@ -91,4 +112,5 @@ class Overfit(Rule):
         return self._rounds.too_few(self.seen, least) or super().undecided()
 
     def summary(self) -> str:
-        return f"In the newest evaluation, {self._last}."
+        reason = f". No finding, as {self._why_not}" if self._why_not and not self.found else ""
+        return f"In the newest evaluation, {self._last}{reason}."

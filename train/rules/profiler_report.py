@@ -16,6 +16,7 @@ from train.rules.overall_system_usage import OverallSystemUsage
 from train.rules.profile import Profile
 from train.rules.rule import PLATFORM_KEYS, ParameterError, Rule
 from train.rules.step_outlier import StepOutlier
+from train.rules.system import NO_GPU
 
 PARTS: tuple[type[Rule], ...] = (
     BatchSize,
@@ -90,7 +91,8 @@ class ProfilerReport(Rule):
         if fired:
             return f"{', '.join(fired)} found issues."
         undecided = [rule.name for rule in self._rules if rule.undecided()]
-        text = f"{len(self._rules) - len(undecided)} of {len(self._rules)} rules found nothing"
-        return (
-            f"{text}; {len(undecided)} could not judge: {', '.join(undecided)}." if undecided else f"{text}."
-        )
+        idle = sum(rule.evidence == NO_GPU for rule in self._rules)
+        text = f"{len(self._rules) - len(undecided) - idle} of {len(self._rules)} rules found nothing"
+        text += f"; {idle} do not apply without a GPU" if idle else ""
+        text += f"; {len(undecided)} could not judge: {', '.join(undecided)}" if undecided else ""
+        return f"{text}."

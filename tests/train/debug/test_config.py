@@ -145,8 +145,30 @@ def test_relus_are_saved_in_a_short_training_too(
         {"CollectionName": name, "CollectionParameters": parameters} for name in ("relu_output", "weights")
     ]
     hook = load(debughookconfig={"CollectionConfigurations": collections}).hook
-    assert bool(config.reach_relus(hook, steps)) == (interval is not None)
+    assert len(list(config.fit(hook, steps, 0))) == (interval is not None)
     relus, weights = (item["CollectionParameters"] for item in hook.collections)
     kept = parameters.get("train.save_interval")
     assert relus.get("train.save_interval") == (interval or kept)
     assert weights == parameters
+
+
+@pytest.mark.parametrize(
+    ("parameters", "evaluation", "interval"),
+    [
+        ({"save_interval": "10"}, 9, "1"),
+        ({"save_interval": "10"}, 45, "4"),
+        ({"save_interval": "10"}, 100, None),  # ten are saved
+        ({"save_interval": "10"}, 0, None),
+        ({"eval.save_interval": "10"}, 9, None),  # asked for
+        ({"save_interval": "10", "eval.end_step": "1"}, 9, None),
+    ],
+)
+def test_an_evaluation_is_not_judged_by_a_batch_of_it(
+    load: Any, parameters: dict[str, str], evaluation: int, interval: str | None
+) -> None:
+    collections = [{"CollectionName": "losses", "CollectionParameters": parameters}]
+    hook = load(debughookconfig={"CollectionConfigurations": collections}).hook
+    told = list(config.fit(hook, 100, evaluation))
+    assert len(told) == (interval is not None)
+    saved = hook.collections[0]["CollectionParameters"]
+    assert saved.get("eval.save_interval") == (interval or parameters.get("eval.save_interval"))

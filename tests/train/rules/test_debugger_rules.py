@@ -169,6 +169,23 @@ def test_a_learned_task_and_a_first_evaluation_are_not_overfitting(observe: Any)
     assert not rounds(rule("Overfit"), pairs, observe).found
 
 
+@pytest.mark.parametrize(
+    ("pairs", "reason"),
+    [
+        ([(1.0, 1.0), (0.5, 0.52)], "the ratio is within its limit"),
+        ([(1.0, 1.0), (0.5, 0.7)], "the gap is smaller than the least one"),
+        ([(2.5, 2.3), (2.4, 8.6)], "the training loss, 2.5 at first, has not fallen by 20%"),
+        ([(2.5, 9.0), (0.5, 6.7)], "the validation loss was 9 at best before"),
+    ],
+)
+def test_a_gap_that_is_no_overfitting_is_explained(pairs: Any, reason: str, observe: Any) -> None:
+    checked = rounds(rule("Overfit"), pairs, observe)
+    assert not checked.found
+    assert f"No finding, as {reason}" in checked.summary()
+    patient = rounds(rule("Overfit", patience="2"), [(2.5, 2.3), (0.5, 0.6), (0.3, 1.4)], observe)
+    assert "it takes 2 such evaluations in a row (patience)" in patient.summary()
+
+
 def test_what_has_learned_nothing_overfits_nothing(observe: Any) -> None:
     diverged = [(2.5, 2.3), (2.4, 2.2), (2.4, 2.9), (2.35, 2.8)]
     assert not rounds(rule("Overfit"), diverged, observe).found
@@ -302,6 +319,12 @@ def test_weight_update_ratio_compares_over_num_steps(observe: Any) -> None:
     for step in range(0, 50, 10):
         checked.observe(observe(step, a_weight=np.ones(4, dtype=np.float32) + step))
     assert checked.seen == 2
+
+
+def test_labels_that_mixup_made_cannot_be_counted(observe: Any) -> None:
+    checked = rule("ClassImbalance")
+    checked.observe(observe(0, CrossEntropyLoss_input_1=np.full((8, 4), 0.25)))
+    assert "a mixture of several classes (mixup), which cannot be counted" in checked.undecided()
 
 
 def test_class_imbalance_counts_labels_and_mistakes(observe: Any, noise: Any) -> None:

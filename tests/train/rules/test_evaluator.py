@@ -83,8 +83,16 @@ def test_before_and_without_any_data_every_rule_says_what_it_needs(trial: Any, t
     evaluator.run(once=True)
     for rule in evaluator.findings()["rules"]:
         assert rule["RuleEvaluationStatus"] == "Error"
-        assert rule["Summary"].startswith(f"{COULD_NOT_JUDGE}it needs "), rule["Rule"]
-        assert all(part["Summary"].startswith("Could not judge: it needs ") for part in rule["Parts"])
+        assert rule["Summary"].startswith(f"{COULD_NOT_JUDGE}no step was recorded: the job ended"), rule
+        assert all(part["Summary"].startswith("Could not judge: no step ") for part in rule["Parts"])
+
+
+def test_a_hook_that_saved_nothing_is_told_what_to_save(trial: Any, tmp_path: Path) -> None:
+    trial.collections(mine={"include_regex": ["nothing"]})
+    trial.end()
+    evaluator = Evaluator("job", LocalSource(trial.root), None, configuration("Overfit"), tmp_path / "out")
+    evaluator.run()
+    assert evaluator.evaluations[0].details.startswith(f"{COULD_NOT_JUDGE}it needs losses")
 
 
 def test_a_wrong_configuration_is_an_error_of_that_rule_alone(trial: Any, tmp_path: Path) -> None:

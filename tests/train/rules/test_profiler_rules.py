@@ -208,5 +208,6 @@ def test_the_report_counts_the_rules_that_could_not_judge() -> None:
     found = judged("ProfilerReport", machine(count=3, cpu=1.0))
     assert not found.undecided()
     assert found.summary() == (
-        "8 of 11 rules found nothing; 3 could not judge: Dataloader, OverallFrameworkMetrics, StepOutlier."
+        "2 of 11 rules found nothing; 6 do not apply without a GPU; 3 could not judge: Dataloader, "
+        "OverallFrameworkMetrics, StepOutlier."
     )
