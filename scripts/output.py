@@ -112,6 +112,21 @@ class Output:
     def show(self, table: Table) -> None:
         self.console.print(table, soft_wrap=False)
 
+    def show_first(self, tables: Sequence[Table]) -> None:
+        """The first table that fits in the terminal without a cell being broken, or else the last.
+
+        The last is shown as wide as it is: the terminal goes on in the next line, and copies it as one.
+        """
+        from rich.measure import Measurement
+        from rich.segment import Segments
+
+        console = self.console
+        wide = console.options.update(width=_UNBOUNDED)
+        widths = [Measurement.get(console, wide, table).maximum for table in tables]
+        chosen = next((n for n, width in enumerate(widths) if width <= console.width), len(tables) - 1)
+        shown = console.render(tables[chosen], wide.update(width=widths[chosen]))
+        console.print(Segments(shown), soft_wrap=True, end="")
+
     @contextmanager
     def progress(self, what: str) -> Iterator[Progress]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -244,27 +244,48 @@ def compare(context: Context, score: Score, trained: float | None, who: str) -> 
 
 def delete(
     context: Context,
-    endpoint: Annotated[str | None, typer.Argument(help="Default: this project's.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Argument(help="Default: this project's, if it has only one.")
+    ] = None,
 ) -> None:
     """Delete the endpoint, its configuration and its model. Jobs, data and results stay.
 
-    Deleting what is gone already is no error. Of an endpoint that byoc did not make,
-    configuration and models stay: other endpoints may use them.
+    Deleting what is gone already is no error. If the project has several endpoints,
+    name the one. Of an endpoint that byoc did not make, configuration and models
+    stay: other endpoints may use them.
 
     Examples:
 
         byoc delete
         byoc delete digits-test
     """
-    from scripts import endpoints
+    from scripts import endpoints, tags
 
-    name = endpoint or str(state.read(context.settings).get("endpoint") or context.settings.endpoint_name)
+    project = context.settings.project.name
+    name = endpoint or _only_endpoint(context, tags.endpoints_of_project(context.clients, project))
     deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  {text}"))
     if not deleted:
         context.out.say("Nothing to delete: there is no endpoint {name}.", name=name)
     if state.read(context.settings).get("endpoint") == name:
         state.update(context.settings, endpoint=None)
-    context.out.result({"endpoint": name, "deleted": deleted})
+    left = tags.endpoints_of_project(context.clients, project)
+    for other, status in left.items():
+        context.out.warn(
+            f"{other} of this project is {status}, and costs money until you delete it: byoc delete {other}"
+        )
+    context.out.result({"endpoint": name, "deleted": deleted, "left": left})
+
+
+def _only_endpoint(context: Context, ours: Mapping[str, str]) -> str:
+    """The project's only endpoint; without one, the name of which parts may be left."""
+    if len(ours) > 1:
+        listed = ", ".join(f"{name} ({status})" for name, status in sorted(ours.items()))
+        raise ByocError(
+            f"Which endpoint? {context.settings.project.name} has {len(ours)}: {listed}.",
+            f"Name it: byoc delete {min(ours)}. Each costs money until it is deleted.",
+            kind="SeveralEndpoints",
+        )
+    return next(iter(ours), "") or _endpoint(context, None)
 
 
 def _endpoint(context: Context, given: str | None) -> str:

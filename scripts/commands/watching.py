@@ -1,4 +1,4 @@
-"""report, jobs, logs, stop: commands that look at what was started; and how a job is shown."""
+"""report, logs, stop: commands that look at what was started; and how a job is shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from scripts import state
+from scripts.commands import listing
 from scripts.context import Context, command, last
 from scripts.errors import INTERRUPTED, NOT_FOUND, ByocError
 from scripts.output import Output
@@ -19,18 +20,19 @@ if TYPE_CHECKING:
     from scripts.live import Found
 
 PANEL = "Look after"
-_RULE_STYLE = {"NoIssuesFound": "green", "IssuesFound": "bold red", "Error": "red"}
-_COULD_NOT_JUDGE = "Could not judge"  # the report's words; the other verdicts are SageMaker's
+_RULE_STYLE = {"NoIssuesFound": "green", "IssuesFound": "bold red", "Error": "red", "DoesNotApply": "dim"}
+# The report's words; the other verdicts are SageMaker's.
+_COULD_NOT_JUDGE = "Could not judge"
+_WORDS = {"CouldNotJudge": _COULD_NOT_JUDGE, "DoesNotApply": "Does not apply"}
 # What AWS begins each finding with; the table's other columns say it already.
 _CONDITION_MET = re.compile(
     r"^RuleEvaluationConditionMet: .*? resulted in the condition being met( \(\d+ findings\))?\. "
 )
-_STATUS_STYLE = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "InProgress": "cyan"}
 
 
 def register(app: typer.Typer) -> None:
     command(app, "report", rich_help_panel="Train")(report)
-    command(app, "jobs", rich_help_panel=PANEL)(jobs)
+    command(app, "jobs", rich_help_panel=PANEL)(listing.jobs)
     command(app, "logs", rich_help_panel=PANEL)(logs)
     command(app, "stop", rich_help_panel=PANEL)(stop)
 
@@ -116,63 +118,6 @@ def _is_tuning_job(context: Context, name: str) -> bool:
             raise
         return False
     return True
-
-
-def jobs(
-    context: Context,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many of each kind.")] = 20,
-    all_: Annotated[bool, typer.Option("--all", help="Of all projects.")] = False,
-) -> None:
-    """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
-
-    Example:
-
-        byoc jobs --json
-    """
-    sagemaker, out = context.clients.sagemaker, context.out
-    page: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": limit}
-    if not all_:
-        page["NameContains"] = context.settings.project.name
-    lists: dict[str, list[dict[str, Any]]] = {
-        "training": [
-            {"name": item["TrainingJobName"], "status": item["TrainingJobStatus"], "at": item["CreationTime"]}
-            for item in sagemaker.list_training_jobs(**page)["TrainingJobSummaries"]
-        ],
-        "tuning": [
-            {
-                "name": item["HyperParameterTuningJobName"],
-                "status": item["HyperParameterTuningJobStatus"],
-                "at": item["CreationTime"],
-            }
-            for item in sagemaker.list_hyper_parameter_tuning_jobs(**page)["HyperParameterTuningJobSummaries"]
-        ],
-        "transform": [
-            {
-                "name": item["TransformJobName"],
-                "status": item["TransformJobStatus"],
-                "at": item["CreationTime"],
-            }
-            for item in sagemaker.list_transform_jobs(**page)["TransformJobSummaries"]
-        ],
-        "endpoint": [
-            {"name": item["EndpointName"], "status": item["EndpointStatus"], "at": item["CreationTime"]}
-            for item in sagemaker.list_endpoints(**page)["Endpoints"]
-        ],
-    }
-    from rich.text import Text
-
-    table = out.table("kind", "name", "status", "created")
-    found = [(item["at"], kind, item) for kind, items in lists.items() for item in items]
-    for at, kind, item in sorted(found, key=lambda each: each[0], reverse=True):
-        status = item["status"]
-        style = _STATUS_STYLE.get(status, "green" if status == "InService" else "")
-        out.row(table, kind, item["name"], Text(status, style), f"{at.astimezone():%Y-%m-%d %H:%M:%S}")
-    if table.row_count:
-        out.show(table)
-    else:
-        whose = "" if all_ else f" with {context.settings.project.name} in their names (--all: all there are)"
-        out.raw(f"There are no jobs and no endpoints{whose}. `byoc train` starts one.")
-    out.result(lists)
 
 
 def logs(
@@ -317,7 +262,7 @@ def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | No
             elif event.kind == "rule":
                 tell_findings(out, watch.look(now=True))
                 style = _RULE_STYLE.get(event.detail, "yellow")
-                verdict = _COULD_NOT_JUDGE if event.detail == "CouldNotJudge" else event.detail
+                verdict = _WORDS.get(event.detail, event.detail)
                 out.say("rule {rule}: [" + style + "]{verdict}[/]", rule=event.text, verdict=verdict)
             elif event.kind == "look":
                 tell_findings(out, watch.look())
@@ -353,13 +298,16 @@ def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
     from scripts import jobs
 
     quiet: dict[str, list[str]] = {}
+    idle: dict[str, str] = {}
     table = out.table("rule", "verdict", "evidence")
     for rule in jobs.rules(job):
         name, status = rule["RuleConfigurationName"], jobs.verdict(rule)
         if status in {"IssuesFound", "Error", "CouldNotJudge"}:
             evidence = jobs.evidence(_CONDITION_MET.sub("", rule.get("StatusDetails", "")))
-            text = _COULD_NOT_JUDGE if status == "CouldNotJudge" else status
+            text = _WORDS.get(status, status)
             out.row(table, name, Text(text, _RULE_STYLE.get(status, "yellow")), evidence)
+        elif status == "DoesNotApply":
+            idle[name] = rule["StatusDetails"]
         else:
             quiet.setdefault(status, []).append(name)
     if table.row_count:
@@ -367,6 +315,9 @@ def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
     for status, names in quiet.items():
         style = _RULE_STYLE.get(status, "yellow")
         out.say("[" + style + "]{status}[/]: {names}", status=status, names=", ".join(names))
+    if idle:
+        text = jobs.not_applying(list(idle.values()))
+        out.say("[dim]{text}[/]: {names}", text=text, names=", ".join(idle))
 
 
 def goes_on(out: Output, name: str, watch: str) -> NoReturn:

@@ -1,17 +1,19 @@
 """A project folder, pictures, and AWS in memory."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import boto3
 import pytest
 from click.testing import Result
 from moto import mock_aws
 from PIL import Image
 from typer.testing import CliRunner
 
-from scripts import localservice
+from scripts import account, localservice
 from scripts.app import app
 from scripts.settings import Settings, load
 
@@ -28,10 +30,11 @@ if "--sweep" in sys.argv:
         pathlib.Path("left").unlink()
     sys.exit()
 port, home = int(sys.argv[sys.argv.index("--port") + 1]), sys.argv[sys.argv.index("--home") + 1]
+runtime = sys.argv[sys.argv.index("--runtime") + 1] if "--runtime" in sys.argv else "process"
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
-        self.wfile.write(json.dumps({"service": "byoc-local", "version": "1", "runtime": "process",
+        self.wfile.write(json.dumps({"service": "byoc-local", "version": "1", "runtime": runtime,
             "home": home, "port": port, "pid": os.getpid()}).encode())
     def log_message(self, *_): pass
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -112,6 +115,17 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     with mock_aws():
         yield
+
+
+@pytest.fixture
+def ready(project: Path, aws: None, run: Run) -> Path:
+    """byoc.toml, the role, and pictures in S3."""
+    run("init", "--aws", "--example", "digits")
+    trust = json.dumps(account.TRUST_POLICY)
+    boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
+    draw(project / "digits", each=6)
+    run("upload")
+    return project
 
 
 def draw(folder: Path, classes: Sequence[str] = ("cat", "dog"), each: int = 10, size: int = 8) -> Path:

@@ -1,6 +1,8 @@
-"""How answers are shown."""
+"""How answers are shown, and which endpoint is deleted."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from scripts.commands.serving import show_answers
 from scripts.context import Context
 from scripts.output import Output
 from scripts.predict import Answer
+from tests.scripts.conftest import Run
 
 
 def test_names_are_whole_and_a_reason_stands_under_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,3 +26,19 @@ def test_names_are_whole_and_a_reason_stands_under_reason(capsys: pytest.Capture
     assert ["text.png", "refused", "415: not a picture."] in lines
     show_answers(Context(Output()), answers[:1], 1)
     assert "reason" not in capsys.readouterr().out
+
+
+def test_of_several_endpoints_the_one_to_delete_is_named(ready: Path, run: Run) -> None:
+    run("train", "--name", "one", "--no-wait")
+    run("deploy", "one", "--endpoint", "flowers", "--no-wait", "--set", "project.name=flowers")
+    for name in ("digits", "x1"):
+        run("deploy", "one", "--endpoint", name, "--no-wait")
+    told = run("delete", code=2).stderr
+    assert "Which endpoint? digits has 2: digits (InService), x1 (InService)." in told
+    assert "byoc delete digits" in told
+    assert "digits of this project is InService, and costs money until you delete it" in (
+        run("delete", "x1").stdout
+    )
+    assert json.loads(run("delete", "--json").stdout)["left"] == {}
+    assert "there is no endpoint" in run("delete").stdout
+    assert "deleted endpoint flowers" in run("delete", "--set", "project.name=flowers").stdout

@@ -1,44 +1,13 @@
-"""`byoc jobs`, `byoc logs` and `byoc report`, with moto in place of AWS."""
+"""`byoc logs` and `byoc report`, with moto in place of AWS."""
 
 import json
-import re
 import time
 from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 
-from scripts import account
-from tests.scripts.conftest import Run, draw
-
-
-@pytest.fixture
-def ready(project: Path, aws: None, run: Run) -> Path:
-    """byoc.toml, the role, and pictures in S3."""
-    run("init", "--aws", "--example", "digits")
-    trust = json.dumps(account.TRUST_POLICY)
-    boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
-    draw(project / "digits", each=6)
-    run("upload")
-    return project
-
-
-def test_jobs_come_newest_first_and_with_their_whole_names(
-    ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    long = "digits-" + "x" * 56
-    run("train", "--name", "digits-1", "--no-wait")
-    run("transform", "--name", "digits-2", "--no-wait")
-    run("train", "--name", long, "--no-wait")
-    run("deploy", "digits-1", "--endpoint", "digits-4", "--no-wait")
-    names = re.findall(r"digits-\w+", run("jobs").stdout)
-    assert names == ["digits-4", long, "digits-2", "digits-1"]
-
-
-def test_no_jobs_of_this_project(ready: Path, run: Run) -> None:
-    assert "with digits in their names (--all: all there are)" in run("jobs").stdout
+from tests.scripts.conftest import Run
 
 
 def test_the_log_is_shown_without_the_toolkits_environment(ready: Path, run: Run) -> None:

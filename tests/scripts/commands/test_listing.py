@@ -1,0 +1,61 @@
+"""`byoc jobs`, with moto in place of AWS."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scripts.output import Output
+from tests.scripts.conftest import Run
+
+NAMES = ("digits-4", "digits-" + "x" * 56, "digits-2", "digits-1")
+
+
+def some(run: Run) -> None:
+    run("train", "--name", NAMES[3], "--no-wait")
+    run("transform", "--name", NAMES[2], "--no-wait")
+    run("train", "--name", NAMES[1], "--no-wait")
+    run("deploy", NAMES[3], "--endpoint", NAMES[0], "--no-wait")
+
+
+def test_jobs_come_newest_first(ready: Path, run: Run) -> None:
+    some(run)
+    assert re.findall(r"digits-\w+", run("jobs").stdout) == list(NAMES)
+
+
+def test_a_name_is_never_broken(ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    some(run)
+    for width, header in {
+        40: "name",
+        80: "name status",
+        90: "kind name status",
+        105: "kind name status created",
+        120: "kind name status created",
+    }.items():
+        console = Console(width=width, soft_wrap=True)
+        monkeypatch.setattr(Output, "console", property(lambda self, console=console: console))
+        lines = [line.split() for line in run("jobs").stdout.splitlines()]
+        assert header.split() in lines
+        assert [word for line in lines for word in line if word.startswith("digits")] == list(NAMES)
+
+
+def test_what_was_made_under_another_name_is_listed_and_other_projects_are_counted(
+    ready: Path, run: Run
+) -> None:
+    run("train", "--name", "longrun", "--no-wait")
+    theirs = ("--set", "project.name=flowers", "--set", "aws.prefix=byoc/digits")
+    run("train", "--name", "theirs", "--no-wait", *theirs)
+    told = run("jobs").stdout
+    assert "longrun" in told
+    assert "theirs" not in told
+    assert "1 other, not of digits: `byoc jobs --all` lists them." in told
+    assert json.loads(run("jobs", "--json").stdout)["others"] == 1
+    everything = run("jobs", "--all").stdout
+    assert "theirs" in everything
+    assert "not of digits" not in everything
+
+
+def test_no_jobs_of_this_project(ready: Path, run: Run) -> None:
+    assert "no jobs and no endpoints of digits. `byoc train`" in run("jobs").stdout
