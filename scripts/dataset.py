@@ -7,16 +7,33 @@ class folders in each, which are taken as they are. What lies deeper inside a cl
 from __future__ import annotations
 
 import hashlib
+import os
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.errors import ByocError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+# Endings of the formats that the trainer and the endpoint decode.
+PICTURES = frozenset(
+    (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif",
+        ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".ico", ".tga", ".pcx",
+    )
+)  # fmt: skip
+# Endings of what lies beside pictures in a data set; a file with any other may be a picture that is lost.
+NO_PICTURES = frozenset(
+    (
+        ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".yaml", ".yml", ".ini", ".db",
+        ".log", ".pdf", ".zip", ".tar", ".gz", ".tgz", ".py",
+    )
+)  # fmt: skip
+_MOST_LEFT_OUT = 0.1  # share of the files; the trainer's own max_skipped_share, if nothing else is set
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -71,7 +88,8 @@ def prepare(
     """Find, check and split.
 
     Args:
-        skip_unreadable: leave broken pictures out instead of refusing the data set.
+        skip_unreadable: leave broken pictures, and any number of files of other kinds, out instead of
+            refusing the data set.
         progress: called with (done, all) while pictures are decoded.
 
     Returns:
@@ -81,6 +99,8 @@ def prepare(
         ByocError: the first thing that makes the folder unfit for training, naming folder or files.
     """
     found, ignored, own_splits = find(folder)
+    if not skip_unreadable:
+        _check_left_out(ignored, sum(len(p) for classes in found.values() for p in classes.values()))
     broken = unreadable(
         [path for classes in found.values() for p in classes.values() for path in p], progress
     )
@@ -90,6 +110,7 @@ def prepare(
             f"{len(broken)} of {total} pictures cannot be read:\n{_list(broken)}",
             "Mend or remove them, or leave them out with --skip-unreadable.",
             kind="UnreadablePictures",
+            details={"unreadable": [{"file": str(path), "reason": reason} for path, reason in broken]},
         )
     bad = {path for path, _ in broken}
     good: dict[str, Classes] = {
@@ -130,7 +151,7 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
         ignored += others
     if own:
         strange = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry not in own.values()]
-        if strange := [name for name in strange if not name.startswith(".")]:
+        if strange := [name for name in strange if not _passed_over(name)]:
             raise ByocError(
                 f"{folder} has the folder {strange[0]} beside {', '.join(sorted(own))}.",
                 "Put class folders inside train, validation and test, or have none of these three.",
@@ -143,10 +164,10 @@ def _class_folders(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     ignored: list[Path] = []
     loose: list[Path] = []
     for entry in sorted(root.iterdir()):
-        if entry.name.startswith("."):
+        if _passed_over(entry.name):
             continue
         if entry.is_dir():
-            pictures, others = _pictures(entry)
+            pictures, others = files_below(entry)
             classes[entry.name] = pictures
             ignored += others
         elif entry.suffix.lower() in PICTURES:
@@ -161,15 +182,45 @@ def _class_folders(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     return classes, ignored
 
 
-def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures at any depth, by their endings, and the other files; hidden ones are passed over."""
     pictures: list[Path] = []
     others: list[Path] = []
     for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or not path.is_file():
+        if any(map(_passed_over, path.relative_to(folder).parts)) or not path.is_file():
             continue
         (pictures if path.suffix.lower() in PICTURES else others).append(path)
     return pictures, others
+
+
+def hidden_folders(folder: Path) -> list[Path]:
+    """The hidden folders at any depth that hold pictures; none of these is used."""
+    found = []
+    for here, names, _ in os.walk(folder):
+        hidden = [Path(here, name) for name in names if name.startswith(".")]
+        found += [path for path in hidden if files_below(path)[0]]
+        names[:] = [name for name in names if not _passed_over(name)]
+    return sorted(found)
+
+
+def _passed_over(name: str) -> bool:
+    """Hidden, or what macOS puts beside the content of a ZIP file."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _check_left_out(others: Sequence[Path], pictures: int) -> None:
+    lost = [path for path in others if path.suffix.lower() not in NO_PICTURES]
+    if len(lost) <= _MOST_LEFT_OUT * (len(lost) + pictures):
+        return
+    endings = Counter(path.suffix.lower() or "none" for path in lost)
+    listed = ", ".join(f"{ending} ({number})" for ending, number in endings.most_common(5))
+    raise ByocError(
+        f"{len(lost)} of {len(lost) + pictures} files have an ending that is not read: {listed}; "
+        f"e.g. {lost[0]}.",
+        "Convert them to JPEG or PNG, or leave them out with --skip-unreadable.",
+        kind="OtherFiles",
+        details={"ignored": [str(path) for path in lost]},
+    )
 
 
 def unreadable(
@@ -177,7 +228,7 @@ def unreadable(
 ) -> list[tuple[Path, str]]:
     """The pictures that Pillow cannot decode to the end, with the reason; and names that S3 cannot hold."""
     broken: list[tuple[Path, str]] = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
+    with warnings.catch_warnings(), _quiet_libraries(), ThreadPoolExecutor(max_workers=8) as pool:
         warnings.simplefilter("ignore")  # a warning about odd EXIF data does not make a picture unreadable
         for done, (path, reason) in enumerate(zip(paths, pool.map(_why_unreadable, paths), strict=True), 1):
             if reason:
@@ -185,6 +236,23 @@ def unreadable(
             if progress:
                 progress(done, len(paths))
     return broken
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """libtiff writes what it thinks of a file to the process's standard error, past Python."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _why_unreadable(path: Path) -> str:
@@ -281,5 +349,5 @@ def _list(broken: Iterable[tuple[Path, str]]) -> str:
     items = list(broken)
     lines = [f"  {path}: {reason}" for path, reason in items[:_SHOWN]]
     if len(items) > _SHOWN:
-        lines.append(f"  … and {len(items) - _SHOWN} more")
+        lines.append(f"  … and {len(items) - _SHOWN} more; `byoc upload --json` names them all")
     return "\n".join(lines)

@@ -34,14 +34,23 @@ INTERRUPTED: Final = 130
 
 
 class ByocError(Exception):
-    """Something that the user can cause, with what to do about it."""
+    """Something that the user can cause, with what to do about it; `details` are for --json only."""
 
-    def __init__(self, message: str, remedy: str = "", *, code: int = BAD_INPUT, kind: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        code: int = BAD_INPUT,
+        kind: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
         self.code = code
         self.kind = kind or type(self).__name__
+        self.details = dict(details or {})
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()

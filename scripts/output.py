@@ -81,7 +81,7 @@ class Output:
 
         if self.json:
             body = {"message": error.message, "remedy": error.remedy, "kind": error.kind, "exit": error.code}
-            self.result({"error": body})
+            self.result({"error": {**body, **error.details}})
             return
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)))

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from scripts.account import split_uri
-from scripts.dataset import PICTURES
+from scripts.dataset import PICTURES, files_below
 from scripts.errors import FAILED, NOT_FOUND, ByocError, translate
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def gather(clients: Clients, sources: Sequence[str]) -> list[Picture]:
 
 def _from_disk(path: Path) -> Iterator[Picture]:
     if path.is_dir():
-        files = sorted(item for item in path.rglob("*") if item.suffix.lower() in PICTURES and item.is_file())
+        files = files_below(path)[0]
     elif path.exists():
         files = [path]
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scripts import upload
 from scripts.account import split_uri
-from scripts.dataset import PICTURES
+from scripts.dataset import PICTURES, files_below
 from scripts.errors import NOT_FOUND, ByocError
 from scripts.predict import class_of
 from scripts.settings import Settings
@@ -98,7 +98,7 @@ def gather(sources: Sequence[str], target: str) -> Input:
 
 def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
     if path.is_dir():
-        below = sorted(item for item in path.rglob("*") if item.suffix.lower() in PICTURES and item.is_file())
+        below = files_below(path)[0]
         if not below:
             raise ByocError(f"There are no pictures in {path}.", "", code=NOT_FOUND, kind="NoData")
         # A folder of pictures may be a class itself; one of folders is not.

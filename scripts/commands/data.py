@@ -108,7 +108,11 @@ def upload(
     test: Annotated[float | None, typer.Option(help="Share for the final test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave broken pictures out instead of refusing.")
+        bool,
+        typer.Option(
+            "--skip-unreadable",
+            help="Leave out broken pictures and files of other kinds instead of refusing.",
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only.")] = False,
 ) -> None:
@@ -143,6 +147,8 @@ def upload(
         out.warn(f"Left out: {count(len(broken), 'unreadable picture')}, e.g. {broken[0][0]}: {broken[0][1]}")
     if data.ignored:
         out.warn(f"Left out: {count(len(data.ignored), 'file')} of another kind, e.g. {data.ignored[0]}")
+    for path in (hidden := dataset.hidden_folders(root)):
+        out.warn(f"Left out: the hidden folder {path}")
     out.show(_overview(context, data))
     document = {
         "folder": str(root),
@@ -150,6 +156,7 @@ def upload(
         "pictures": {channel: data.count(channel) for channel in data.channels},
         "unreadable": [{"file": str(path), "reason": reason} for path, reason in broken],
         "ignored": [str(path) for path in data.ignored],
+        "hidden": [str(path) for path in hidden],
     }
     if dry_run:
         out.result(document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -179,10 +180,13 @@ def evaluate(
         byoc evaluate
         byoc evaluate data/more-digits
     """
+    from scripts import dataset
     from scripts import predict as service
 
     out, name = context.out, _endpoint(context, endpoint)
     found = service.gather(context.clients, [source or test_uri(context)])
+    for path in dataset.hidden_folders(Path(source)) if source else ():  # none in S3
+        out.warn(f"Left out: the hidden folder {path}")
     with out.progress("asking") as progress:
         answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
     score = service.score(answers, service.classes(context.clients, name, found, answers))

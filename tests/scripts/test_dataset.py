@@ -1,13 +1,17 @@
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from model import images
 from scripts import dataset
 from scripts.errors import ByocError
 from tests.scripts.conftest import draw
+from train import listing
 
 SHARES = {"validation": 0.2, "test": 0.2, "seed": 0}
 
@@ -86,6 +90,61 @@ def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None
     (tmp_path / "data" / ".DS_Store").touch()
     (tmp_path / "data" / "dog" / ".hidden.png").touch()
     assert [path.name for path in prepare(tmp_path / "data").ignored] == ["notes.txt", "readme.md"]
+
+
+def test_hidden_folders_and_what_macos_adds_are_no_classes(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "data")
+    draw(folder, classes=(".birds", "__MACOSX"))
+    (folder / ".cache").mkdir()
+    assert prepare(folder).classes == ["cat", "dog"]
+    assert dataset.hidden_folders(folder) == [folder / ".birds"]
+    pictures, _ = dataset.files_below(folder)
+    assert {path.parent.name for path in pictures} == {"cat", "dog"}
+
+
+@pytest.mark.parametrize("ending", [".jfif", ".JPE", ".avif"])
+def test_every_ending_of_what_is_decoded_counts(tmp_path: Path, ending: str) -> None:
+    folder = draw(tmp_path / "data")
+    form = "AVIF" if ending == ".avif" else "JPEG"
+    Image.new("RGB", (8, 8)).save(folder / "cat" / f"more{ending}", form)
+    assert len(prepare(folder).files()) == 21
+
+
+def test_the_endings_are_those_of_the_images(tmp_path: Path) -> None:
+    assert dataset.NO_PICTURES == listing.NO_PICTURES
+    assert {Image.registered_extensions()[ending] for ending in dataset.PICTURES} <= set(images.FORMATS)
+
+
+def test_many_files_of_another_kind_are_left_out_only_if_told_so(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "data")
+    for number in range(30):
+        (folder / "cat" / f"{number}.txt").touch()
+    for number in range(2):
+        (folder / "cat" / f"{number}.heic").touch()
+    assert len(prepare(folder).ignored) == 32
+    (folder / "dog" / "2.heic").touch()
+    message = r"3 of 23 files have an ending that is not read: \.heic \(3\).*--skip-unreadable"
+    with pytest.raises(ByocError, match=message) as caught:
+        prepare(folder)
+    assert len(caught.value.details["ignored"]) == 3
+    assert len(prepare(folder, skip_unreadable=True).ignored) == 33
+
+
+def test_a_broken_tiff_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = draw(tmp_path / "data")
+    for number in range(12):
+        file = folder / "cat" / f"bad{number}.tif"
+        Image.new("RGB", (64, 64), "red").save(file, compression="tiff_lzw")
+        content = file.read_bytes()
+        file.write_bytes(content[:8] + bytes(40) + content[48:])
+    with pytest.raises(
+        ByocError, match=r"12 of 32 .*\n(.*\n){10}  … and 2 more; `byoc upload --json`"
+    ) as caught:
+        prepare(folder)
+    assert len(caught.value.details["unreadable"]) == 12
+    assert capfd.readouterr().err == ""
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
 
 
 @pytest.mark.parametrize(
