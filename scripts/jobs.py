@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from scripts.account import split_uri
 from scripts.errors import FAILED, NOT_FOUND, ByocError
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
 
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
-RULE_ENDED = frozenset({"NoIssuesFound", "IssuesFound", "CouldNotJudge", "Error", "Stopped"})
+RULE_ENDED = frozenset({"NoIssuesFound", "IssuesFound", "CouldNotJudge", "DoesNotApply", "Error", "Stopped"})
 TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
 TRANSFORM_LOGS = "/aws/sagemaker/TransformJobs"
 # A rule that had too little to judge is an Error in SageMaker's words, and its details begin like this.
 COULD_NOT_JUDGE = "ClientError: Could not judge: "
+# And one that does not concern the job is NoIssuesFound, and its details end like this.
+DOES_NOT_APPLY = "does not apply."
 _RULES_PATIENCE = 120.0  # seconds that rules may go on after the job
 
 
@@ -140,9 +143,18 @@ def rules(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def verdict(rule: Mapping[str, Any]) -> str:
-    """A rule's RuleEvaluationStatus, or CouldNotJudge, which SageMaker has no status for."""
-    undecided = rule.get("StatusDetails", "").startswith(COULD_NOT_JUDGE)
-    return "CouldNotJudge" if undecided else str(rule["RuleEvaluationStatus"])
+    """A rule's RuleEvaluationStatus, or CouldNotJudge or DoesNotApply, which SageMaker has no status for."""
+    status, details = str(rule["RuleEvaluationStatus"]), rule.get("StatusDetails", "")
+    if details.startswith(COULD_NOT_JUDGE):
+        return "CouldNotJudge"
+    return "DoesNotApply" if status == "NoIssuesFound" and details.endswith(DOES_NOT_APPLY) else status
+
+
+def not_applying(details: list[str]) -> str:
+    """How many rules do not concern a job whose details these are: `3 do not apply without a GPU`."""
+    verb = "does" if len(details) == 1 else "do"
+    why = " without a GPU" if all("without a GPU" in text for text in details) else ""
+    return f"{len(details)} {verb} not apply{why}"
 
 
 def evidence(details: str) -> str:
@@ -164,9 +176,46 @@ def metrics(job: dict[str, Any]) -> dict[str, float]:
 def failure(name: str, job: dict[str, Any]) -> ByocError:
     """The error of a job of any kind that has failed, with its own reason."""
     reason = job.get("FailureReason", "no reason given").strip()
-    return ByocError(
-        f"{name} failed: {reason}", f"`byoc logs {name}` shows what it said.", code=FAILED, kind="JobFailed"
+    remedy = f"`byoc logs {name}` shows what it said{_or_resume(name, job)}."
+    return ByocError(f"{name} failed: {reason}", remedy, code=FAILED, kind="JobFailed")
+
+
+def _or_resume(name: str, job: dict[str, Any]) -> str:
+    return (
+        f", or go on from its checkpoints (`byoc train --resume {name}`)" if "CheckpointConfig" in job else ""
     )
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a training job leaves to one that goes on from its checkpoints."""
+
+    checkpoints: str
+    hyperparameters: dict[str, str]
+
+
+def resumed(clients: Clients, name: str) -> Resumed:
+    """What to go on with after the training job of that name; an error where it kept nothing."""
+    job = describe(clients, name)
+    if job["TrainingJobStatus"] in ("InProgress", "Stopping"):
+        raise ByocError(f"{name} is still {job['TrainingJobStatus']}.", f"`byoc logs -f {name}` follows it.")
+    if job["TrainingJobStatus"] == "Completed":
+        raise ByocError(f"{name} completed: there is nothing to go on with.", "`byoc train` trains anew.")
+    uri = job.get("CheckpointConfig", {}).get("S3Uri", "")
+    if not uri:
+        raise ByocError(
+            f"{name} kept no checkpoints in S3.",
+            "Jobs do with `train.checkpoints = true` in byoc.toml, or on spot capacity (--spot).",
+        )
+    bucket, prefix = split_uri(uri.rstrip("/") + "/")
+    if not clients.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("KeyCount"):
+        raise ByocError(
+            f"{name} wrote no checkpoint to {uri} before it ended.",
+            "Train anew; checkpoint_every_minutes and checkpoint_every_steps say how often one is written.",
+            code=NOT_FOUND,
+        )
+    given = job.get("HyperParameters", {})
+    return Resumed(uri, {key: value for key, value in given.items() if not key.startswith("sagemaker_")})
 
 
 def require_completed(job: dict[str, Any]) -> None:
@@ -180,7 +229,7 @@ def require_completed(job: dict[str, Any]) -> None:
         why = job.get("SecondaryStatus", "Stopped")
         raise ByocError(
             f"{name} was stopped ({why}).",
-            "Train again, or name a job that completed: `byoc jobs` lists them.",
+            f"Train again{_or_resume(name, job)}, or name a job that completed: `byoc jobs` lists them.",
             code=FAILED,
             kind="JobStopped",
         )

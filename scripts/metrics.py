@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from scripts.output import percent, short
 
+# Told otherwise, or for the report only: a line should fit the terminal.
+_NOT_SHOWN = ("epoch", "kept_epoch", "train:top5", "train:macro_f1")
 SHOWN_AS_SHARE = ("accuracy", "top5", "macro_f1", "share")
 
 
@@ -33,7 +35,7 @@ def describe(values: Mapping[str, float]) -> str:
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         group, _, key = name.rpartition(":")
-        if name in ("epoch", "kept_epoch"):
+        if name in _NOT_SHOWN:
             continue
         text = percent(value) if key.endswith(SHOWN_AS_SHARE) else short(value)
         groups.setdefault(group, []).append(f"{key.replace('_', ' ')} {text}")

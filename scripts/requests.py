@@ -16,6 +16,7 @@ from scripts.settings import Scalar, Settings, text_of
 from train.interface import HYPERPARAMETERS
 
 Request = dict[str, Any]
+CHECKPOINTS = "/opt/ml/checkpoints"
 CHANNELS = ("train", "validation", "test", "weights")
 VARIANT = "AllTraffic"
 LONGEST_ARGUMENT = 256  # characters of a processing job's ContainerArguments
@@ -53,18 +54,24 @@ def output_uri(settings: Settings, place: Place) -> str:
 
 
 def training_job(
-    settings: Settings, place: Place, name: str, hyperparameters: Mapping[str, Scalar] | None = None
+    settings: Settings,
+    place: Place,
+    name: str,
+    hyperparameters: Mapping[str, Scalar] | None = None,
+    checkpoints: str = "",
 ) -> Request:
     """CreateTrainingJob, with the debugger's hook and rules and the profiler where the settings want them.
 
     Args:
         hyperparameters: put on top of the settings' own, e.g. the best ones of a tuning job.
+        checkpoints: S3 address of those of an earlier job to go on from.
     """
     given = {**settings.hyperparameters, **(hyperparameters or {})}
     return {
         "TrainingJobName": name,
         "HyperParameters": {key: text_of(value) for key, value in given.items()} | _torchrun(settings),
         **_training(settings, place, name),
+        **({"CheckpointConfig": {"S3Uri": checkpoints, "LocalPath": CHECKPOINTS}} if checkpoints else {}),
         **_debugger(settings, place),
         **_profiler(settings, place),
         "Tags": _tags(settings),
@@ -110,7 +117,7 @@ def _training(settings: Settings, place: Place, checkpoints: str) -> Request:
     if train.spot or train.checkpoints:
         request["CheckpointConfig"] = {
             "S3Uri": f"{root_uri(settings, place)}/checkpoints/{checkpoints}",
-            "LocalPath": "/opt/ml/checkpoints",
+            "LocalPath": CHECKPOINTS,
         }
     if train.environment:
         request["Environment"] = dict(train.environment)

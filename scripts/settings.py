@@ -115,7 +115,9 @@ class Train:
     input_mode: str = option(
         "File", "File copies the data first, FastFile streams it.", choices=("File", "FastFile")
     )
-    checkpoints: bool = option(False, "Keep checkpoints in S3 for every job; with spot they always are.")
+    checkpoints: bool = option(
+        False, "Keep checkpoints in S3 (`byoc train --resume JOB`); with spot they always are."
+    )
     environment: Mapping[str, str] = option(dict, "Environment variables of the container.")
 
 

@@ -13,7 +13,7 @@ _SCRIPT: Final = "Invoking script with the following command:"
 _SMALL_TALK: Final = re.compile(r"[\d :,-]+ sagemaker[\w.-]+ INFO |Returning the value itself$|\s*$")
 # Two dumps, by their headings, and what their lines look like: JSON, then the environment's variables.
 _DUMPS: Final = {
-    "Training Env:": re.compile(r'Training Env:|[{}]\s*$|( {4})+([]["{}\d-]|true|false|null)'),
+    "Training Env:": re.compile(r'Training Env:|[{}]+\s*$|( {4})+([]["{}\d-]|true|false|null)'),
     "Environment variables:": re.compile(r"Environment variables:|\w+="),
 }
 _DUMP_ENDS: Final = re.compile(r"\}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|Traceback ")

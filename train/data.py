@@ -184,7 +184,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise TrainingError(
             f"the picture {path} was there when the job began and cannot be read now "
-            f"({error.strerror or error}); start the job again to go on from its checkpoint"
+            f"({error.strerror or error}); where checkpoints are kept, a job can go on from the last one"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,10 @@ def train(
         str, typer.Option("--from", metavar="TUNING_JOB", help="Take the best hyperparameters of that job.")
     ] = "",
     best: Annotated[bool, typer.Option("--best", help="Those of the last tuning job.")] = False,
+    resume: Annotated[
+        str,
+        typer.Option("--resume", metavar="JOB", help="Go on from the checkpoints of a job that ended early."),
+    ] = "",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.g5.xlarge.")] = None,
     instance_count: Annotated[int | None, typer.Option(help="How many machines.")] = None,
@@ -45,6 +50,7 @@ def train(
         byoc train --best                       with the best of the last `byoc tune`
         byoc train --set lr=0.003 --epochs 20   with what byoc.toml says, but these
         byoc train --instance-type ml.g5.xlarge --spot
+        byoc train --resume last                where it kept checkpoints (train.checkpoints, or --spot)
     """
     from scripts import account, jobs, requests
 
@@ -54,13 +60,22 @@ def train(
     context.override("train.spot", spot)
     settings = context.settings
     tuned: Mapping[str, str] = {}
-    if from_ or best:
+    checkpoints = ""
+    if resume:
+        if from_ or best or epochs is not None:
+            raise ByocError(
+                "--resume takes the job's hyperparameters: leave out --from, --best and --epochs."
+            )
+        found = jobs.resumed(context.clients, last(context, resume, "training_job", "training job", "train"))
+        checkpoints = found.checkpoints
+        settings = replace(settings, hyperparameters=found.hyperparameters)
+    elif from_ or best:
         tuned = _best_hyperparameters(context, from_)
     account.check_hyperparameters({**settings.hyperparameters, **tuned})
     account.check_rules(settings)
     place = account.place(settings, context.clients, data=True)
     name = name or account.unique_name(settings.project.name, "train")
-    request = requests.training_job(settings, place, name, tuned)
+    request = requests.training_job(settings, place, name, tuned, checkpoints)
     rules = None
     if settings.debugger.evaluator == "processing" and (
         settings.debugger.enabled or settings.profiler.enabled

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.e2e.conftest import BYOC, ENVIRONMENT
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -25,7 +29,7 @@ def test_a_training_has_metrics_verdicts_and_a_report(project: Project, trained:
     assert trained["status"] == "Completed"
     assert trained["metrics"]["test:accuracy"] > 0.5
     verdicts = [f"{rule}: {verdict}" for rule, verdict in trained["rules"].items()]
-    assert not [each for each in verdicts if not each.endswith(("IssuesFound", "CouldNotJudge"))]
+    assert not [each for each in verdicts if not each.endswith(("IssuesFound", "CouldNotJudge", "DoesNotApply"))]
     page = Path(project.json("report")["report"]).read_text()
     assert trained["training_job"] in page
     assert "LossNotDecreasing" in page
@@ -106,6 +110,27 @@ def test_a_transform_job_answers_as_training_did(project: Project, trained: dict
     answers = [json.loads(line) for line in (project.folder / "answers.jsonl").read_text().splitlines()]
     right = sum(answer["predictions"][0]["class"] == answer["truth"] for answer in answers)
     assert right == found["right"]
+
+
+def test_a_job_goes_on_from_the_checkpoints_of_one_that_was_stopped(project: Project) -> None:
+    settings = ("train.checkpoints=true", "checkpoint_every_steps=50", "epochs=12", "profiler.enabled=false")
+    command = [
+        BYOC,
+        "train",
+        "--name",
+        "cut",
+        "--full-log",
+        *(word for each in settings for word in ("-s", each)),
+    ]
+    with subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=PIPE) as training:
+        assert training.stdout
+        assert any(b"epoch 1 " in line for line in training.stdout)
+        project.byoc("stop", "cut")
+        training.stdout.read()
+    resumed = project.json("train", "--resume", "cut", "--name", "on", "-s", "lr=0.5")
+    assert resumed["hyperparameters"]["epochs"] == "12"
+    assert resumed["hyperparameters"]["lr"] != "0.5"
+    assert "going on from" in project.byoc("logs", "on")
 
 
 def test_a_wrong_hyperparameter_past_byoc_fails_the_job_in_words(

@@ -178,3 +178,42 @@ def test_no_best_says_why() -> None:
         tuning.best(tuning_clients("", [failed]), "t")
     with pytest.raises(ByocError, match="no completed trial yet"):
         tuning.best(tuning_clients("", [], "InProgress"), "t")
+
+
+@pytest.mark.parametrize(
+    ("job", "objects", "message"),
+    [
+        ({"TrainingJobStatus": "InProgress"}, 1, "still InProgress"),
+        ({"TrainingJobStatus": "Completed"}, 1, "nothing to go on with"),
+        ({"TrainingJobStatus": "Failed"}, 1, "kept no checkpoints in S3"),
+        (
+            {"TrainingJobStatus": "Failed", "CheckpointConfig": {"S3Uri": "s3://b/c/j"}},
+            0,
+            "wrote no checkpoint",
+        ),
+    ],
+)
+def test_what_cannot_be_resumed_is_told(job: dict[str, Any], objects: int, message: str) -> None:
+    clients = resumable(job, objects)
+    with pytest.raises(ByocError, match=message):
+        jobs.resumed(clients, "j")
+
+
+def test_a_job_is_resumed_with_its_own_hyperparameters() -> None:
+    job = {
+        "TrainingJobStatus": "Stopped",
+        "CheckpointConfig": {"S3Uri": "s3://b/c/j"},
+        "HyperParameters": {"lr": "0.1", "sagemaker_torch_distributed_enabled": "true"},
+    }
+    assert jobs.resumed(resumable(job, 1), "j") == jobs.Resumed("s3://b/c/j", {"lr": "0.1"})
+
+
+def resumable(job: dict[str, Any], objects: int) -> Any:
+    def list_objects_v2(Bucket: str, Prefix: str, MaxKeys: int) -> dict[str, Any]:
+        assert (Bucket, Prefix) == ("b", "c/j/")
+        return {"KeyCount": objects}
+
+    return SimpleNamespace(
+        sagemaker=SimpleNamespace(describe_training_job=lambda TrainingJobName: job),
+        s3=SimpleNamespace(list_objects_v2=list_objects_v2),
+    )
