@@ -55,7 +55,7 @@ def explain(message: str) -> str:
     how = "was killed" if code[1] in ("-9", "137") else f"ended without a reason, exit code {code[1]}"
     return (
         f"the training process {how}: most likely the machine ran out of memory; take a larger instance or a "
-        "smaller batch_size or cache_mb. The checkpoints are whole: where they are kept, a job can go on from them"
+        "smaller batch_size or cache_mb. The checkpoints are whole: where they are kept, a job can go on"
     )
 
 

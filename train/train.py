@@ -171,12 +171,20 @@ def make_network(
 ) -> tuple[nn.Module, str, architecture.Loaded]:
     """The network, the name of its head, and what it was given to start from."""
     module = architecture.build(settings.arch, classes)
-    loaded = architecture.load_weights(module, settings.arch, chosen_weights(paths, settings))
+    chosen = chosen_weights(paths, settings)
+    loaded = architecture.load_weights(module, settings.arch, chosen)
     log.info("%s: %s", settings.arch, loaded)
+    head = architecture.head_name(module)
+    strangers = [name for name in loaded.unused if not name.startswith(f"{head}.")]
+    if strangers and chosen != "imagenet":  # which may have heads for training that are not built
+        log.warning(
+            "%d tensors of the weights have no place in %s, e.g. %s: were they made for another network?",
+            len(strangers), settings.arch, strangers[0],
+        )  # fmt: skip
     if (settings.freeze == "backbone" or settings.head_epochs) and not loaded.tensors:
         wanted = "freeze=backbone" if settings.freeze == "backbone" else "head_epochs"
         raise TrainingError(f"{wanted} needs pretrained weights: a random backbone has nothing to keep")
-    return module, architecture.head_name(module), loaded
+    return module, head, loaded
 
 
 def chosen_weights(paths: Paths, settings: Settings) -> str:
