@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
 from scripts.localstatus import (
+    PATIENCE,
     Service,
     alive,
     another,
     free_port,
+    hangs,
     health,
     how_to_stop,
     is_service,
@@ -38,32 +42,60 @@ from scripts.localstatus import (
 from scripts.state import write_json
 
 DEFAULT_PORT = 5757
+_LAST = "up.json"  # of the home: the setup that came up last; unlike the note it outlives `down`
 _START_SECONDS = 60.0
-_STOP_SECONDS = 150.0  # jobs get 120 s to end
+_STOP_SECONDS = 150.0  # jobs get 120 s to end, and meanwhile it goes on answering
+_HANG_SECONDS = 10.0
 _SWEEP_SECONDS = 120.0  # it gives up an engine that hangs by itself, and much sooner
 _STARTED: list[subprocess.Popen[bytes]] = []  # outlive this process; held so that Python does not complain
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What jobs run in. `images`: further ones of the process runtime, each as NAME=DIR with a whole path."""
+
+    runtime: str = "process"
+    images: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """Options of `python -m local`, and of `up`."""
+        return ["--runtime", self.runtime, *(part for image in self.images for part in ("--image", image))]
+
+    def __str__(self) -> str:
+        return shlex.join(self.arguments())
 
 
 @dataclass(frozen=True)
 class Stopped:
     """What `down` has done. `removed`: what a service that was killed had left.
 
-    `problem`: why more may be left, in one sentence; empty where nothing is.
+    `problem`: why more may be left, in one sentence; empty where nothing is. `killed`: whether the service
+    had to be.
     """
 
     service: Service | None = None
     removed: tuple[str, ...] = ()
     problem: str = ""
+    killed: bool = False
 
 
-def up(
-    home: Path, port: int, runtime: str = "process", arguments: Sequence[str] = ()
-) -> tuple[Service, bool]:
+def last(home: Path) -> Setup | None:
+    """The setup that the service of `home` came up with last; None where it never did."""
+    try:
+        known = json.loads((home / _LAST).read_text())
+        return Setup(str(known["runtime"]), tuple(map(str, known["images"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def up(home: Path, port: int, setup: Setup | None = None) -> tuple[Service, bool]:
     """Start the service, or find it running; returns it, and whether it was started now.
 
+    Without `setup` it comes up as last time: its endpoints were made for that.
+
     Raises:
-        ByocError: the port belongs to something else, the home cannot be written, or the service does not
-            come up (with its last words).
+        ByocError: it runs already at another port or with another setup, the port belongs to something else,
+            the home cannot be written, or the service does not come up (with its last words).
     """
     home = home.resolve()
     try:
@@ -72,8 +104,9 @@ def up(
             # A second `up` waits for the first, and finds what that has started.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if running := _running(home, port):
+                _expect(home, running, setup)
                 return running, False
-            return _start(home, port, runtime, arguments), True
+            return _start(home, port, setup or last(home) or Setup()), True
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -94,8 +127,9 @@ def _running(home: Path, port: int) -> Service | None:
                 "Use that address, or stop it first: `byoc local down`.",
                 kind="AlreadyRunning",
             )
-        # An `up` that was killed has left it, and it may still start.
-        if answering := _first_answer(port, lambda: not alive(other.pid)):
+        # An `up` that was killed may have left it, and it may still start.
+        patience = PATIENCE if _came_up(home) else _START_SECONDS
+        if answering := _first_answer(port, lambda: not alive(other.pid), patience):
             return answering
         raise unreachable(home, other.url)
     if running := health(port):
@@ -111,18 +145,38 @@ def _running(home: Path, port: int) -> Service | None:
     return None
 
 
-def _start(home: Path, port: int, runtime: str, arguments: Sequence[str]) -> Service:
+def _came_up(home: Path) -> bool:
+    """Whether the service of the note has been seen to answer."""
+    try:
+        return (home / _LAST).stat().st_mtime >= note(home).stat().st_mtime
+    except OSError:
+        return False
+
+
+def _expect(home: Path, running: Service, setup: Setup | None) -> None:
+    """ByocError if `setup` was asked for and the service runs with another one."""
+    known = last(home)
+    runs = known if known and known.runtime == running.runtime else Setup(running.runtime)
+    if setup and setup != runs:
+        raise ByocError(
+            f"The local SageMaker of {home} runs already, with `{runs}`.",
+            "Stop it first: `byoc local down`.",
+            kind="AlreadyRunning",
+        )
+
+
+def _start(home: Path, port: int, setup: Setup) -> Service:
     if started(home):
         _sweep(home)
     log = home / "service.log"
-    command = [sys.executable, "-m", "local", "--port", str(port), "--home", str(home), "--runtime", runtime]
+    command = [sys.executable, "-m", "local", "--port", str(port), "--home", str(home), *setup.arguments()]
     process: subprocess.Popen[bytes] | None = None
     try:
         with _no_interrupt(), log.open("ab") as file:
-            noted = {"port": port, "runtime": runtime, "log": file.tell()}  # where its own words begin
+            noted = {"port": port, "runtime": setup.runtime, "log": file.tell()}  # where its own words begin
             # A session of its own: Ctrl-C in this terminal is not meant for it.
             process = subprocess.Popen(
-                [*command, *arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -131,17 +185,18 @@ def _start(home: Path, port: int, runtime: str, arguments: Sequence[str]) -> Ser
             )
             write_json(note(home), {"pid": process.pid, **noted})
         service = _until_healthy(process, port, log, noted)
+        write_json(home / _LAST, asdict(setup))
         _STARTED.append(process)
         return service
     except BaseException:
         if process is not None:
-            _end(process.pid, process)
+            _end(process.pid, port, process)
             _forget(home)
         raise
 
 
 def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, noted: dict[str, Any]) -> Service:
-    if found := _first_answer(port, lambda: process.poll() is not None):
+    if found := _first_answer(port, lambda: process.poll() is not None, _START_SECONDS):
         return found
     code = FAILED
     if process.returncode is None:
@@ -155,9 +210,9 @@ def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, noted
     )
 
 
-def _first_answer(port: int, over: Callable[[], bool]) -> Service | None:
+def _first_answer(port: int, over: Callable[[], bool], seconds: float) -> Service | None:
     """The service that starts at `port`, as soon as it answers. None: it is `over`, or time is up."""
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + seconds
     while not over() and time.monotonic() < deadline:
         if found := health(port):
             return found
@@ -185,11 +240,10 @@ def down(home: Path, port: int | None = None) -> Stopped:
             f"Stop it by hand: {how_to_stop(found)}.",
             code=FAILED,
         )
-    if found is not None:
-        _end(found.pid)
+    killed = found is not None and _end(found.pid, found.port)
     removed, problem = _sweep(home) if home.is_dir() else ([], "")
     _forget(home)
-    return Stopped(found, tuple(removed), problem)
+    return Stopped(found, tuple(removed), problem, killed)
 
 
 def _sweep(home: Path) -> tuple[list[str], str]:
@@ -216,24 +270,30 @@ def _free(port: int) -> bool:
     return True
 
 
-def _end(pid: int, process: subprocess.Popen[bytes] | None = None) -> None:
-    """SIGTERM, then patience, then SIGKILL: for its whole group, if it leads one."""
+def _end(pid: int, port: int, process: subprocess.Popen[bytes] | None = None) -> bool:
+    """SIGTERM, then patience as long as it answers, then SIGKILL: for its whole group, if it leads one.
+
+    Returns whether it had to be killed.
+    """
 
     def gone() -> bool:
         return process.poll() is not None if process else not alive(pid)
 
     try:
+        leads = os.getpgid(pid) == pid  # one that was started by hand may be in another's
+        send = os.killpg if leads else os.kill
         os.kill(pid, signal.SIGTERM)
+        send(pid, signal.SIGCONT)  # one that was suspended would not notice
         deadline = time.monotonic() + _STOP_SECONDS
-        while not gone() and time.monotonic() < deadline:
+        while not gone() and time.monotonic() < deadline and not hangs(port, _HANG_SECONDS):
             time.sleep(0.05)
-        if not gone():
-            leads = os.getpgid(pid) == pid  # one that was started by hand may be in another's
-            (os.killpg if leads else os.kill)(pid, signal.SIGKILL)
+        if killed := not gone():
+            send(pid, signal.SIGKILL)
     except ProcessLookupError:
-        return
+        return False
     while not gone():
         time.sleep(0.05)
+    return killed
 
 
 @contextmanager

@@ -23,9 +23,12 @@ from urllib.parse import urlsplit
 from scripts.errors import UNREACHABLE, ByocError
 
 _HOME = Path(".byoc") / "local"
+PATIENCE = 5.0  # seconds; a service whose jobs keep the machine busy answers within one
+_SOON = 2.0  # seconds
 _LOG_BYTES = 64 * 1024  # of the end of a log, where its last words are looked for
 # A record of that level, the last line of a traceback, or what the program says when it cannot start.
 _ERROR_LINE = re.compile(r"\S+ \S+ (ERROR|CRITICAL) |[\w.]*(Error|Exception)\b|Fatal Python error|local: ")
+_STOPPED_LINE = re.compile(r"\S+ \S+ INFO local: stopped$")  # its last, where it was asked to stop
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,26 @@ def home_of(folder: Path) -> Path:
 # --- who answers ------------------------------------------------------------------------------------
 
 
-def health(port: int, timeout: float = 2.0) -> Service | None:
-    """The service that answers on this port; None where nothing of ours does. `timeout` in seconds."""
+def health(port: int) -> Service | None:
+    """The service that answers on this port, and soon; None where nothing of ours does."""
     try:
-        return _ask(f"http://127.0.0.1:{port}", timeout)
+        return _ask(f"http://127.0.0.1:{port}", _SOON)
     except OSError:
         return None
+
+
+def hangs(port: int, patience: float) -> bool:
+    """Whether something takes connections on this port, but has no answer within `patience` seconds."""
+    try:
+        _ask(f"http://127.0.0.1:{port}", patience)
+    except OSError as error:
+        return isinstance(_cause(error), TimeoutError)
+    return False
+
+
+def _cause(error: OSError) -> object:
+    """urllib wraps what happens before the request is sent, and nothing else."""
+    return getattr(error, "reason", error)
 
 
 def _ask(url: str, timeout: float) -> Service | None:
@@ -152,14 +169,24 @@ def check(home: Path, url: str, *, anyone: bool = False) -> None:
     What is no local SageMaker (an emulator of AWS, say) may be used; so may one that belongs to no folder.
 
     Raises:
-        ByocError: nothing listens there; or the service of another folder does, unless `anyone` may.
+        ByocError: nothing listens there, or it hangs; or the service of another folder does, unless `anyone`
+            may.
     """
     try:
-        found = _ask(url, timeout=5)
+        found = _ask(url, PATIENCE)
     except OSError as error:
-        if isinstance(getattr(error, "reason", error), ConnectionRefusedError):
+        cause = _cause(error)
+        # boto3 would wait for minutes.
+        if isinstance(cause, ConnectionRefusedError) or (isinstance(cause, TimeoutError) and status(home)):
             raise unreachable(home, url) from None
-        return  # TLS, or slow: the request itself will tell
+        if isinstance(cause, TimeoutError):
+            raise ByocError(
+                f"{url} takes connections, but does not answer.",
+                "Whatever listens there hangs: stop it, or set another aws.endpoint_url in byoc.toml.",
+                code=UNREACHABLE,
+                kind="Unreachable",
+            ) from None
+        return  # TLS, say: the request itself will tell
     if found and not anyone:
         other = Path(found.home)
         if other.parts[-2:] == _HOME.parts and other.resolve() != home.resolve():
@@ -202,7 +229,9 @@ def unreachable(home: Path, url: str) -> ByocError:
         remedy = _by_environment(url) or "Set aws.endpoint_url in byoc.toml to that address."
     elif found:
         reason = f"this folder's local SageMaker (process {found.pid}) is there, but hangs or still starts"
-        remedy = f"Its log is {home / 'service.log'}; `byoc local down` stops it."
+        remedy = (
+            f"`byoc local down` stops it, `byoc local up` starts it anew; its log is {home / 'service.log'}."
+        )
     else:
         reason = f"this folder's local SageMaker {end(home)}"
         remedy = "Start it with `byoc local up`."
@@ -215,7 +244,10 @@ def end(home: Path) -> str:
     if not known:
         return "does not run"
     log = home / "service.log"
-    errors = [line for line in last_words(log, known) if _ERROR_LINE.match(line)]
+    words = last_words(log, known)
+    errors = [line for line in words if _ERROR_LINE.match(line)]
+    if words and _STOPPED_LINE.match(words[-1]):  # by a `down` that did not wait, or by a signal
+        return "was stopped"
     said = f"; the last error in its log, {log}: {errors[-1].rstrip('.')}" if errors else ""
     return f"was killed, or ended by itself{said or f', with no error in its log, {log}'}"
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 IMAGES = {"train": "byoc-train", "serve": "byoc-serve"}
 _VERSION = "org.opencontainers.image.version"
 _CI_SOCKET = Path("/run/byoc-engine/docker.sock")  # what `.ci/engine up` starts
+_FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
+_PATIENCE = 300  # seconds for every other answer; a push says something every few hundred milliseconds
 _PAUSES = (2, 5, 15)  # seconds before each further try; the engine has tried every layer five times by itself
 
 
@@ -30,7 +32,7 @@ def connect() -> DockerClient:
     """The engine that DOCKER_HOST or the current docker context names, else the one of `.ci/engine`.
 
     Raises:
-        ByocError: none answers, or this user may not use it.
+        ByocError: none answers, it hangs, or this user may not use it.
     """
     from docker.context import ContextAPI
     from docker.errors import DockerException
@@ -43,19 +45,19 @@ def connect() -> DockerClient:
         missing = host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists()
         environment["DOCKER_HOST"] = f"unix://{_CI_SOCKET}" if missing and _CI_SOCKET.exists() else host
     try:
-        # The timeout is for one answer; a push says something every few hundred milliseconds.
-        client = docker.from_env(environment=environment, timeout=300)
+        client = docker.from_env(environment=environment, timeout=_FIRST_ANSWER)
         client.ping()
     except (DockerException, OSError) as error:  # paramiko's are OSErrors, for ssh://
-        denied = "Permission denied" in str(error)
-        raise ByocError(
-            "This user may not use the Docker engine." if denied else "No Docker engine answers.",
-            "Join the group docker, or use sudo."
-            if denied
-            else "Start it: `systemctl start docker`, or Docker Desktop.",
-            code=UNREACHABLE,
-            kind="NoDocker",
-        ) from None
+        said, remedy = "No Docker engine answers.", "Start it: `systemctl start docker`, or Docker Desktop."
+        if "Permission denied" in str(error):
+            said, remedy = "This user may not use the Docker engine.", "Join the group docker, or use sudo."
+        elif "Read timed out" in str(error):
+            said, remedy = (
+                "The Docker engine hangs.",
+                "Restart it: `systemctl restart docker`, or Docker Desktop.",
+            )
+        raise ByocError(said, remedy, code=UNREACHABLE, kind="NoDocker") from None
+    client.api.timeout = _PATIENCE
     return client
 
 

@@ -21,6 +21,7 @@ from docker.context import ContextAPI
 import docker
 from local.runtime import RuntimeProblem
 
+_FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
 _DEFAULT = "/var/run/docker.sock"
 _BY_HAND = "/run/byoc-engine/docker.sock"  # where `.ci/engine up` puts it
 _HERE = (
@@ -81,8 +82,10 @@ class Host:
 def connect(patience: int = 60) -> docker.DockerClient:
     """A client of an engine that answers and shares this machine's files. RuntimeProblem if there is none.
 
-    `patience`: seconds that the client waits for each answer.
+    `patience`: seconds that the client waits for each answer; for the first one less, so that an engine that
+    hangs is told soon.
     """
+    first = min(patience, _FIRST_ANSWER)
     address = _address()
     host = os.environ.get("DOCKER_HOST", "") if address is None else address
     if "://" in host and not host.startswith(_HERE):
@@ -92,9 +95,9 @@ def connect(patience: int = 60) -> docker.DockerClient:
         )
     try:
         client = (
-            docker.from_env(timeout=patience)
+            docker.from_env(timeout=first)
             if address is None
-            else docker.DockerClient(base_url=address, timeout=patience)
+            else docker.DockerClient(base_url=address, timeout=first)
         )
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise RuntimeProblem(_unusable(error)) from error
@@ -103,6 +106,7 @@ def connect(patience: int = 60) -> docker.DockerClient:
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         client.close()
         raise RuntimeProblem(_unusable(error)) from error
+    client.api.timeout = patience
     return client
 
 

@@ -34,25 +34,44 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1024, max=65535, help="Default: endpoint_url's, else 5757.")
     ] = None,
-    runtime: Annotated[Literal["process", "docker"], typer.Option(help="What jobs run in.")] = "process",
+    runtime: Annotated[
+        Literal["process", "docker"] | None,
+        typer.Option(help="What jobs run in. Default: as last time, at first process."),
+    ] = None,
     image: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Process runtime: programs of one more image. Repeatable."),
+        typer.Option(
+            metavar="NAME=DIR",
+            help="Process runtime: programs of one more image. Repeatable. Default: as last time.",
+        ),
     ] = None,
 ) -> None:
     """Start the local SageMaker in the background. Its data lies in .byoc/local beside byoc.toml.
+
+    Without --runtime and --image it comes up as last time.
 
     Examples:
 
         byoc local up
         byoc local up --port 6000
+        byoc local up --runtime docker
     """
     from scripts import localservice
+    from scripts.settings import FILE
 
     configured = _configured_port(context)
     chosen = port or configured or localservice.DEFAULT_PORT
-    arguments = [part for item in image or [] for part in ("--image", item)]
-    service, started = localservice.up(context.local_home, chosen, runtime, arguments)
+    setup = None
+    if runtime or image:
+        setup = localservice.Setup(runtime or "process", tuple(map(_whole, image or [])))
+    before = None if setup else localservice.last(context.local_home)
+    as_before = f"as last time, with `{before}`" if before and before != localservice.Setup() else ""
+    try:
+        service, started = localservice.up(context.local_home, chosen, setup)
+    except ByocError as error:
+        if as_before and error.kind == "ServiceFailed":
+            error.remedy += f" It was started {as_before}: `--runtime` is for another way."
+        raise
     context.out.say(
         "The local SageMaker {what} at [bold]{url}[/] (process {pid}, data in {home}).",
         what="runs" if started else "was running already",
@@ -60,13 +79,29 @@ def up(
         pid=service.pid,
         home=service.home,
     )
-    if configured != chosen:
-        context.out.warn("byoc.toml names another address. Set aws.endpoint_url, or for this shell:")
+    if started and as_before:
+        context.out.say(
+            "It was started {how}; for another way: `byoc local down`, then `up` with `--runtime`.",
+            how=as_before,
+        )
+    if not (context.config or Path(FILE)).exists():
+        given = "" if chosen == localservice.DEFAULT_PORT else f" --endpoint-url {service.url}"
+        context.out.raw(
+            f"There is no byoc.toml here yet: `byoc init{given}` writes one. For this shell:", style="dim"
+        )
+    elif configured != chosen:
+        context.out.warn("byoc.toml does not name this address. Set aws.endpoint_url, or for this shell:")
     else:
         context.out.raw("For the aws command line and other programs:", style="dim")
     context.out.raw(f"export AWS_ENDPOINT_URL={service.url} AWS_DEFAULT_REGION=us-east-1")
     context.out.raw("export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any")
     context.out.result({**service.as_dict(), "started": started})
+
+
+def _whole(image: str) -> str:
+    """NAME=DIR with a path that means the same in the service's working directory, and next time."""
+    name, _, folder = image.partition("=")
+    return f"{name}={Path(folder).absolute()}" if folder else image
 
 
 def down(context: Context) -> None:
@@ -81,7 +116,11 @@ def down(context: Context) -> None:
     home = context.local_home
     done = localservice.down(home, _expected_port(context))
     out = context.out
-    if done.service:
+    if done.killed:
+        out.say(
+            "The local SageMaker did not end by itself and was killed. Its data stays in {home}.", home=home
+        )
+    elif done.service:
         out.say("The local SageMaker is stopped. Its data stays in {home}.", home=home)
     else:
         out.say("The local SageMaker of this folder was not running.")
@@ -93,7 +132,13 @@ def down(context: Context) -> None:
     if other and not done.service:
         _tell(context, other)
     out.result(
-        {"stopped": bool(done.service), "removed": done.removed, "problem": done.problem, **_json(other)}
+        {
+            "stopped": bool(done.service),
+            "killed": done.killed,
+            "removed": done.removed,
+            "problem": done.problem,
+            **_json(other),
+        }
     )
 
 
@@ -120,7 +165,7 @@ def status(context: Context) -> None:
         )
         return
     if found:
-        context.out.raw(f"Process {found.pid} is there but does not answer.")
+        context.out.raw(f"Process {found.pid} is there but does not answer; `byoc local down` stops it.")
     else:
         context.out.raw(f"This folder's local SageMaker {end(context.local_home)}.")
     if other:

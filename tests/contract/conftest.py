@@ -95,7 +95,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path |
     def start(home: Path | None = None) -> Service:
         home = home or tmp_path_factory.mktemp("home")
         homes.append(home)
-        service, _ = localservice.up(home, localservice.free_port(), arguments=["--image", f"small={folder}"])
+        service, _ = localservice.up(
+            home, localservice.free_port(), localservice.Setup(images=(f"small={folder}",))
+        )
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
             "AWS_ENDPOINT_URL": service.url,

@@ -158,7 +158,7 @@ def test_two_folders_do_not_share_a_service(project: Path, run: Run, home: Path,
         item for item in stdout(run("doctor", "--json", code=1))["checks"] if item["check"] == "credentials"
     ]
     assert f"is the local SageMaker of {home}" in found["message"]
-    files = ["local.py", "service.json", "service.log", "up.lock"]
+    files = ["local.py", "service.json", "service.log", "up.json", "up.lock"]
     assert sorted(path.name for path in home.iterdir()) == files
 
     told = run("local", "status", code=4).stdout

@@ -1,6 +1,7 @@
 """Starting and stopping, with a stand-in for `python -m local` that answers /health and sweeps."""
 
 import errno
+import os
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from scripts import localservice, localstatus
 from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
-from scripts.localservice import Stopped
+from scripts.localservice import Setup, Stopped
 from scripts.localstatus import Service, end, started
 from tests.scripts.conftest import STAND_IN, kill
 
@@ -119,7 +120,7 @@ def test_what_a_killed_service_left_is_removed(home: Path, port: int) -> None:
 
 
 def test_what_a_killed_service_left_goes_before_the_next_one(home: Path, port: int) -> None:
-    localservice.up(home, port, "docker")
+    localservice.up(home, port, Setup("docker"))
     kill()
     (home / "left").write_text("container one")
     localservice.up(home, port)
@@ -246,6 +247,67 @@ def test_one_that_was_started_by_hand_and_does_not_end_is_killed(
             assert by_hand.wait(10) == -signal.SIGKILL
         finally:
             by_hand.kill()
+
+
+def test_one_that_is_suspended_ends_by_itself(home: Path, port: int) -> None:
+    service, _ = localservice.up(home, port)
+    os.kill(service.pid, signal.SIGSTOP)
+    done = localservice.down(home)
+    assert done.service is not None
+    assert (done.service.pid, done.killed) == (service.pid, False)
+    assert localservice._STARTED[-1].wait(5) == 0
+
+
+def test_one_that_hangs_is_killed_soon_and_what_it_left_removed(
+    home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = STAND_IN.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN").replace(
+        "self.send_response", "pathlib.Path('hang').exists() and __import__('threading').Event().wait(); "
+        "self.send_response",
+    )  # fmt: skip
+    (home / "local.py").write_text(hanging)
+    monkeypatch.setattr(localservice, "_HANG_SECONDS", 0.2)
+    localservice.up(home, port)
+    (home / "hang").touch()
+    (home / "left").write_text("container one")
+    done = localservice.down(home)
+    assert (done.removed, done.killed) == (("container one",), True)
+    assert localservice._STARTED[-1].wait(5) == -signal.SIGKILL
+    assert end(home) == "does not run"
+
+
+def test_it_comes_up_as_last_time_unless_told_otherwise(home: Path, port: int, tmp_path: Path) -> None:
+    assert localservice.last(home) is None
+    for setup in (Setup("docker"), Setup(images=(f"one={tmp_path}", f"two={tmp_path}"))):
+        localservice.up(home, port, setup)
+        localservice.down(home)
+        service, _ = localservice.up(home, port)
+        assert service.runtime == setup.runtime
+        assert localservice.last(home) == setup
+        kill()
+        assert localservice.up(home, port)[0].runtime == setup.runtime
+        localservice.down(home)
+    (home / "up.json").write_text("[")
+    assert localservice.last(home) is None
+
+
+def test_one_that_did_not_come_up_is_not_taken_as_last_time(home: Path, port: int) -> None:
+    (home / "local.py").write_text("raise SystemExit('no engine')")
+    with pytest.raises(ByocError, match="no engine"):
+        localservice.up(home, port, Setup("docker"))
+    assert localservice.last(home) is None
+
+
+def test_one_that_runs_does_not_change_what_jobs_run_in(home: Path, port: int, tmp_path: Path) -> None:
+    setup = Setup(images=(f"one={tmp_path}",))
+    service, _ = localservice.up(home, port, setup)
+    for other in (Setup(), Setup("docker")):
+        with pytest.raises(
+            ByocError, match=r"runs already, with `--runtime process --image one=.*local down"
+        ):
+            localservice.up(home, port, other)
+    for same in (None, setup):
+        assert localservice.up(home, port, same) == (service, False)
 
 
 @pytest.mark.parametrize(("ended", "code"), [(1, FAILED), (2, BAD_INPUT), (4, UNREACHABLE)])

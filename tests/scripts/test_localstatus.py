@@ -1,6 +1,8 @@
 """Whose service answers, and why none does; with the stand-in of `conftest`."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -130,6 +132,34 @@ def test_a_service_that_was_killed(home: Path, port: int) -> None:
     assert error.message.endswith(": OSError: [Errno 28] No space left on device.")
     localservice.down(home)
     assert "does not run" in unreachable(home, service.url).message
+
+
+def test_a_service_that_was_stopped_by_a_down_that_did_not_wait(home: Path, port: int) -> None:
+    service, _ = localservice.up(home, port)
+    kill()
+    log = home / "service.log"
+    stopped = "2026-01-01 00:00:00,000 INFO local: stopping\n2026-01-01 00:00:00,000 INFO local: stopped\n"
+    log.write_text(f"2026-01-01 00:00:00,000 ERROR local: of a job\n{stopped}")
+    assert unreachable(home, service.url).message.endswith("this folder's local SageMaker was stopped.")
+    log.write_text(f"{stopped}Traceback (most recent call last):\nOSError: why it stopped\n")
+    assert localstatus.end(home).endswith("OSError: why it stopped")
+
+
+def test_a_service_that_hangs_is_told_before_the_first_request(
+    home: Path, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localstatus, "PATIENCE", 0.2)
+    monkeypatch.setattr(localstatus, "_SOON", 0.2)
+    service, _ = localservice.up(home, port)
+    os.kill(service.pid, signal.SIGSTOP)
+    for anyone in (False, True):
+        with pytest.raises(
+            ByocError, match=rf"process {service.pid}\) is there, but hangs.*local down"
+        ) as caught:
+            check(home, service.url, anyone=anyone)
+        assert caught.value.code == UNREACHABLE
+    with pytest.raises(ByocError, match=r"takes connections, but does not answer.*endpoint_url"):
+        check(home_of(tmp_path / "mine"), service.url)
 
 
 def test_a_service_at_another_port_or_one_that_hangs(home: Path, port: int) -> None:

@@ -1,5 +1,6 @@
 """Pushing, with an engine that plays what a real one says."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,23 @@ def test_the_digest_names_what_was_pushed() -> None:
     assert done == push.Pushed(f"host:5000/byoc-train@{DIGEST}", "1.0", layers=2, sent=1)
     assert (512, 1000) in seen
     assert seen[-1] == (1000, 1000)  # never more than there is
+
+
+@pytest.mark.parametrize(
+    ("listens", "words"), [(True, r"hangs\. Restart it"), (False, r"No Docker engine answers\. Start it")]
+)
+def test_an_engine_that_does_not_answer_is_told_soon(
+    listens: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "_FIRST_ANSWER", 0.2)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    with socket.socket(socket.AF_UNIX) as engine:
+        if listens:
+            engine.bind(str(tmp_path / "engine.sock"))
+            engine.listen()
+        with pytest.raises(ByocError, match=words) as caught:
+            push.connect()
+    assert caught.value.code == UNREACHABLE
 
 
 @pytest.mark.parametrize(

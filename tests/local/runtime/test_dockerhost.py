@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.runtime import RuntimeProblem
+from local.runtime import RuntimeProblem, dockerhost
 from local.runtime.dockerhost import Host, connect, least_loaded, main
 
 INFO: dict[str, Any] = {"NCPU": 4, "MemTotal": 8 << 30, "CpuCfsQuota": True, "SecurityOptions": None}
@@ -66,13 +68,41 @@ def test_no_engine(address: Callable[[str], None], tmp_path: Path) -> None:
         connect()
 
 
-def test_an_engine_that_hangs(address: Callable[[str], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("patience", "first"), [(1, 15), (60, 1)])
+def test_an_engine_that_hangs(
+    address: Callable[[str], None],
+    tmp_path: Path,
+    patience: int,
+    first: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dockerhost, "_FIRST_ANSWER", first)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent.sock"))
         silent.listen()
         address(f"unix://{tmp_path}/silent.sock")
-        with pytest.raises(RuntimeProblem, match="The Docker engine hangs: restart it"):
-            connect(patience=1)
+        with pytest.raises(RuntimeProblem, match=r"The Docker engine hangs: restart it.*timeout=1\b"):
+            connect(patience)
+
+
+def test_an_engine_that_answers_gets_the_whole_patience(address: Callable[[str], None]) -> None:
+    class Engine(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"ApiVersion": "1.41"}')
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Engine) as engine:
+        thread = threading.Thread(target=engine.serve_forever)
+        thread.start()
+        address(f"tcp://127.0.0.1:{engine.server_port}")
+        client = connect()
+        assert client.api.timeout == 60
+        client.close()
+        engine.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize("elsewhere", ["ssh://me@server", "tcp://10.0.0.1:2375", "http://server:2375"])
