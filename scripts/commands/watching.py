@@ -317,7 +317,7 @@ def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
         out.say("[" + style + "]{status}[/]: {names}", status=status, names=", ".join(names))
     if idle:
         text = jobs.not_applying(list(idle.values()))
-        out.say("[dim]{text}[/]: {names}", text=text, names=", ".join(idle))
+        out.say("[dim]{count}[/]: {names}", count=text, names=", ".join(idle))
 
 
 def goes_on(out: Output, name: str, watch: str) -> NoReturn:

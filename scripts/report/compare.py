@@ -102,7 +102,9 @@ def _overlay(
             places = thin_steps(values.step[~values.finite], last)
             broken["step"] += places
             broken["job"] += [name] * len(places)
-    splits = list(dict.fromkeys(split for _, split, _ in curves))
+    # In each chart alike: what the legend calls dashed must not depend on the order of the curves.
+    known = [label for label, _ in SPLITS.values()]
+    splits = sorted({split for _, split, _ in curves}, key=lambda split: (split not in known, split))
     dash = alt.StrokeDash(
         "split:N",
         title=None,

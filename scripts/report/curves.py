@@ -80,6 +80,10 @@ def loss_sentence(values: Curve, noun: str = "Training loss") -> str:
     """What a loss curve says, in words; a diverged one is called so."""
     total = len(values)
     finite = values.where(values.finite)
+    if total == 1 and len(finite):
+        return (
+            f"{noun} was {words.number(float(values.value[0]))} at the only point there is: no course to see."
+        )
     if not total:
         return f"No {noun.lower()} was recorded."
     if not len(finite):
@@ -300,7 +304,9 @@ def rate_figure(log: Log) -> Figure | None:
         if finite.size
         else "Not finite"
     )
-    if finite.size and finite.max() == finite.min():
+    if finite.size == 1:
+        caption = f"{words.number(float(finite[0]))} at the only point there is"
+    elif finite.size and finite.max() == finite.min():
         caption = f"Constant at {words.number(float(finite[0]))}"
     return figure(
         "rate", "Learning rate", f"{caption}.", chart, {"rate": _table(values, "")}, 260, wide=False

@@ -98,6 +98,11 @@ def _read_log(clients: Clients, inputs: ReportInputs) -> None:
         inputs.missing["metrics"] = "No metrics: the job was created without MetricDefinitions."
     elif not lines:
         inputs.missing["log"] = "No metrics: the job has no log (yet)."
+    elif not inputs.log.metrics and (status := inputs.describe.get("TrainingJobStatus")) != "Completed":
+        over = status in ("Failed", "Stopped")
+        inputs.missing["metrics"] = (
+            "No metrics: the job ended before it had written any." if over else "No metrics yet."
+        )
     elif not inputs.log.metrics:
         inputs.missing["metrics"] = (
             f"No metrics: none of the job's {len(lines):,} log lines matches its MetricDefinitions."

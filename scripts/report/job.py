@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from scripts import jobs
 from scripts.report import words
 from scripts.report.charts import Figure
 from scripts.report.curves import (
@@ -26,7 +27,7 @@ from scripts.report.machine import cores_figure, traffic_figure, usage, utilisat
 from scripts.report.page import flat, redact, render
 from scripts.report.quality import Quality, classes_figure, confusions, matrix_figure, read_quality
 from scripts.report.timing import histogram_figure, step_numbers, steps_figure
-from scripts.report.verdicts import Verdict, sentence, verdicts
+from scripts.report.verdicts import PASSED, Verdict, sentence, verdicts
 
 PASSED_OVER = ("ResponseMetadata",)
 
@@ -80,6 +81,8 @@ class Job:
             for status in ("IssuesFound", "CouldNotJudge")
         )
         note = f"found issues, {undecided} could not judge" if undecided else "found issues"
+        if idle := [verdict.summary for verdict in self.verdicts if verdict.status == "DoesNotApply"]:
+            note += f", {jobs.not_applying(idle)}"
         return f"{issues} of {len(self.verdicts)}", note
 
     @property
@@ -268,8 +271,9 @@ def job_page(inputs: ReportInputs) -> str:
         verdict_sentence=sentence(job.verdicts),
         problems=inputs.problems[:20],
         issues=[item for item in job.verdicts if item.status == "IssuesFound"],
-        undecided=[item for item in job.verdicts if item.status not in ("IssuesFound", "NoIssuesFound")],
+        undecided=[item for item in job.verdicts if item.status not in ("IssuesFound", *PASSED)],
         passed=[item for item in job.verdicts if item.status == "NoIssuesFound"],
+        idle=[item for item in job.verdicts if item.status == "DoesNotApply"],
         tiles=tiles(job),
         spark=sparkline(main_loss(job.series)[1]),
         figures=figures,

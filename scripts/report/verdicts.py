@@ -37,7 +37,8 @@ QUESTIONS = {
 }
 PROFILER = tuple(QUESTIONS)[tuple(QUESTIONS).index("CPUBottleneck") :]
 SEVERITIES = ("high", "medium", "low")
-ORDER = ("IssuesFound", "Error", "CouldNotJudge", "InProgress", "Stopping", "Stopped", "NoIssuesFound")
+PASSED = ("NoIssuesFound", "DoesNotApply")
+ORDER = ("IssuesFound", "Error", "CouldNotJudge", "InProgress", "Stopping", "Stopped", *PASSED)
 LABELS = {
     "IssuesFound": "Issues found",
     "Error": "Error",
@@ -46,6 +47,7 @@ LABELS = {
     "Stopping": "Stopping",
     "Stopped": "Stopped",
     "NoIssuesFound": "No issues",
+    "DoesNotApply": "Does not apply",
 }
 
 SENTENCES = {
@@ -96,8 +98,8 @@ class Advice:
 
 
 def idle(summary: str) -> bool:
-    """Whether a rule passed only because it does not concern this job: GPU rules without a GPU."""
-    return "does not apply" in summary
+    """Whether a part passed only because it does not concern this job: GPU rules without a GPU."""
+    return summary.endswith(jobs.DOES_NOT_APPLY)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Verdict:
     @property
     def mark(self) -> str:
         """For a rule that found nothing: whether it had anything to look at."""
-        return "–" if idle(self.summary) else "✓"
+        return "–" if self.status == "DoesNotApply" else "✓"
 
     @property
     def label(self) -> str:
@@ -256,6 +258,7 @@ def sentence(found: list[Verdict]) -> str:
     if not found:
         return "No rule has looked at this job."
     by_status: dict[str, list[str]] = {}
+    idle = [verdict.summary for verdict in found if verdict.status == "DoesNotApply"]
     for verdict in found:
         by_status.setdefault(verdict.status, []).append(verdict.rule)
     rules = words.plural(len(found), "rule")
@@ -267,6 +270,8 @@ def sentence(found: list[Verdict]) -> str:
         parts.append(f"None of {rules} found anything to change")
     elif not issues and passed:
         parts.append(f"{len(passed)} of {rules} found nothing")
+    if idle:
+        parts.append(jobs.not_applying(idle))
     for status, text in SENTENCES.items():
         if names := by_status.get(status):
             parts.append(f"{len(names)} {text}: {_names(names)}")

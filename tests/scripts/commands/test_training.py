@@ -29,6 +29,14 @@ JOB: dict[str, Any] = {
             "StatusDetails": "InternalServerError: KeyError",
         },
     ],
+    "ProfilerRuleEvaluationStatuses": [
+        {
+            "RuleConfigurationName": name,
+            "RuleEvaluationStatus": "NoIssuesFound",
+            "StatusDetails": "The job ran without a GPU, so this does not apply.",
+        }
+        for name in ("BatchSize", "LoadBalancing")
+    ],
 }
 
 
@@ -54,8 +62,11 @@ def test_a_rule_that_could_not_judge_is_told_with_the_reason_and_apart_from_erro
     assert lines["WeightUpdateRatio"] == "Could not judge Saved once: train longer."
     assert lines["DeadRelu"] == "Error InternalServerError: KeyError"
     assert lines["NoIssuesFound:"] == "Overfit"
+    assert "2 do not apply without a GPU: BatchSize, LoadBalancing" in shown
     assert json.loads(ended(capsys, {}, as_json=True))["rules"] == {
         "Overfit": "NoIssuesFound",
         "WeightUpdateRatio": "CouldNotJudge",
         "DeadRelu": "Error",
+        "BatchSize": "DoesNotApply",
+        "LoadBalancing": "DoesNotApply",
     }

@@ -6,15 +6,20 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pytest
 
 from scripts.jobs import COULD_NOT_JUDGE
 from scripts.report.compare import compare_page
+from scripts.report.curves import loss_sentence, rate_figure
+from scripts.report.data import Curve
 from scripts.report.inputs import ReportInputs
 from scripts.report.job import job_page, read_job
+from scripts.report.logs import Log, Metric
 from scripts.report.tuning import tuning_page
 from tests.scripts.report import samples
 
@@ -33,6 +38,15 @@ def pages() -> dict[str, str]:
         "tuning": tuning_page(samples.tuning()),
         "compare": compare_page([samples.diverging(), samples.healthy()]),
     }
+
+
+def found_in(value: Any, key: str) -> Iterator[Any]:
+    """What stands under a key, however deep."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and key in value:
+        yield value[key]
+    for child in children:
+        yield from found_in(child, key)
 
 
 def scripts_of(page: str) -> list[tuple[str, str]]:
@@ -136,6 +150,29 @@ def test_a_bare_job_is_a_page_of_reasons(pages: dict[str, str]) -> None:
     assert "the job had no DebugHookConfig" in seen
     assert "the job had no ProfilerConfig" in seen
     assert len(pages["bare"]) < 100_000  # no chart, no library
+
+
+def test_a_job_that_ended_before_its_first_step_is_not_told_to_save_more() -> None:
+    inputs = samples.bare()
+    inputs.missing.clear()
+    page = text(job_page(inputs))
+    assert "no step was recorded, the job ended before its first one" in page
+    assert "add the collections" not in page
+
+
+def test_one_point_is_no_course() -> None:
+    one = Curve(np.array([0.0]), np.array([1.7]))
+    assert loss_sentence(one) == "Training loss was 1.7 at the only point there is: no course to see."
+    rate = Log(metrics={"learning_rate": Metric(value=[0.01], step=[8], epoch=[1.0])})
+    figure = rate_figure(rate)
+    assert figure is not None
+    assert figure.caption == "0.01 at the only point there is."
+
+
+def test_dashes_mean_validation_in_each_chart_of_a_comparison(pages: dict[str, str]) -> None:
+    scales = [json.dumps(dashes) for dashes in found_in(charts(pages["compare"]), "strokeDash")]
+    assert len(scales) > 2
+    assert all('"domain": ["Training", "Validation"]' in scale for scale in scales if "Validation" in scale)
 
 
 def test_a_hook_that_switched_itself_off_is_told_at_the_top() -> None:

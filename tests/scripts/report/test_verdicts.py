@@ -6,16 +6,21 @@ from typing import Any
 
 import pytest
 
-from scripts.jobs import COULD_NOT_JUDGE
+from scripts.jobs import COULD_NOT_JUDGE, DOES_NOT_APPLY
 from scripts.report.inputs import ReportInputs
 from scripts.report.verdicts import Part, Verdict, sentence, verdicts
 from train.rules import evaluator
+from train.rules.system import NO_GPU
 
 SHORT = f"{COULD_NOT_JUDGE}the weights were saved at step 0 only: train longer."
 
 
 def said(status: str, *rules: str) -> list[Verdict]:
     return [Verdict(name, name, status, "debug") for name in rules]
+
+
+def idle(name: str, summary: str) -> Verdict:
+    return Verdict(name, name, "DoesNotApply", "profiler", summary)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,15 @@ def said(status: str, *rules: str) -> list[Verdict]:
             said("NoIssuesFound", "A") + said("Error", "B") + said("Stopped", "C"),
             "1 of 3 rules found nothing; 1 failed: B; 1 stopped: C.",
         ),
+        (
+            [*said("NoIssuesFound", "A", "B"), idle("C", NO_GPU), idle("D", NO_GPU)],
+            "2 of 4 rules found nothing; 2 do not apply without a GPU.",
+        ),
+        (
+            [*said("IssuesFound", "A"), idle("B", NO_GPU), idle("C", "This does not apply.")],
+            "1 of 3 rules found something to change: A; 2 do not apply.",
+        ),
+        ([idle("A", NO_GPU)], "Of 1 rule, 1 does not apply without a GPU."),
         (said("InProgress", *"ABCDEF"), "Of 6 rules, 6 still looking: A, B, C, D and 2 more."),
         (said("CouldNotJudge", "A"), "Of 1 rule, 1 could not judge: A."),
     ],
@@ -45,6 +59,14 @@ def test_the_headline_counts_who_found_what_and_who_could_not(found: list[Verdic
 
 def test_the_rules_and_the_report_agree_on_how_the_details_begin() -> None:
     assert evaluator.COULD_NOT_JUDGE == COULD_NOT_JUDGE
+    assert NO_GPU.endswith(DOES_NOT_APPLY)
+
+
+def test_a_rule_that_does_not_apply_is_no_rule_that_found_nothing() -> None:
+    entry = {"RuleConfigurationName": "LoadBalancing", "RuleEvaluationStatus": "NoIssuesFound"}
+    describe = {"ProfilerRuleEvaluationStatuses": [entry | {"StatusDetails": NO_GPU}]}
+    (verdict,) = verdicts(ReportInputs("job", describe=describe))
+    assert (verdict.status, verdict.label, verdict.mark) == ("DoesNotApply", "Does not apply", "–")
 
 
 @pytest.mark.parametrize("source", ["describe", "status", "findings"])
