@@ -35,9 +35,10 @@ from model import architecture
 from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from train import listing, precision
 from train.cache import Cache
-from train.data import Loader, Pictures, worker_count
+from train.data import Pictures
 from train.distributed import Process
 from train.interface import Settings
+from train.loader import Loader, worker_count
 from train.log import start_logging
 from train.loop import Trainer
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from train.data import Loader
 from train.debug import Monitor
 from train.distributed import Process
 from train.features import FeatureLoader
+from train.loader import Loader
 from train.precision import Precision
 from train.stopping import Stopped
 

@@ -13,8 +13,8 @@ from typing import Final
 import torch
 from torch import nn
 
-from train.data import Batch, Batches, Indices, Loader, Order
 from train.distributed import Process
+from train.loader import Batch, Batches, Indices, Loader, Order
 from train.precision import Precision
 from train.stopping import Stopped
 

@@ -18,7 +18,6 @@ from train import schedule
 from train.augment import erase, mix
 from train.cache import memory_budget
 from train.checkpoints import Saver
-from train.data import Batch, Loader
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
@@ -26,6 +25,7 @@ from train.evaluation import Result, Tally, evaluate
 from train.features import FeatureLoader, compute, sample
 from train.freezing import Freezing
 from train.interface import Settings
+from train.loader import Batch, Loader
 from train.log import tell_metrics
 from train.precision import FULL, Precision
 from train.stopping import Stopped

@@ -22,12 +22,13 @@ from model import device as devices
 from model.preprocess import Preprocessing
 from train import checkpoints, interface, listing, outputs, precision, tensorboard
 from train.cache import Cache, disk_budget, memory_budget
-from train.data import Loader, Pictures, worker_count
+from train.data import Pictures
 from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, evaluate
 from train.interface import HyperparameterError, Settings
+from train.loader import Loader, worker_count
 from train.log import start_logging, tell_metrics
 from train.loop import Trainer
 from train.paths import Paths

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,14 @@ def make_pictures() -> Callable[..., Path]:
 @pytest.fixture
 def make_picture() -> Callable[..., Image.Image]:
     return picture
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(3) as threads:
+        yield threads
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_pictures: Callable[..., Path]) -> Path:
+    return make_pictures(tmp_path / "train", 7)

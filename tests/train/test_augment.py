@@ -12,7 +12,8 @@ import torch
 from model.preprocess import Preprocessing
 from train import augment, listing
 from train.augment import erase, mix
-from train.data import Loader, Pictures
+from train.data import Pictures
+from train.loader import Loader
 from train.operations import OPERATIONS
 
 SIZE = Preprocessing.for_size(32)

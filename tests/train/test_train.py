@@ -19,9 +19,10 @@ import torch
 from model import architecture, artifact
 from model.preprocess import Preprocessing
 from train import data, loop, outputs, report
-from train.data import Order, Pictures
+from train.data import Pictures
 from train.evaluation import Result
 from train.interface import METRIC_DEFINITIONS
+from train.loader import Order
 from train.loop import Trainer
 from train.paths import Paths
 
