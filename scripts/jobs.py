@@ -38,11 +38,16 @@ class Pace:
 
 @dataclass
 class LogTail:
-    """New lines of all log streams whose name begins with `prefix`, if any; a missing group has none."""
+    """New lines of all log streams whose name begins with `prefix`, if any; a missing group has none.
+
+    With `since` (epoch milliseconds), lines from then on; and only those of the streams that have begun
+    since, if any have: they are of new machines.
+    """
 
     clients: Clients
     group: str
     prefix: str
+    since: int = 0
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def read(self) -> Iterator[str]:
@@ -51,9 +56,11 @@ class LogTail:
         narrow: Any = {"logStreamNamePrefix": self.prefix} if self.prefix else {}
         try:
             pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=self.group, **narrow)
-            streams = sorted(item["logStreamName"] for page in pages for item in page["logStreams"])
+            found = [item for page in pages for item in page["logStreams"]]
         except logs.exceptions.ResourceNotFoundException:
             return
+        new = [item for item in found if item.get("creationTime", 0) >= self.since]
+        streams = sorted(item["logStreamName"] for item in new or found)
         for stream in streams:
             yield from self._read(stream, many=len(streams) > 1)
 
@@ -61,6 +68,8 @@ class LogTail:
         host = f"[{stream.rpartition('/')[2].rsplit('-', 1)[0]}] " if many else ""
         while True:
             more: Any = {"nextToken": self._tokens[stream]} if stream in self._tokens else {}
+            if self.since:
+                more["startTime"] = self.since
             page = self.clients.logs.get_log_events(
                 logGroupName=self.group, logStreamName=stream, startFromHead=True, **more
             )
@@ -153,7 +162,8 @@ def verdict(rule: Mapping[str, Any]) -> str:
 def not_applying(details: list[str]) -> str:
     """How many rules do not concern a job whose details these are: `3 do not apply without a GPU`."""
     verb = "does" if len(details) == 1 else "do"
-    why = " without a GPU" if all("without a GPU" in text for text in details) else ""
+    without = sum("without a GPU" in text for text in details)
+    why = " without a GPU" if without == len(details) else f" ({without} without a GPU)" if without else ""
     return f"{len(details)} {verb} not apply{why}"
 
 

@@ -101,8 +101,9 @@ def _read(
 def fit(settings: HookSettings, steps: int, evaluation: int) -> Iterator[str]:
     """Let the intervals of two collections suit a training of so many steps, with evaluations of so many.
 
-    The usual interval of `relu_output`, 500, is meant for long trainings: of a shorter one it shows the
-    untrained network of step 0 and no more. Then the middle and the end are saved too. And every tenth loss
+    The usual interval of `relu_output`, 500, is meant for long trainings: of a short one it shows the
+    untrained network of step 0 and no more. Then it is saved at least at the start, in the middle and at the
+    end. And every tenth loss
     of a short evaluation is one batch, perhaps of a single class: at least ten are saved of each, or all.
     What the configuration says of exactly this is kept. Yields what was changed, for the log.
     """
@@ -115,8 +116,8 @@ def fit(settings: HookSettings, steps: int, evaluation: int) -> Iterator[str]:
             continue
         given = {"save_interval": SAVE_INTERVAL} | settings.parameters | parameters
         asked = int(given.get(f"{mode}save_interval", given["save_interval"]))
-        if mode == "train." and asked >= steps > 1:
-            interval, why = max(1, (steps - 1) // 2), f"the training has {steps}"
+        if mode == "train." and asked > (half := max(1, (steps - 1) // 2)) and steps > 1:
+            interval, why = half, f"the training has {steps}"
         elif mode == "eval." and f"{mode}save_interval" not in parameters and 0 < evaluation < 10 * asked:
             interval, why = max(1, evaluation // 10), f"an evaluation has {evaluation}"
         else:

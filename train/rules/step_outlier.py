@@ -80,7 +80,7 @@ class StepOutlier(Rule):
         self.seen = len(profile.steps)
         self.replace(None)
         wanted = self.text("mode").upper().removeprefix("MODEKEYS.")
-        self._crowd = Crowd(profile)
+        self._crowd, self._ended = Crowd(profile), profile.ended
         groups: dict[tuple[str, str], list[StepTime]] = {}
         spent: dict[str, float] = {}
         for step in profile.steps:
@@ -109,6 +109,8 @@ class StepOutlier(Rule):
         robust = 1.4826 * float(np.median(np.abs(excess)))
         far = excess > float(excess.mean()) + factor * float(excess.std())
         far |= (excess > factor * robust) & (total > 3 * level)
+        if not self._ended:
+            far[-NEAR:] = False  # what comes next tells whether the change lasts
         outliers = np.flatnonzero(far)
         crowded = [index for index in outliers if self._crowd.held_up(steps[index])]
         outliers = np.setdiff1d(outliers, crowded)

@@ -46,7 +46,7 @@ def idle(name: str, summary: str) -> Verdict:
         ),
         (
             [*said("IssuesFound", "A"), idle("B", NO_GPU), idle("C", "This does not apply.")],
-            "1 of 3 rules found something to change: A; 2 do not apply.",
+            "1 of 3 rules found something to change: A; 2 do not apply (1 without a GPU).",
         ),
         ([idle("A", NO_GPU)], "Of 1 rule, 1 does not apply without a GPU."),
         (said("InProgress", *"ABCDEF"), "Of 6 rules, 6 still looking: A, B, C, D and 2 more."),

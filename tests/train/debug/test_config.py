@@ -131,8 +131,9 @@ def test_a_broken_file_is_no_configuration(load: Any, text: str) -> None:
         ({"save_interval": "500"}, 97, "48"),
         ({}, 97, "48"),  # smdebug's own default
         ({"train.save_interval": "200", "eval.save_interval": "7"}, 2, "1"),
-        ({"save_interval": "500"}, 501, None),  # step 500 is reached
-        ({"save_interval": "50"}, 97, None),
+        ({"save_interval": "500"}, 897, "448"),
+        ({"save_interval": "500"}, 1001, None),  # steps 0, 500 and 1000
+        ({"save_interval": "40"}, 97, None),
         ({"save_interval": "500"}, 1, None),
         ({"save_steps": "3"}, 97, None),
         ({"save_interval": "500", "train.end_step": "1"}, 97, None),
