@@ -38,7 +38,7 @@ SOURCE_FAILURES = 20
 # SageMaker has no status for a rule that had too little to judge. NoIssuesFound would claim that all is well,
 # so it is Error, as SageMaker itself says where no tensors were saved, and the details begin like this.
 COULD_NOT_JUDGE = "ClientError: Could not judge: "
-NO_STEP = "no step was recorded: the job ended before its first one, or its program does not run the hook"
+NO_STEP = "no step was recorded, as the job ended before its first one or its program does not run the hook"
 
 
 class SourceError(Exception):

@@ -83,7 +83,7 @@ def test_before_and_without_any_data_every_rule_says_what_it_needs(trial: Any, t
     evaluator.run(once=True)
     for rule in evaluator.findings()["rules"]:
         assert rule["RuleEvaluationStatus"] == "Error"
-        assert rule["Summary"].startswith(f"{COULD_NOT_JUDGE}no step was recorded: the job ended"), rule
+        assert rule["Summary"].startswith(f"{COULD_NOT_JUDGE}no step was recorded, as the job ended"), rule
         assert all(part["Summary"].startswith("Could not judge: no step ") for part in rule["Parts"])
 
 
