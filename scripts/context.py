@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from scripts.errors import INTERRUPTED, ByocError, translate
+from scripts.errors import INTERRUPTED, NOT_AWS, ByocError, translate
 from scripts.interrupt import interruptible
 from scripts.output import Output
 from scripts.settings import FILE, Settings, load
@@ -72,6 +72,9 @@ class Context:
     def translate(self, error: Exception) -> ByocError | None:
         """As in `scripts.errors`; and why the local SageMaker does not answer, if that is it."""
         readable = translate(error)
+        if readable and readable.kind == NOT_AWS and (url := self.settings.aws.endpoint_url):
+            message = readable.message.replace("A web server answers", f"At {url} a web server answers")
+            return ByocError(message, readable.remedy, code=readable.code, kind=readable.kind)
         if readable is None or readable.kind != "Unreachable" or "clients" not in self.__dict__:
             return readable
         from scripts.aws import is_loopback

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.errors import ByocError
+from scripts.output import count
 
 # Endings of the formats that the trainer and the endpoint decode.
 PICTURES = frozenset(
@@ -107,7 +108,7 @@ def prepare(
     if broken and not skip_unreadable:
         total = sum(len(p) for classes in found.values() for p in classes.values())
         raise ByocError(
-            f"{len(broken)} of {total} pictures cannot be read:\n{_list(broken)}",
+            f"{len(broken)} of {count(total, 'picture')} cannot be read:\n{_list(broken)}",
             "Mend or remove them, or leave them out with --skip-unreadable.",
             kind="UnreadablePictures",
             details={"unreadable": [{"file": str(path), "reason": reason} for path, reason in broken]},
@@ -176,7 +177,7 @@ def _class_folders(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
             ignored.append(entry)
     if loose:
         raise ByocError(
-            f"{root} holds {len(loose)} pictures outside any class folder, e.g. {loose[0].name}.",
+            f"{root} holds {count(len(loose), 'picture')} outside any class folder, e.g. {loose[0].name}.",
             "Put each picture into a folder that is named like its class.",
         )
     return classes, ignored
@@ -285,7 +286,7 @@ def split(classes: Classes, shares: Mapping[str, float], seed: int, folder: Path
     for label, paths in classes.items():
         if len(paths) <= len(shares):
             raise ByocError(
-                f"Class {label} has {len(paths)} pictures: too few to be split into "
+                f"Class {label} has {count(len(paths), 'picture')}: too few to be split into "
                 f"{', '.join(('train', *shares))}.",
                 f"Give each class at least {len(shares) + 1}, or bring your own split as sub-folders.",
             )

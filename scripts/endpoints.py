@@ -96,7 +96,7 @@ def wait(clients: Clients, name: str, say: Say) -> None:
     """
     found = _settled(clients, name, say)
     if found["EndpointStatus"] != "InService":
-        told = _why(clients, name, found)
+        told = _why(clients, name, found, found.get("CreationTime"))
         delete(clients, name, say)
         raise ByocError(
             f"The endpoint {name} did not come up: {told}",
@@ -177,7 +177,8 @@ def wait_for_update(clients: Clients, update: Update, say: Say) -> None:
             code=FAILED,
             kind="EndpointUpdateReplaced",
         )
-    told = _why(clients, name, found)
+    begun = _own_configs(clients, name).get(update.new)  # made just before, by SageMaker's clock
+    told = _why(clients, name, found, begun)
     if serves:
         _delete_config(clients, update.new, say)
         remedy = "The endpoint goes on answering with the model that it had."
@@ -228,10 +229,11 @@ def _settled(clients: Clients, name: str, say: Say) -> dict[str, Any]:
         before = status
 
 
-def _why(clients: Clients, name: str, found: dict[str, Any]) -> str:
-    """The reason of a failure, and the last lines of the endpoint's log."""
+def _why(clients: Clients, name: str, found: dict[str, Any], begun: datetime | None) -> str:
+    """The reason of a failure, and the last lines of the endpoint's log since what failed has begun."""
     reason = str(found.get("FailureReason") or f"it is {found['EndpointStatus']}").strip()
-    lines = list(LogTail(clients, ENDPOINT_LOGS + f"/{name}", "").read())[-_LOG_LINES:]
+    since = int(begun.timestamp() * 1000) if begun else 0
+    lines = list(LogTail(clients, f"{ENDPOINT_LOGS}/{name}", "", since).read())[-_LOG_LINES:]
     return reason + "".join(f"\n  {line}" for line in lines)
 
 

@@ -172,6 +172,10 @@ _BOTOCORE: Final[dict[str, _Meaning]] = {
 }
 
 
+NOT_AWS: Final = "NotAWS"
+_HTML: Final = re.compile(r"<(!doctype html|html)\b", re.IGNORECASE)
+
+
 def translate(error: BaseException) -> ByocError | None:
     """The readable form of an exception that boto3 or the operating system raised; None for a bug of ours."""
     if isinstance(error, ByocError):
@@ -185,7 +189,17 @@ def translate(error: BaseException) -> ByocError | None:
             kind="DiskFull",
         )
     from botocore import exceptions as aws  # here, because importing botocore costs 0.2 s
+    from botocore.parsers import ResponseParserError
 
+    if isinstance(error, ResponseParserError) or (
+        isinstance(error, aws.ClientError) and _HTML.search(str(error))
+    ):
+        return ByocError(
+            "A web server answers, and not AWS: what it sends is no answer of AWS.",
+            "Check aws.endpoint_url, --endpoint-url and AWS_ENDPOINT_URL, and the proxy if there is one.",
+            code=UNREACHABLE,
+            kind=NOT_AWS,
+        )
     if isinstance(error, aws.ClientError):
         return _from_answer(error)
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.CredentialRetrievalError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scripts.account import split_uri
 from scripts.dataset import PICTURES, files_below
 from scripts.errors import FAILED, NOT_FOUND, ByocError, translate
+from scripts.output import count
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -81,7 +82,7 @@ def _from_disk(path: Path) -> Iterator[Picture]:
     elif path.exists():
         files = [path]
     else:
-        raise ByocError(f"There is no file {path}.", "", code=NOT_FOUND, kind="NoFile")
+        raise ByocError(f"There is no file or folder {path}.", "", code=NOT_FOUND, kind="NoFile")
     for file in files:
         yield Picture(str(file), class_of(file.resolve().parent.name), file.read_bytes)
 
@@ -250,7 +251,7 @@ def score(answers: Sequence[Answer], classes: set[str]) -> Score:
     refused = [answer for answer in answers if answer.error]
     if len(refused) == len(answers):
         raise ByocError(
-            f"All {len(answers)} pictures were refused: {refused[0].error}",
+            f"{count(len(answers), 'picture')}, and none was accepted: {refused[0].error}",
             "`byoc logs ENDPOINT` shows what the container says.",
             code=FAILED,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import ByocError
+from scripts.output import Output
 from scripts.settings import Settings
 
 
@@ -20,15 +21,27 @@ def path_of(settings: Settings) -> Path:
 
 
 def read(settings: Settings) -> dict[str, Any]:
-    """Everything remembered; empty where nothing is."""
+    """Everything remembered; empty where nothing is. A file that is not ours is put aside, and told."""
     path = path_of(settings)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except ValueError as error:
+        return _put_aside(path, str(error))
+    except OSError as error:
         raise ByocError(f"{path} cannot be read: {error}.", "Delete it; names must then be given.") from None
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else _put_aside(path, "it holds no JSON object")
+
+
+def _put_aside(path: Path, why: str) -> dict[str, Any]:
+    aside = path.with_name(f"{path.name}.broken")
+    path.replace(aside)
+    Output(json=True).warn(  # to standard error
+        f"{path} is broken ({why}), and was renamed to {aside.name}: byoc no longer knows what it made last; "
+        "give names."
+    )
+    return {}
 
 
 def update(settings: Settings, **changes: Any) -> None:

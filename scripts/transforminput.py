@@ -79,6 +79,13 @@ def find(clients: Clients, uri: str) -> tuple[Input, list[str]]:
     return Input(f"s3://{bucket}/{prefix}", tuple(pictures), whole=whole), others
 
 
+def check_there(sources: Sequence[str]) -> None:
+    """ByocError for a source on this machine that does not exist."""
+    for source in sources:
+        if not source.startswith("s3://") and not Path(source).exists():
+            raise ByocError(f"There is no file or folder {source}.", "", code=NOT_FOUND, kind="NoFile")
+
+
 def gather(sources: Sequence[str], target: str) -> Input:
     """Files and the pictures of folders, as they will lie below `target` in S3, which ends with a slash.
 
@@ -106,10 +113,8 @@ def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
         for item in below:
             key = item.relative_to(path).as_posix()
             yield key if alone and not flat else f"{path.resolve().name}/{key}", item
-    elif path.exists():
-        yield f"{path.resolve().parent.name}/{path.name}", path
     else:
-        raise ByocError(f"There is no file {path}.", "", code=NOT_FOUND, kind="NoFile")
+        yield f"{path.resolve().parent.name}/{path.name}", path
 
 
 def send(clients: Clients, given: Input, progress: Callable[[int, int], None] | None = None) -> None:

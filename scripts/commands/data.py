@@ -69,6 +69,10 @@ def init(
         aside.write_text(template.render(given), encoding="utf-8")
         load(aside, environment={})
         aside.replace(file)
+    except ByocError as error:  # the user knows nothing of the file aside
+        raise ByocError(
+            error.message.replace(str(aside), str(file)), error.remedy, code=error.code, kind=error.kind
+        ) from None
     finally:
         aside.unlink(missing_ok=True)
     context.out.say("Wrote [bold]{file}[/].", file=file)
@@ -183,9 +187,10 @@ def upload(
         raise
     removed = f", {done.removed} of an older split removed" if done.removed else ""
     out.say(
-        "{sent} files sent ({size:}), {unchanged} were there already{removed}.",
-        sent=done.sent,
+        "{sent} sent ({size}), {unchanged} {were} there already{removed}.",
+        sent=count(done.sent, "file"),
         size=_size(done.bytes),
+        were="was" if done.unchanged == 1 else "were",
         unchanged=done.unchanged,
         removed=removed,
     )

@@ -16,6 +16,7 @@ from scripts.output import Output, bar, count, percent, printable
 if TYPE_CHECKING:
     from scripts.predict import Answer, Score
     from scripts.requests import Place
+    from scripts.trained import Trained
 
 PANEL = "Serve"
 
@@ -180,7 +181,7 @@ def evaluate(
         byoc evaluate
         byoc evaluate data/more-digits
     """
-    from scripts import dataset
+    from scripts import dataset, trained
     from scripts import predict as service
 
     out, name = context.out, _endpoint(context, endpoint)
@@ -191,11 +192,11 @@ def evaluate(
         answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
     score = service.score(answers, service.classes(context.clients, name, found, answers))
     show_score(context, score, answers)
-    trained = None if source else _accuracy_of_endpoints_training(context, name)
-    document = {"endpoint": name, **score_document(score), "test_accuracy_of_training": trained}
+    known = None if source else trained.of_endpoint(context.clients, name, test_uri(context))
+    document = {"endpoint": name, **score_document(score), **trained_document(known)}
     state.update(context.settings, evaluation=document)
     out.result(document)
-    compare(context, score, trained, "the endpoint")
+    compare(context, score, known, "the endpoint")
 
 
 def show_score(context: Context, score: Score, answers: Sequence[Answer]) -> None:
@@ -227,20 +228,33 @@ def score_document(score: Score) -> dict[str, Any]:
     }
 
 
-def compare(context: Context, score: Score, trained: float | None, who: str) -> None:
+def trained_document(trained: Trained | None) -> dict[str, Any]:
+    return {
+        "test_accuracy_of_training": trained.accuracy if trained else None,
+        "test_set_changed": not trained.same_pictures if trained else None,
+    }
+
+
+def compare(context: Context, score: Score, trained: Trained | None, who: str) -> None:
     """Whether training computed the same on the same pictures. An error if not; nothing if it is unknown."""
     out = context.out
     if trained is None:
         return
-    if abs(trained - score.accuracy) * score.pictures < 0.5:
-        out.say("Training computed the same: test accuracy [bold green]{v}[/].", v=percent(trained))
+    if not trained.same_pictures:
+        out.warn(
+            f"Training computed {percent(trained.accuracy)} on other pictures: "
+            "the test set in S3 has changed since. Train again to compare."
+        )
         return
-    message = f"Training computed {percent(trained)} on the same pictures, {who} {percent(score.accuracy)}."
+    if abs(trained.accuracy - score.accuracy) * score.pictures < 0.5:
+        out.say("Training computed the same: test accuracy [bold green]{v}[/].", v=percent(trained.accuracy))
+        return
     if out.json:
         raise typer.Exit(FAILED)
     raise ByocError(
-        message,
-        "The pictures in S3 may have changed since: upload and train again.",
+        f"On the same pictures training computed {percent(trained.accuracy)}, "
+        f"{who} {percent(score.accuracy)}.",
+        "Is it the model of that training, and the serving image of the same version?",
         code=FAILED,
         kind="Mismatch",
     )
@@ -301,34 +315,6 @@ def test_uri(context: Context) -> str:
     from scripts import account
 
     return f"s3://{account.bucket(context.settings, context.clients)}/{context.settings.prefix}/data/test/"
-
-
-def _accuracy_of_endpoints_training(context: Context, endpoint: str) -> float | None:
-    from botocore.exceptions import ClientError
-
-    sagemaker = context.clients.sagemaker
-    try:
-        config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
-        variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
-        model = variant["ModelName"]
-    except (ClientError, KeyError, IndexError):
-        return None
-    return accuracy_of_training(context, model)
-
-
-def accuracy_of_training(context: Context, model: str) -> float | None:
-    """test:accuracy of the training job that a model comes from; None where it is unknown."""
-    from botocore.exceptions import ClientError
-
-    from scripts import jobs
-
-    try:
-        described = context.clients.sagemaker.describe_model(ModelName=model)
-        artifact = described["PrimaryContainer"]["ModelDataUrl"]
-        job = jobs.describe(context.clients, artifact.split("/")[-3])  # …/<job>/output/model.tar.gz
-    except (ByocError, ClientError, KeyError, IndexError):
-        return None
-    return jobs.metrics(job).get("test:accuracy")
 
 
 def show_answers(context: Context, answers: Sequence[Answer], top: int) -> None:

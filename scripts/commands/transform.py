@@ -10,12 +10,12 @@ import typer
 from scripts import state
 from scripts.commands.serving import (
     PANEL,
-    accuracy_of_training,
     compare,
     score_document,
     show_answers,
     show_score,
     test_uri,
+    trained_document,
 )
 from scripts.commands.watching import goes_on
 from scripts.context import Context, command, last
@@ -77,6 +77,8 @@ def transform(
     context.override("transform.instance_type", instance_type)
     context.override("transform.parallel", parallel)
     form = _form(output)
+    if output:
+        _check_writable(output)
     out, given = context.out, None
     if attach:
         if pictures or job or name:
@@ -108,6 +110,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
     from scripts import transform as service
     from scripts import transforminput as inputs
 
+    inputs.check_there(pictures)
     settings, clients, out = context.settings, context.clients, context.out
     trained = last(context, job, "training_job", "training job", "train")
     described = jobs.describe(clients, trained)
@@ -175,13 +178,14 @@ def _conclude(
     context: Context, watch: Watch, given: Input, output: Path | None, form: Literal["csv", "jsonl"]
 ) -> None:
     """Fetch the answers, write and show them; an error unless the job completed."""
-    from scripts import predict
+    from scripts import predict, trained
     from scripts import transform as service
 
     out, clients, name = context.out, context.clients, watch.name
     job = service.describe(clients, name)
     source = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
-    trained = accuracy_of_training(context, job["ModelName"]) if source == test_uri(context) else None
+    tested = source == test_uri(context)
+    known = trained.of_model(clients, job["ModelName"], source) if tested else None
     service.delete_model(clients, job)
     with out.progress("fetching") as progress:
         answers = service.collect(clients, job, given.items, watch.told, bar(progress))
@@ -207,7 +211,7 @@ def _conclude(
     }
     score = predict.score(answers, classes) if labelled else None
     if score:
-        document |= {**score_document(score), "test_accuracy_of_training": trained}
+        document |= {**score_document(score), **trained_document(known)}
     if answered:
         _show(context, answers, score)
         out.say("Predictions: [bold]{path}[/]", path=path)
@@ -219,7 +223,7 @@ def _conclude(
     service.require_completed(job)
     out.result(document)
     if score:
-        compare(context, score, trained, "the transform job")
+        compare(context, score, known, "the transform job")
 
 
 def _show(context: Context, answers: list[Answer], score: Score | None) -> None:
@@ -236,6 +240,21 @@ def _show(context: Context, answers: list[Answer], score: Score | None) -> None:
 def _seconds(job: dict[str, Any]) -> float | None:
     begin, end = job.get("TransformStartTime"), job.get("TransformEndTime")
     return round((end - begin).total_seconds(), 1) if begin and end else None
+
+
+def _check_writable(path: Path) -> None:
+    """Before the job is paid for whose answers would be lost."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        with path.open("ab"):
+            pass
+        if new:
+            path.unlink()
+    except OSError as error:
+        raise ByocError(
+            f"{path} cannot be written: {error.strerror}.", "Name another file with --output."
+        ) from None
 
 
 def _form(output: Path | None) -> Literal["csv", "jsonl"]:

@@ -10,7 +10,7 @@ from scripts import state
 from scripts.commands.watching import goes_on
 from scripts.context import Context, command, last
 from scripts.errors import FAILED, ByocError
-from scripts.output import Output, duration, percent, short
+from scripts.output import Output, count, duration, percent, short
 from scripts.settings import Range, Settings, parse_range
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _objective(snapshot: Snapshot, value: float) -> str:
 def _trials(out: Output, snapshot: Snapshot) -> Any:
     names = sorted({key for trial in snapshot.trials for key in trial.hyperparameters})
     ended = sum(trial.status in {"Completed", "Failed", "Stopped"} for trial in snapshot.trials)
-    title = f"{snapshot.name}: {snapshot.status}, {ended} of {snapshot.total} trials"
+    title = f"{snapshot.name}: {snapshot.status}, {ended} of {count(snapshot.total, 'trial')}"
     table = out.table(
         "#", *names, snapshot.metric, "time", "status", title=title, right=("#", snapshot.metric)
     )

@@ -3,6 +3,7 @@ import errno
 import pytest
 from botocore import exceptions as aws
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from scripts import errors
 from scripts.errors import ByocError, translate
@@ -82,6 +83,18 @@ def test_errors_become_a_sentence_with_a_remedy_and_a_code(error: Exception, cod
     assert readable.code == code
     assert text in str(readable)
     assert "\n" not in str(readable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [answer("501", '<!DOCTYPE HTML> <html lang="en"> <h1>Error</h1>'), ResponseParserError("<html>")],
+)
+def test_a_web_server_is_told_to_be_none_of_aws(error: Exception) -> None:
+    readable = translate(error)
+    assert readable is not None
+    assert readable.kind == errors.NOT_AWS
+    assert "html" not in str(readable)
+    assert "endpoint_url" in readable.remedy
 
 
 def test_of_300_machines_those_are_named_that_resemble_what_was_given() -> None:

@@ -24,6 +24,21 @@ def test_what_is_remembered_stays_until_it_is_forgotten(settings: Settings) -> N
     assert state.read(settings) == {"training_job": "two"}
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", b"\xff"])
+def test_a_broken_file_is_put_aside_and_told_once(
+    settings: Settings, capsys: pytest.CaptureFixture[str], content: str | bytes
+) -> None:
+    path = state.path_of(settings)
+    path.parent.mkdir()
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert state.read(settings) == {}
+    assert f"{path} is broken" in capsys.readouterr().err
+    state.update(settings, endpoint="flowers")
+    assert state.read(settings) == {"endpoint": "flowers"}
+    assert capsys.readouterr().err == ""
+    assert path.with_name("state.json.broken").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_paid_for(settings: Settings) -> None:
     state.path_of(settings).parent.write_text("in the way")
     with pytest.raises(ByocError, match="cannot be read"):

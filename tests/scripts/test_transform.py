@@ -312,7 +312,8 @@ def test_the_model_stays_if_a_job_has_begun_whose_answer_is_lost(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("nowhere",), 5, "no file nowhere"),
+        (("nowhere",), 5, "no file or folder nowhere"),
+        (("photos", "--job", "x", "-o", "photos/holiday/0.png/a.csv"), 2, "cannot be written: Not a dir"),
         (("empty",), 5, "no pictures in empty"),
         ((f"s3://{BUCKET}/none/",), 5, "no pictures"),
         (("s3://no-such-bucket/x/",), 5, "bucket does not exist"),

@@ -1,0 +1,78 @@
+"""What a training job computed on the test set, and whether that is still the test set in S3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scripts import jobs
+from scripts.account import split_uri
+from scripts.errors import ByocError
+from scripts.report.artifacts import Unreadable, join_s3, read_from_archive
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the training of a model ended with."""
+
+    accuracy: float
+    """test:accuracy."""
+    same_pictures: bool
+    """Whether the test set is what it was, as far as dates and numbers tell."""
+
+
+def of_endpoint(clients: Clients, endpoint: str, test_uri: str) -> Trained | None:
+    """`of_model` for the model behind an endpoint's first variant."""
+    from botocore.exceptions import ClientError
+
+    sagemaker = clients.sagemaker
+    try:
+        config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+        variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
+        model = variant["ModelName"]
+    except (ClientError, KeyError, IndexError):
+        return None
+    return of_model(clients, model, test_uri)
+
+
+def of_model(clients: Clients, model: str, test_uri: str) -> Trained | None:
+    """Of the training job that a model comes from; None where it is unknown, or has no test:accuracy.
+
+    Args:
+        test_uri: where the test set lies now.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        described = clients.sagemaker.describe_model(ModelName=model)
+        artifact = described["PrimaryContainer"]["ModelDataUrl"]
+        job = jobs.describe(clients, artifact.split("/")[-3])  # …/<job>/output/model.tar.gz
+    except (ByocError, ClientError, KeyError, IndexError):
+        return None
+    accuracy = jobs.metrics(job).get("test:accuracy")
+    if accuracy is None:
+        return None
+    return Trained(accuracy, _same_pictures(clients, job, artifact, test_uri))
+
+
+def _same_pictures(clients: Clients, job: dict[str, Any], artifact: str, test_uri: str) -> bool:
+    sources = {
+        channel["ChannelName"]: channel["DataSource"].get("S3DataSource", {}).get("S3Uri")
+        for channel in job.get("InputDataConfig", ())
+    }
+    if sources.get("test") != test_uri:
+        return False
+    bucket, prefix = split_uri(test_uri)
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    objects = [item for page in pages for item in page.get("Contents", ())]
+    if any(item["LastModified"] > job["CreationTime"] for item in objects):
+        return False
+    try:  # what was removed has no date
+        output = join_s3(artifact.rpartition("/")[0], "output.tar.gz")
+        test = read_from_archive(clients.s3, output, ("data/report.json", "report.json"))["data"]["test"]
+        return bool(len(objects) == test["images"] + test["skipped_count"])
+    except (Unreadable, KeyError, TypeError):
+        return True
