@@ -121,10 +121,11 @@ class ClassImbalance(Rule):
         self._suspects = frozenset(suspects)
 
     def undecided(self) -> str:
-        if self._mixed and not self.seen:
+        if self._mixed and self.seen < self.integer("samples"):
             return (
-                f"the labels of {self._mixed} steps were saved, but each is a mixture of several classes "
-                "(mixup), which cannot be counted: train without mixup to have them judged"
+                f"the labels of {self._mixed} saved steps are mixtures of several classes (mixup), which cannot "
+                f"be counted; of pictures with one class there were {self.seen}, and it takes "
+                f"{self.integer('samples')}: train without mixup to have them judged"
             )
         if not self.seen or self.seen >= self.integer("samples"):
             return super().undecided()

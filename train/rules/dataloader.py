@@ -11,6 +11,7 @@ from train.rules.rule import Parameter, Rule
 
 FIRST_STEPS = 2
 WAITING = 20.0  # percent of the step
+LEAST_WAITED = 1.0  # seconds in all: steps of a millisecond, on a head alone, wait a fifth of it for nothing
 LEAST_STEPS = 10
 
 
@@ -19,7 +20,7 @@ class Dataloader(Rule):
     of the cores **and** training waits for its data for over a fifth of the time.
 
     AWS looks at the number of processes alone; one that keeps up with two is not a fault. Where their number
-    is not known, the wait decides.
+    is not known, the wait decides, if it was at least `LEAST_WAITED` seconds in all.
     """
 
     name = "Dataloader"
@@ -42,7 +43,8 @@ class Dataloader(Rule):
             )
             return
         total = float(np.sum([step.total for step in steps]))
-        share = 100.0 * float(np.sum([step.phases[0] for step in steps])) / max(total, 1e-9)
+        waited = float(np.sum([step.phases[0] for step in steps]))
+        share = 100.0 * waited / max(total, 1e-9)
         workers = profile.dataloader_workers
         cores = max((len(sample.cores) for sample in profile.samples.values()), default=0)
         known = ""
@@ -55,7 +57,7 @@ class Dataloader(Rule):
             f"Over {len(steps)} steps training waited for data {share:.1f} % of the time{known} "
             f"(limit {WAITING:g} %)."
         )
-        if share > WAITING and wrong:
+        if share > WAITING and waited / 1e3 >= LEAST_WAITED and wrong:
             self.add(
                 severity="high" if share > 50 else "medium",
                 message=self.evidence,

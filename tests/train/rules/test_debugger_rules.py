@@ -324,7 +324,7 @@ def test_weight_update_ratio_compares_over_num_steps(observe: Any) -> None:
 def test_labels_that_mixup_made_cannot_be_counted(observe: Any) -> None:
     checked = rule("ClassImbalance")
     checked.observe(observe(0, CrossEntropyLoss_input_1=np.full((8, 4), 0.25)))
-    assert "a mixture of several classes (mixup), which cannot be counted" in checked.undecided()
+    assert "mixtures of several classes (mixup), which cannot be counted" in checked.undecided()
 
 
 def test_class_imbalance_counts_labels_and_mistakes(observe: Any, noise: Any) -> None:

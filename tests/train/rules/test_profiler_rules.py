@@ -149,6 +149,7 @@ def test_a_slow_first_step_is_no_outlier() -> None:
 def test_a_starving_training_is_found_and_a_busy_one_is_not() -> None:
     assert judged("Dataloader", timed([100.0] * 50, wait=0.6)).found
     assert not judged("Dataloader", timed([100.0] * 50, wait=0.1)).found
+    assert not judged("Dataloader", timed([1.0] * 500, wait=0.6)).found  # a third of a second in all
 
 
 def test_a_long_wait_for_the_first_step_is_found() -> None:
