@@ -29,7 +29,8 @@ def test_a_training_has_metrics_verdicts_and_a_report(project: Project, trained:
     assert trained["status"] == "Completed"
     assert trained["metrics"]["test:accuracy"] > 0.5
     verdicts = [f"{rule}: {verdict}" for rule, verdict in trained["rules"].items()]
-    assert not [each for each in verdicts if not each.endswith(("IssuesFound", "CouldNotJudge", "DoesNotApply"))]
+    judged = ("IssuesFound", "CouldNotJudge", "DoesNotApply")
+    assert not [each for each in verdicts if not each.endswith(judged)]
     page = Path(project.json("report")["report"]).read_text()
     assert trained["training_job"] in page
     assert "LossNotDecreasing" in page

@@ -123,8 +123,8 @@ class ClassImbalance(Rule):
     def undecided(self) -> str:
         if self._mixed and self.seen < self.integer("samples"):
             return (
-                f"the labels of {self._mixed} saved steps are mixtures of several classes (mixup), which cannot "
-                f"be counted; of pictures with one class there were {self.seen}, and it takes "
+                f"the labels of {self._mixed} saved steps are mixtures of several classes (mixup), which "
+                f"cannot be counted; of pictures with one class there were {self.seen}, and it takes "
                 f"{self.integer('samples')}: train without mixup to have them judged"
             )
         if not self.seen or self.seen >= self.integer("samples"):
