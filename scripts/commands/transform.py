@@ -252,8 +252,10 @@ def _check_writable(path: Path) -> None:
         if new:
             path.unlink()
     except OSError as error:
+        taken = isinstance(error, FileExistsError)
         raise ByocError(
-            f"{path} cannot be written: {error.strerror}.", "Name another file with --output."
+            f"{path} cannot be written: {f'{path.parent} is no folder' if taken else error.strerror}.",
+            "Name another file with --output.",
         ) from None
 
 

@@ -20,6 +20,8 @@ class Logs:
 
     def __init__(self) -> None:
         self.streams: dict[str, list[str]] = {}
+        self.created: dict[str, int] = {}
+        self.since = 0
 
     def get_paginator(self, name: str) -> Any:
         return SimpleNamespace(paginate=self._streams)
@@ -28,9 +30,15 @@ class Logs:
         if not self.streams:
             raise self.exceptions.ResourceNotFoundException
         names = [name for name in self.streams if name.startswith(logStreamNamePrefix)]
-        yield {"logStreams": [{"logStreamName": name} for name in names]}
+        created = self.created
+        yield {
+            "logStreams": [{"logStreamName": name, "creationTime": created.get(name, 0)} for name in names]
+        }
 
-    def get_log_events(self, logStreamName: str, nextToken: str = "f/0", **_: Any) -> dict[str, Any]:
+    def get_log_events(
+        self, logStreamName: str, nextToken: str = "f/0", startTime: int = 0, **_: Any
+    ) -> dict[str, Any]:
+        self.since = startTime
         begin = int(nextToken.split("/")[1])
         lines = self.streams[logStreamName][begin : begin + 2]  # two a page
         return {
@@ -71,6 +79,16 @@ def test_log_lines_come_once_and_across_pages(logs: Logs) -> None:
     assert list(tail.read()) == ["d"]
     logs.streams["j/algo-2-17"] = ["e"]
     assert list(tail.read()) == ["[algo-2] e"]
+
+
+def test_lines_since_a_moment_are_those_of_the_machines_that_are_new(logs: Logs) -> None:
+    clients: Any = SimpleNamespace(logs=logs)
+    logs.streams = {"v/old": ["long ago", "a request"], "v/new": ["fails"]}
+    logs.created = {"v/old": 100, "v/new": 200}
+    assert list(jobs.LogTail(clients, "group", "v/", 200).read()) == ["fails"]
+    assert logs.since == 200
+    assert len(list(jobs.LogTail(clients, "group", "v/", 300).read())) == 3  # the same machines went on
+    assert logs.since == 300
 
 
 def test_a_job_is_followed_until_its_rules_are_done(logs: Logs) -> None:

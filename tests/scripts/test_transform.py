@@ -313,7 +313,7 @@ def test_the_model_stays_if_a_job_has_begun_whose_answer_is_lost(
     ("arguments", "code", "message"),
     [
         (("nowhere",), 5, "no file or folder nowhere"),
-        (("photos", "--job", "x", "-o", "photos/holiday/0.png/a.csv"), 2, "cannot be written: Not a dir"),
+        (("photos", "--job", "x", "-o", "photos/holiday/0.png/a.csv"), 2, "a.csv cannot be written: photos"),
         (("empty",), 5, "no pictures in empty"),
         ((f"s3://{BUCKET}/none/",), 5, "no pictures"),
         (("s3://no-such-bucket/x/",), 5, "bucket does not exist"),
