@@ -219,9 +219,8 @@ class Loader:
         try:
             for chunk in chunks:
                 pieces = np.split(chunk, range(_PIECE, len(chunk), _PIECE))
-                made = [self._pool.submit(self._prepare, piece, numbers) for piece in pieces]
-                # A thread may wait for others here: what it waits for was begun before it.
-                waiting.append((made, self._pool.submit(self._join, made)))
+                made = [self._pool.submit(self._prepare, piece, numbers) for piece in pieces[:-1]]
+                waiting.append((made, self._pool.submit(self._finish, made, pieces[-1], numbers)))
                 if len(waiting) > self._ahead:
                     yield waiting.popleft()[1].result()
             while waiting:
@@ -247,8 +246,11 @@ class Loader:
             return _Piece(indices, [], [crop.cut(*pair, preprocessing) for pair in pairs], operations)
         return _Piece(indices, [crop.crop(*pair, preprocessing) for pair in pairs], [], operations)
 
-    def _join(self, pieces: Sequence[Future[_Piece]]) -> Batch:
-        made = [piece.result() for piece in pieces]
+    def _finish(self, pieces: list[Future[_Piece]], last: Indices, numbers: crop.Numbers | None) -> Batch:
+        """Prepares the last piece of a batch, and joins it with the others, which were begun before."""
+        own = self._prepare(last, numbers)
+        made = [*(piece.result() for piece in pieces), own]
+        pieces.clear()  # their pictures are copied from here on
         if self._stream is None:
             return self._batch(made)
         with torch.cuda.stream(self._stream):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -94,3 +96,19 @@ def test_balanced_sampling_shows_each_class_equally_often() -> None:
 
 def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
     assert [len(batch) for batch in Order([0, 1, 0], 8).shuffled(0, 1)] == [3]
+
+
+@pytest.mark.parametrize("batch_size", [4, 64])
+def test_all_threads_prepare_pictures(
+    tmp_path: Path, make_pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    split = pictures(make_pictures(tmp_path / "train", 64))
+    both, get = threading.Barrier(2, timeout=30), split.get
+
+    def meet(index: int) -> Any:
+        both.wait()  # nobody comes if the other thread has nothing better to do than to wait for this one
+        return get(index)
+
+    monkeypatch.setattr(split, "get", meet)
+    with ThreadPoolExecutor(2) as two:
+        assert sum(len(batch) for batch in Loader(split, batch_size, two, 2).in_order()) == 192
