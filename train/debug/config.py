@@ -26,6 +26,7 @@ BUILT_IN_COLLECTIONS = frozenset({"all", "default", "weights", "biases", "gradie
 # AWS's rule configurations name these two without always sending their regex.
 ACTIVATION_COLLECTIONS = {"relu_input": ".*relu_input", "relu_output": ".*relu_output"}
 _MODES = ("", "train.", "eval.", "predict.", "global.")
+_STEPS = ("save_steps", "start_step", "end_step")
 _BOOLEANS = ("save_raw_tensor", "save_shape", "save_histogram", "save_all", "export_tensorboard")
 _REDUCTION = re.compile(r"(abs_)?(min|max|mean|std|variance|sum|prod|l1_norm|l2_norm)")
 
@@ -103,27 +104,29 @@ def fit(settings: HookSettings, steps: int, evaluation: int) -> Iterator[str]:
 
     The usual interval of `relu_output`, 500, is meant for long trainings: of a short one it shows the
     untrained network of step 0 and no more. Then it is saved at least at the start, in the middle and at the
-    end. And every tenth loss
-    of a short evaluation is one batch, perhaps of a single class: at least ten are saved of each, or all.
-    What the configuration says of exactly this is kept. Yields what was changed, for the log.
+    end. And every tenth loss of a short evaluation is one batch, perhaps of a single class: at least ten are
+    saved of each, or all.
+
+    Only a plain `save_interval`, such as `byoc` sends, is made shorter. Who sets that of the mode, or
+    save_steps, start_step or end_step, for the collection or in HookParameters, has chosen the steps, and
+    that is kept. Yields what was changed, for the log.
     """
+    suitable = {}
+    if steps > 1:
+        suitable["relu_output"] = ("train.", max(1, (steps - 1) // 2), f"the training has {steps}")
+    if evaluation > 0:
+        suitable["losses"] = ("eval.", max(1, evaluation // 10), f"an evaluation has {evaluation}")
     for collection in settings.collections or ():
         name, parameters = collection["CollectionName"], collection["CollectionParameters"]
-        mode = {"relu_output": "train.", "losses": "eval."}.get(name)
-        if mode is None or any(
-            key.removeprefix(mode) in ("save_steps", "start_step", "end_step") for key in parameters
-        ):
+        if name not in suitable:
             continue
+        mode, interval, why = suitable[name]
         given = {"save_interval": SAVE_INTERVAL} | settings.parameters | parameters
-        asked = int(given.get(f"{mode}save_interval", given["save_interval"]))
-        if mode == "train." and asked > (half := max(1, (steps - 1) // 2)) and steps > 1:
-            interval, why = half, f"the training has {steps}"
-        elif mode == "eval." and f"{mode}save_interval" not in parameters and 0 < evaluation < 10 * asked:
-            interval, why = max(1, evaluation // 10), f"an evaluation has {evaluation}"
-        else:
-            continue
-        parameters[f"{mode}save_interval"] = str(interval)
-        yield f"{name}: {mode}save_interval is {interval} instead of {asked}, as {why} steps"
+        chosen = {f"{prefix}{key}" for prefix in ("", mode) for key in _STEPS} | {f"{mode}save_interval"}
+        asked = int(given["save_interval"])
+        if asked > interval and not chosen & given.keys():
+            parameters[f"{mode}save_interval"] = str(interval)
+            yield f"{name}: {mode}save_interval is {interval} instead of {asked}, as {why} steps"
 
 
 def boolean(value: object) -> bool | None:

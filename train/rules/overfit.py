@@ -72,7 +72,7 @@ class Overfit(Rule):
         self._run = self._run + 1 if bad else 0
         if bad and self._run < self.integer("patience"):
             self._why_not = f"it takes {self.integer('patience')} such evaluations in a row (patience)"
-        elif bad >= self.integer("patience"):
+        elif bad:
             self.add(
                 step=step,
                 severity="high" if ratio > 1 else "medium",

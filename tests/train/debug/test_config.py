@@ -130,7 +130,8 @@ def test_a_broken_file_is_no_configuration(load: Any, text: str) -> None:
     [
         ({"save_interval": "500"}, 97, "48"),
         ({}, 97, "48"),  # smdebug's own default
-        ({"train.save_interval": "200", "eval.save_interval": "7"}, 2, "1"),
+        ({"save_interval": "200", "eval.save_interval": "7", "eval.end_step": "1"}, 2, "1"),
+        ({"train.save_interval": "90"}, 97, None),
         ({"save_interval": "500"}, 897, "448"),
         ({"save_interval": "500"}, 1001, None),  # steps 0, 500 and 1000
         ({"save_interval": "40"}, 97, None),
@@ -159,7 +160,9 @@ def test_relus_are_saved_in_a_short_training_too(
         ({"save_interval": "10"}, 9, "1"),
         ({"save_interval": "10"}, 45, "4"),
         ({"save_interval": "10"}, 100, None),  # ten are saved
+        ({"save_interval": "1"}, 9, None),
         ({"save_interval": "10"}, 0, None),
+        ({"save_interval": "10", "train.save_interval": "10"}, 9, "1"),
         ({"eval.save_interval": "10"}, 9, None),  # asked for
         ({"save_interval": "10", "eval.end_step": "1"}, 9, None),
     ],
@@ -173,3 +176,36 @@ def test_an_evaluation_is_not_judged_by_a_batch_of_it(
     assert len(told) == (interval is not None)
     saved = hook.collections[0]["CollectionParameters"]
     assert saved.get("eval.save_interval") == (interval or parameters.get("eval.save_interval"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "adapted"),
+    [
+        ({}, {"relu_output", "losses"}),
+        ({"save_interval": "7", "predict.save_steps": "1"}, {"relu_output", "losses"}),
+        ({"train.save_interval": "90"}, {"losses"}),
+        ({"eval.save_interval": "10"}, {"relu_output"}),
+        ({"train.start_step": "5"}, {"losses"}),
+        ({"eval.save_steps": "0,3"}, {"relu_output"}),
+        ({"save_steps": "0,99"}, set()),
+        ({"start_step": "5"}, set()),
+        ({"end_step": "50"}, set()),
+    ],
+)
+def test_steps_chosen_for_the_whole_hook_are_kept(
+    load: Any, parameters: dict[str, str], adapted: set[str]
+) -> None:
+    """The collections are those that `byoc train` sends."""
+    intervals = {"losses": "10", "relu_output": "500"}
+    collections = [
+        {"CollectionName": name, "CollectionParameters": {"save_interval": interval}}
+        for name, interval in intervals.items()
+    ]
+    hook = load(debughookconfig={"HookParameters": parameters, "CollectionConfigurations": collections}).hook
+    told = list(config.fit(hook, 100, 20))
+    assert {line.split(":")[0] for line in told} == adapted
+    assert hook.parameters == parameters
+    for item in hook.collections:
+        name, saved = item["CollectionName"], item["CollectionParameters"]
+        assert saved["save_interval"] == intervals[name]
+        assert any(key.endswith(".save_interval") for key in saved) == (name in adapted)

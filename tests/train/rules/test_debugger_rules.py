@@ -164,6 +164,23 @@ def test_overfit_waits_for_its_patience(observe: Any) -> None:
     assert not rounds(rule("Overfit", patience="2"), pairs, observe).found
 
 
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_overfit_fires_in_the_evaluation_that_ends_its_patience(patience: int, observe: Any) -> None:
+    pairs = [(1.0, 1.0), (0.5, 1.4), (0.4, 1.6), (0.3, 1.8)]
+    found = [
+        rounds(rule("Overfit", patience=str(patience)), pairs[:count], observe).found
+        for count in range(1, len(pairs) + 1)
+    ]
+    assert found == [max(0, bad - patience + 1) for bad in range(len(pairs))]
+
+
+def test_overfit_counts_its_patience_anew_after_a_better_evaluation(observe: Any) -> None:
+    pairs = [(1.0, 1.0), (0.5, 1.4), (0.5, 0.5), (0.4, 1.4)]
+    checked = rounds(rule("Overfit", patience="2"), pairs, observe)
+    assert not checked.found
+    assert rounds(rule("Overfit", patience="2"), [*pairs, (0.3, 1.6)], observe).found == 1
+
+
 def test_a_learned_task_and_a_first_evaluation_are_not_overfitting(observe: Any) -> None:
     pairs = [(1.0, 2.3), (0.4, 0.9), (0.1, 0.15), (0.01, 0.08), (0.005, 0.09)]
     assert not rounds(rule("Overfit"), pairs, observe).found
