@@ -186,7 +186,10 @@ def metrics(job: dict[str, Any]) -> dict[str, float]:
 def failure(name: str, job: dict[str, Any]) -> ByocError:
     """The error of a job of any kind that has failed, with its own reason."""
     reason = job.get("FailureReason", "no reason given").strip()
-    remedy = f"`byoc logs {name}` shows what it said{_or_resume(name, job)}."
+    again = (
+        _or_resume(name, job) if "a job can go on" in reason else ""
+    )  # the trainer's words, where it helps
+    remedy = f"`byoc logs {name}` shows what it said{again}."
     return ByocError(f"{name} failed: {reason}", remedy, code=FAILED, kind="JobFailed")
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.errors import ByocError
+from scripts.errors import REFUSED, ByocError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -74,6 +74,8 @@ def sync(
     alone where `files` has nothing for it: it may be somebody else's. Until all is done, the object
     UNFINISHED lies below the prefix; it stays where this is interrupted or fails.
     """
+    from botocore.exceptions import ClientError
+
     prefix = prefix.strip("/") + "/"
     s3.put_object(Bucket=bucket, Key=prefix + UNFINISHED, Body=b"")
     there = _list(s3, bucket, prefix)
@@ -83,7 +85,14 @@ def sync(
     stale = [key for key in there if key.startswith(ours) and key[len(prefix) :] not in files]
     for chunk in _chunks(iter(stale), 1000):
         s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True})
-    s3.delete_object(Bucket=bucket, Key=prefix + UNFINISHED)
+    try:
+        s3.delete_object(Bucket=bucket, Key=prefix + UNFINISHED)
+    except ClientError as error:
+        raise ByocError(
+            f"All is sent, but s3://{bucket}/{prefix}{UNFINISHED} could not be deleted: {error}",
+            "Allow s3:DeleteObject there, or have it deleted: until then nothing is trained.",
+            code=REFUSED,
+        ) from error
     return Uploaded(len(sizes), len(files) - len(sizes), len(stale), sum(sizes))
 
 

@@ -19,7 +19,7 @@ import torch
 from model.artifact import write_atomically
 from train.distributed import Process
 from train.errors import TrainingError
-from train.interface import Settings
+from train.interface import FREE, Settings
 from train.listing import Listing
 
 if TYPE_CHECKING:
@@ -150,20 +150,7 @@ class Saver:
         log.info("going on from %s: epoch %d, step %d", path, progress.epoch + 1, progress.step)
 
 
-# Settings that change nothing about what is computed: a job may go on with others.
-_FREE: Final = (
-    "workers",
-    "cache_mb",
-    "cache_disk_mb",
-    "checkpoint_every_minutes",
-    "checkpoint_every_steps",
-    "max_minutes",
-    "max_skipped_share",
-    "patience",
-)
-
-
 def _identity(settings: Settings, listing: Listing) -> dict[str, Any]:
     names = hashlib.sha256("\n".join(listing.files).encode("utf-8", "surrogateescape")).hexdigest()
-    wanted = {name: value for name, value in settings.to_json().items() if name not in _FREE}
+    wanted = {name: value for name, value in settings.to_json().items() if name not in FREE}
     return {**wanted, "classes": list(listing.classes), "pictures": names}

@@ -396,3 +396,16 @@ def format_metrics(**values: float) -> str:
         )
         parts.append(f"{key}={text}")
     return " ".join(parts)
+
+
+# Settings that change nothing about what is computed: a job may go on with others.
+FREE: Final = (
+    "workers",
+    "cache_mb",
+    "cache_disk_mb",
+    "checkpoint_every_minutes",
+    "checkpoint_every_steps",
+    "max_minutes",
+    "max_skipped_share",
+    "patience",
+)

@@ -183,7 +183,7 @@ def upload(
             kind="UploadUnfinished",
         ) from None
     except Exception:
-        out.warn("The upload was not finished: run `byoc upload` again. Until then nothing is trained.")
+        out.warn("The upload was not finished: run `byoc upload` again before you train.")
         raise
     removed = f", {done.removed} of an older split removed" if done.removed else ""
     out.say(

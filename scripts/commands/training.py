@@ -14,6 +14,7 @@ from scripts.commands.watching import goes_on, report_path, show, tell_file, tel
 from scripts.context import Context, command, last
 from scripts.errors import INTERRUPTED, ByocError
 from scripts.output import duration, percent, short
+from scripts.settings import Scalar
 
 PANEL = "Train"
 
@@ -68,7 +69,9 @@ def train(
             )
         found = jobs.resumed(context.clients, last(context, resume, "training_job", "training job", "train"))
         checkpoints = found.checkpoints
-        settings = replace(settings, hyperparameters=found.hyperparameters)
+        _refuse_second(context, checkpoints)
+        free = _free_settings(context)
+        settings = replace(settings, hyperparameters={**found.hyperparameters, **free})
     elif from_ or best:
         tuned = _best_hyperparameters(context, from_)
     account.check_hyperparameters({**settings.hyperparameters, **tuned})
@@ -84,6 +87,8 @@ def train(
     state.check(settings)
     context.clients.sagemaker.create_training_job(**request)
     state.update(settings, training_job=name)
+    if checkpoints:
+        state.update(settings, resumed={"checkpoints": checkpoints, "training_job": name})
     if rules:
         context.clients.sagemaker.create_processing_job(**rules)
     context.out.say("Training job [bold]{name}[/].", name=name)
@@ -103,6 +108,35 @@ def train(
     path = _report_after(context, name)
     jobs.require_completed(job)
     _tell_trained(context, job, path)
+
+
+def _free_settings(context: Context) -> Mapping[str, Scalar]:
+    """Hyperparameters of the command line that a resumed job may have otherwise; an error for others."""
+    from train.interface import FREE
+
+    keys = (override.partition("=")[0].strip() for override in context.overrides)
+    names = [key.removeprefix("hyperparameters.") for key in keys]
+    given = [name for name in names if "." not in name]
+    if fixed := [name for name in given if name not in FREE]:
+        raise ByocError(
+            f"--resume takes the job's own {', '.join(fixed)}: with another, its checkpoints would not fit.",
+            f"Leave it out; {', '.join(FREE)} may change.",
+        )
+    return {name: context.settings.hyperparameters[name] for name in given}
+
+
+def _refuse_second(context: Context, checkpoints: str) -> None:
+    """Two jobs would write into the same folder of checkpoints."""
+    from scripts import jobs
+
+    before = state.read(context.settings).get("resumed", {})
+    if before.get("checkpoints") != checkpoints:
+        return
+    name = before["training_job"]
+    if jobs.describe(context.clients, name)["TrainingJobStatus"] in ("InProgress", "Stopping"):
+        raise ByocError(
+            f"{name} goes on from these checkpoints already.", f"`byoc logs -f {name}` follows it."
+        )
 
 
 def _best_hyperparameters(context: Context, tuning_job: str) -> dict[str, str]:

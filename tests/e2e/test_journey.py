@@ -128,9 +128,12 @@ def test_a_job_goes_on_from_the_checkpoints_of_one_that_was_stopped(project: Pro
         assert any(b"epoch 1 " in line for line in training.stdout)
         project.byoc("stop", "cut")
         training.stdout.read()
-    resumed = project.json("train", "--resume", "cut", "--name", "on", "-s", "lr=0.5")
+    assert "--resume takes the job's own lr" in project.byoc(
+        "train", "--resume", "cut", "-s", "lr=0.5", code=2
+    )
+    resumed = project.json("train", "--resume", "cut", "--name", "on", "-s", "workers=1")
     assert resumed["hyperparameters"]["epochs"] == "12"
-    assert "lr" not in resumed["hyperparameters"]  # as it was set, whatever is asked now
+    assert resumed["hyperparameters"]["workers"] == "1"
     assert "going on from" in project.byoc("logs", "on")
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from scripts import state
 from scripts.commands import training
+from scripts.errors import ByocError
 from scripts.jobs import COULD_NOT_JUDGE
 from scripts.output import Output
+from scripts.settings import load
 
 JOB: dict[str, Any] = {
     "TrainingJobName": "j",
@@ -70,3 +75,29 @@ def test_a_rule_that_could_not_judge_is_told_with_the_reason_and_apart_from_erro
         "BatchSize": "DoesNotApply",
         "LoadBalancing": "DoesNotApply",
     }
+
+
+def context(folder: Path, *overrides: str, status: str = "InProgress") -> Any:
+    jobs = SimpleNamespace(describe_training_job=lambda TrainingJobName: {"TrainingJobStatus": status})
+    return SimpleNamespace(
+        overrides=list(overrides),
+        settings=replace(load(required=False, overrides=overrides, environment={}), folder=folder),
+        clients=SimpleNamespace(sagemaker=jobs),
+    )
+
+
+def test_a_resumed_job_may_have_other_settings_only_where_they_change_no_result(tmp_path: Path) -> None:
+    given = ("train.instance_type=ml.g5.xlarge", "cache_mb=500", "hyperparameters.workers=2")
+    assert training._free_settings(context(tmp_path, *given)) == {"cache_mb": 500, "workers": 2}
+    with pytest.raises(ByocError, match="takes the job's own lr, epochs: with another"):
+        training._free_settings(context(tmp_path, "lr=0.1", "cache_mb=500", "hyperparameters.epochs=3"))
+
+
+def test_two_jobs_do_not_go_on_from_the_same_checkpoints_at_a_time(tmp_path: Path) -> None:
+    running, ended = context(tmp_path), context(tmp_path, status="Failed")
+    training._refuse_second(running, "s3://b/c")
+    state.update(running.settings, resumed={"checkpoints": "s3://b/c", "training_job": "on"})
+    with pytest.raises(ByocError, match="on goes on from these checkpoints already"):
+        training._refuse_second(running, "s3://b/c")
+    training._refuse_second(running, "s3://b/other")
+    training._refuse_second(ended, "s3://b/c")
