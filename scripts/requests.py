@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from scripts.errors import ByocError
 from scripts.settings import Scalar, Settings, text_of
+from scripts.tags import PROJECT
 from train.interface import HYPERPARAMETERS
 
 Request = dict[str, Any]
@@ -414,7 +415,7 @@ def has_gpu(instance_type: str) -> bool:
 
 
 def _tags(settings: Settings) -> list[dict[str, str]]:
-    tags = {"byoc:project": settings.project.name, **settings.aws.tags}
+    tags = {PROJECT: settings.project.name, **settings.aws.tags}
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,13 +40,15 @@ _STATUS_STYLE = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "In
 
 def jobs(
     context: Context,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many of each kind.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many jobs of each kind.")] = 20,
     all_: Annotated[bool, typer.Option("--all", help="Of all projects.")] = False,
 ) -> None:
     """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
 
-    Those of this project are those that byoc made for it, whatever their names, and all
-    with its name in theirs.
+    Those of this project are all with its name in theirs, and those that byoc
+    tagged for it under other names. Tags are looked at only of the account's
+    newest: --limit of each kind of job, and 100 endpoints. Endpoints cost money:
+    --limit does not cut them.
 
     Example:
 
@@ -58,10 +61,10 @@ def jobs(
     if not all_:
         newest = {item["arn"]: item for item in found}
         ours = {item["arn"]: item for item in _newest(clients, limit, project)}
-        tagged = tags.of_project(clients, project, newest.keys() - ours.keys())
+        tagged = tags.of_project(clients, project, newest.keys() - ours.keys(), out.warn)
         others = len(newest.keys() - ours.keys() - tagged)
         found = [*ours.values(), *(newest[arn] for arn in tagged)]
-    found.sort(key=lambda item: item["at"], reverse=True)
+    found = list(_cut(sorted(found, key=lambda item: item["at"], reverse=True), limit))
     if found:
         out.show_first([_listed(out, found, *columns) for columns in _LAYOUTS])
     else:
@@ -71,8 +74,7 @@ def jobs(
         out.raw(f"{count(others, 'other')}, not of {project}: `byoc jobs --all` lists them.")
     lists: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     for item in found:
-        if len(lists[item["kind"]]) < limit:
-            lists[item["kind"]].append({key: item[key] for key in ("name", "status", "at")})
+        lists[item["kind"]].append({key: item[key] for key in ("name", "status", "at")})
     out.result({**lists, "others": others})
 
 
@@ -94,6 +96,15 @@ def _newest(clients: Clients, limit: int, within: str) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _cut(items: Iterable[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:
+    """The first `limit` of each kind of job, and every endpoint."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        seen[item["kind"]] += 1
+        if item["kind"] == "endpoint" or seen[item["kind"]] <= limit:
+            yield item
 
 
 def _listed(out: Output, items: list[dict[str, Any]], columns: Sequence[str], form: str) -> Table:

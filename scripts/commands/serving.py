@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from scripts import state
 from scripts.context import Context, command, last
-from scripts.errors import FAILED, INTERRUPTED, ByocError
+from scripts.errors import FAILED, INTERRUPTED, ByocError, translate
 from scripts.output import Output, bar, count, percent, printable
 
 if TYPE_CHECKING:
@@ -263,47 +263,86 @@ def compare(context: Context, score: Score, trained: Trained | None, who: str) -
 def delete(
     context: Context,
     endpoint: Annotated[
-        str | None, typer.Argument(help="Default: this project's, if it has only one.")
+        str | None, typer.Argument(help="Default: this project's only one, if it is this folder's.")
     ] = None,
 ) -> None:
     """Delete the endpoint, its configuration and its model. Jobs, data and results stay.
 
-    Deleting what is gone already is no error. If the project has several endpoints,
-    name the one. Of an endpoint that byoc did not make, configuration and models
-    stay: other endpoints may use them.
+    Deleting what is gone already is no error. Without a name it deletes the
+    project's only one, if that was deployed last from this folder or has the
+    name in its settings (deploy.endpoint); any other has to be named. Of an
+    endpoint that byoc did not make, configuration and models stay: other
+    endpoints may use them.
 
     Examples:
 
         byoc delete
         byoc delete digits-test
     """
-    from scripts import endpoints, tags
+    from scripts import endpoints
 
-    project = context.settings.project.name
-    name = endpoint or _only_endpoint(context, tags.endpoints_of_project(context.clients, project))
+    name, left = (endpoint, None) if endpoint else _only_endpoint(context)
     deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  {text}"))
     if not deleted:
         context.out.say("Nothing to delete: there is no endpoint {name}.", name=name)
     if state.read(context.settings).get("endpoint") == name:
         state.update(context.settings, endpoint=None)
-    left = tags.endpoints_of_project(context.clients, project)
-    for other, status in left.items():
+    if endpoint:
+        left = _left(context)
+    for other, status in (left or {}).items():
         context.out.warn(
             f"{other} of this project is {status}, and costs money until you delete it: byoc delete {other}"
         )
     context.out.result({"endpoint": name, "deleted": deleted, "left": left})
 
 
-def _only_endpoint(context: Context, ours: Mapping[str, str]) -> str:
-    """The project's only endpoint; without one, the name of which parts may be left."""
+def _left(context: Context) -> dict[str, str] | None:
+    """Name → status of the project's endpoints; None, and a warning, where AWS does not tell."""
+    from botocore.exceptions import ClientError
+
+    from scripts import tags
+
+    try:
+        return tags.endpoints_of_project(context.clients, context.settings.project.name, context.out.warn)
+    except ClientError as error:
+        context.out.warn(f"Whether this project has other endpoints is unknown: {translate(error)}")
+        return None
+
+
+def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
+    """The project's only endpoint, if it is this folder's; without one, the name of which parts may be left.
+
+    And the endpoints besides it: none, or None where AWS does not tell.
+    """
+    from botocore.exceptions import ClientError
+
+    from scripts import tags
+
+    own, project = _endpoint(context, None), context.settings.project.name
+    try:
+        ours = tags.endpoints_of_project(context.clients, project, context.out.warn)
+    except ClientError as error:
+        if not tags.is_forbidden(error):
+            raise
+        context.out.warn(f"AWS does not allow {error.operation_name}: {own} is taken for the only endpoint.")
+        return own, None
     if len(ours) > 1:
         listed = ", ".join(f"{name} ({status})" for name, status in sorted(ours.items()))
         raise ByocError(
-            f"Which endpoint? {context.settings.project.name} has {len(ours)}: {listed}.",
+            f"Which endpoint? {project} has {len(ours)}: {listed}.",
             f"Name it: byoc delete {min(ours)}. Each costs money until it is deleted.",
             kind="SeveralEndpoints",
         )
-    return next(iter(ours), "") or _endpoint(context, None)
+    for name, status in ours.items():
+        if name not in (own, context.settings.endpoint_name):
+            raise ByocError(
+                f"The only endpoint of {project} is {name} ({status}): it was not deployed last from this "
+                "folder, nor does it have the name in its settings.",
+                f"If it is to go, name it: byoc delete {name}. It costs money until it is deleted.",
+                kind="EndpointOfAnotherFolder",
+            )
+        return name, {}
+    return own, {}
 
 
 def _endpoint(context: Context, given: str | None) -> str:

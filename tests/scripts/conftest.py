@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from click.testing import Result
 from moto import mock_aws
 from PIL import Image
@@ -18,6 +22,7 @@ from scripts.app import app
 from scripts.settings import Settings, load
 
 Run = Callable[..., Result]
+Refuse = Callable[[str, str], AbstractContextManager[None]]
 
 # In place of `python -m local`: answers /health; --sweep tells and deletes the file `left`.
 STAND_IN = """
@@ -115,6 +120,25 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     with mock_aws():
         yield
+
+
+@pytest.fixture
+def refuse(aws: None) -> Refuse:
+    """Within the context, AWS answers one operation with an error of that code."""
+    send = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    @contextmanager
+    def refusing(operation: str, code: str) -> Iterator[None]:
+        def answer(client: BaseClient, name: str, request: dict[str, Any]) -> Any:
+            if name == operation:
+                raise ClientError({"Error": {"Code": code, "Message": "as told"}}, name)
+            return send(client, name, request)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BaseClient, "_make_api_call", answer)
+            yield
+
+    return refusing
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from scripts.commands import listing
 from scripts.output import Output
-from tests.scripts.conftest import Run
+from tests.scripts.conftest import Refuse, Run
 
 NAMES = ("digits-4", "digits-" + "x" * 56, "digits-2", "digits-1")
 
@@ -59,3 +60,35 @@ def test_what_was_made_under_another_name_is_listed_and_other_projects_are_count
 
 def test_no_jobs_of_this_project(ready: Path, run: Run) -> None:
     assert "no jobs and no endpoints of digits. `byoc train`" in run("jobs").stdout
+
+
+def test_table_and_json_have_the_newest_jobs_and_all_endpoints(
+    ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two lists of the newest, by name and by tag, may have more than --limit; moto would cut before it sorts.
+    newest = listing._newest
+    monkeypatch.setattr(listing, "_newest", lambda clients, _, within: newest(clients, 100, within))
+    for name in ("digits-1", "longrun", "digits-3"):
+        run("train", "--name", name, "--no-wait")
+    for name in ("digits", "x1", "x2"):
+        run("deploy", "longrun", "--endpoint", name, "--no-wait")
+    found = json.loads(run("jobs", "--limit", "2", "--json").stdout)
+    assert [item["name"] for item in found["training"]] == ["digits-3", "longrun"]
+    assert [item["name"] for item in found["endpoint"]] == ["x2", "x1", "digits"]
+    rows = [line.split()[:2] for line in run("jobs", "--limit", "2").stdout.splitlines()]
+    names = [row[1] for row in rows if row and row[0] in found]
+    assert names == ["x2", "x1", "digits", "digits-3", "longrun"]
+
+
+def test_without_the_permission_to_read_tags_names_decide(ready: Path, run: Run, refuse: Refuse) -> None:
+    for name in ("digits-1", "longrun", "longer"):
+        run("train", "--name", name, "--no-wait")
+    with refuse("ListTags", "AccessDeniedException"):
+        told = run("jobs").stdout
+    assert "digits-1" in told
+    assert "longrun" not in told
+    assert told.count("AWS does not allow ListTags") == 1
+    with refuse("ListTags", "ThrottlingException"):
+        assert "go slower" in run("jobs", code=4).stderr
+    with refuse("ListTags", "ResourceNotFound"):  # deleted since it was listed
+        assert "longrun" not in run("jobs").stdout

@@ -10,7 +10,7 @@ from scripts.commands.serving import show_answers
 from scripts.context import Context
 from scripts.output import Output
 from scripts.predict import Answer
-from tests.scripts.conftest import Run
+from tests.scripts.conftest import Refuse, Run
 
 
 def test_names_are_whole_and_a_reason_stands_under_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +42,31 @@ def test_of_several_endpoints_the_one_to_delete_is_named(ready: Path, run: Run) 
     assert json.loads(run("delete", "--json").stdout)["left"] == {}
     assert "there is no endpoint" in run("delete").stdout
     assert "deleted endpoint flowers" in run("delete", "--set", "project.name=flowers").stdout
+
+
+def test_only_what_is_this_folders_is_deleted_without_a_name(ready: Path, run: Run) -> None:
+    run("train", "--name", "one", "--no-wait")
+    for name in ("digits-prod", "x1"):
+        run("deploy", "one", "--endpoint", name, "--no-wait")
+    run("delete", "x1")
+    told = run("delete", code=2).stderr  # once more, of something that is gone
+    assert "The only endpoint of digits is digits-prod (InService)" in told
+    assert "byoc delete digits-prod" in told
+    assert "deleted endpoint digits-prod" in run("delete", "--set", "deploy.endpoint=digits-prod").stdout
+    run("deploy", "one", "--endpoint", "x1", "--no-wait")
+    assert "deleted endpoint x1" in run("delete").stdout
+
+
+def test_delete_does_without_the_permission_to_list(ready: Path, run: Run, refuse: Refuse) -> None:
+    run("train", "--name", "one", "--no-wait")
+    for name in ("digits", "x1", "x2"):
+        run("deploy", "one", "--endpoint", name, "--no-wait")
+    with refuse("ListEndpoints", "AccessDeniedException"):
+        told = run("delete").stdout
+        assert "does not allow ListEndpoints: x2 is taken for the only endpoint" in told
+        assert "deleted endpoint x2" in told
+        told = run("delete", "x1").stdout
+        assert "Whether this project has other endpoints is unknown: AWS does not allow ListEndpoints" in told
+    with refuse("ListEndpoints", "ThrottlingException"):
+        assert "go slower" in run("delete", code=4).stderr
+        assert json.loads(run("delete", "digits", "--json").stdout)["left"] is None
