@@ -174,7 +174,9 @@ def test_rules_judge_a_training_in_the_training_image(
     assert "ExplodingTensor: NoIssuesFound" in said
     status = json.loads((output / "status.json").read_text())
     (verdict,) = status["ProfilerRuleEvaluationStatuses"]
-    assert verdict["RuleEvaluationStatus"] in {"NoIssuesFound", "IssuesFound"}
+    # Of so few steps it may not be able to judge, and says so.
+    could_not = verdict.get("StatusDetails", "").startswith("ClientError: Could not judge: ")
+    assert could_not or verdict["RuleEvaluationStatus"] in {"NoIssuesFound", "IssuesFound"}, verdict
 
 
 def test_the_profilers_sampler_in_the_training_image(
