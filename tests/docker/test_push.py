@@ -130,8 +130,10 @@ def test_both_images_to_ecr_and_back(
     for which, name in images.items():
         assert account.image(settings, connect(settings), which) == uris[which]
         login = {"username": "AWS", "password": "123456789012-auth-token"}
-        pulled = other_engine.images.pull(uris[which], auth_config=login)
-        assert pulled.id == engine.images.get(name).id
+        # `images.pull` would say nothing of an error, such as a full disk.
+        steps = other_engine.api.pull(uris[which], auth_config=login, stream=True, decode=True)
+        assert not [step for step in steps if "error" in step]
+        assert other_engine.images.get(uris[which]).id == engine.images.get(name).id
     assert list(docker_config.iterdir()) == []  # no password, in no file
     ecr = boto3.client("ecr", "us-east-1")
     found = {item["repositoryName"]: item for item in ecr.describe_repositories()["repositories"]}
