@@ -214,7 +214,7 @@ def speed(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     settings = Settings(
         arch=arguments.arch, batch_size=arguments.batch_size, epochs=1000, weights="none",
-        device=arguments.device, augment=arguments.augment,
+        device=arguments.device,
     )  # fmt: skip
     formats = {"fp32": precision.Precision("fp32", "", channels_last=True)}
     if arguments.device == "cuda" or precision.probe("cpu").cpu_bf16:
@@ -381,7 +381,6 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of speed")
-    parser.add_argument("--augment", default="flip", help="ours only; the others crop and flip")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", action="store_true")
     parser.add_argument("--weights", type=Path)

@@ -76,13 +76,17 @@ def gather(clients: Clients, sources: Sequence[str]) -> list[Picture]:
     return pictures
 
 
+def no_file(path: Path | str) -> ByocError:
+    return ByocError(f"There is no file or folder {path}.", "", code=NOT_FOUND, kind="NoFile")
+
+
 def _from_disk(path: Path) -> Iterator[Picture]:
     if path.is_dir():
         files = files_below(path)[0]
     elif path.exists():
         files = [path]
     else:
-        raise ByocError(f"There is no file or folder {path}.", "", code=NOT_FOUND, kind="NoFile")
+        raise no_file(path)
     for file in files:
         yield Picture(str(file), class_of(file.resolve().parent.name), file.read_bytes)
 

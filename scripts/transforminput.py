@@ -12,7 +12,7 @@ from scripts import upload
 from scripts.account import split_uri
 from scripts.dataset import PICTURES, files_below
 from scripts.errors import NOT_FOUND, ByocError
-from scripts.predict import class_of
+from scripts.predict import class_of, no_file
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def check_there(sources: Sequence[str]) -> None:
     """ByocError for a source on this machine that does not exist."""
     for source in sources:
         if not source.startswith("s3://") and not Path(source).exists():
-            raise ByocError(f"There is no file or folder {source}.", "", code=NOT_FOUND, kind="NoFile")
+            raise no_file(source)
 
 
 def gather(sources: Sequence[str], target: str) -> Input:

@@ -242,8 +242,8 @@ def compare(context: Context, score: Score, trained: Trained | None, who: str) -
         return
     if not trained.same_pictures:
         out.warn(
-            f"Training computed {percent(trained.accuracy)} on other pictures: "
-            "the test set in S3 has changed since. Train again to compare."
+            f"Training computed {percent(trained.accuracy)}, perhaps on other pictures: "
+            "the test set in S3 was written or deleted since. Train again to compare."
         )
         return
     if abs(trained.accuracy - score.accuracy) * score.pictures < 0.5:

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from scripts import account, transform, transforminput
+from scripts import transform, transforminput
 from scripts.aws import Clients, connect
 from scripts.errors import ByocError
 from scripts.predict import Answer
@@ -192,13 +192,8 @@ def test_answers_as_one_table() -> None:
 
 
 @pytest.fixture
-def trained(project: Path, aws: None, run: Run) -> str:
-    """A project with pictures in S3, and the name of a training job that has completed."""
-    run("init", "--aws", "--example", "digits")
-    trust = json.dumps(account.TRUST_POLICY)
-    boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
-    draw(project / "digits", each=6)
-    run("upload")
+def trained(ready: Path, run: Run) -> str:
+    """The name of a training job that has completed, on pictures in S3."""
     name: str = json.loads(run("train", "--no-wait", "--json").stdout)["training_job"]
     return name
 
