@@ -62,13 +62,22 @@ def test_weights_are_replaced_by_others_only(clients: Clients, project: Path) ->
         assert keys(clients) == {f"p/data/weights/{there}.pth"}
 
 
-def test_a_file_of_weights_is_sent_along(clients: Clients, project: Path, run: Run) -> None:
+def place_with(weights: str, clients: Clients) -> tuple[Settings, Place]:
+    settings = load(overrides=[f"data.weights={weights}"])
+    return settings, Place("role", account.bucket(settings, clients), "train", "serve")
+
+
+def send_weights(weights: str, clients: Clients, project: Path, run: Run) -> tuple[Settings, Place]:
+    """Pictures and a file of that name, uploaded."""
     draw(project / "data", each=9)
-    (project / "resnet.pth").write_bytes(b"tensors")
+    (project / weights).write_bytes(b"tensors")
     run("init", "--aws", "--name", "flowers")
-    run("upload", "--set", "data.weights=resnet.pth")
-    settings = load(overrides=["data.weights=resnet.pth"])
-    place = Place("role", account.bucket(settings, clients), "train", "serve")
+    run("upload", "--set", f"data.weights={weights}")
+    return place_with(weights, clients)
+
+
+def test_a_file_of_weights_is_sent_along(clients: Clients, project: Path, run: Run) -> None:
+    settings, place = send_weights("resnet.pth", clients, project, run)
     assert "weights" in account.channels(settings, clients, place)
     folder = requests.data_uri(settings, place, "weights")
     bucket, prefix = folder.removeprefix("s3://").split("/", 1)
@@ -78,14 +87,10 @@ def test_a_file_of_weights_is_sent_along(clients: Clients, project: Path, run: R
 def test_other_weights_than_those_that_were_sent_are_missed(
     clients: Clients, project: Path, run: Run
 ) -> None:
-    draw(project / "data", each=9)
-    (project / "old.pth.gz").write_bytes(b"tensors")
-    run("init", "--aws", "--name", "flowers")
-    run("upload", "--set", "data.weights=old.pth.gz")
+    send_weights("old.pth.gz", clients, project, run)
     for name in ("new.pth", "old.pth"):
         (project / name).write_bytes(b"tensors")
-        settings = load(overrides=[f"data.weights={name}"])
-        place = Place("role", account.bucket(settings, clients), "train", "serve")
+        settings, place = place_with(name, clients)
         with pytest.raises(ByocError, match=f"nothing at s3://.*/data/weights/{name}. Send {name} there"):
             account.channels(settings, clients, place)
 
@@ -93,12 +98,7 @@ def test_other_weights_than_those_that_were_sent_are_missed(
 def test_weights_that_have_changed_or_gone_since_are_not_trained_with(
     clients: Clients, project: Path, run: Run
 ) -> None:
-    draw(project / "data", each=9)
-    (project / "w.pth").write_bytes(b"tensors")
-    run("init", "--aws", "--name", "flowers")
-    run("upload", "--set", "data.weights=w.pth")
-    settings = load(overrides=["data.weights=w.pth"])
-    place = Place("role", account.bucket(settings, clients), "train", "serve")
+    settings, place = send_weights("w.pth", clients, project, run)
     account.channels(settings, clients, place)
     for content in (b"TENSORS", b"longer tensors"):
         (project / "w.pth").write_bytes(content)
@@ -110,12 +110,7 @@ def test_weights_that_have_changed_or_gone_since_are_not_trained_with(
 
 
 def test_an_etag_that_is_no_md5_is_not_compared(clients: Clients, project: Path, run: Run) -> None:
-    draw(project / "data", each=9)
-    (project / "w.pth").write_bytes(b"tensors")
-    run("init", "--aws", "--name", "flowers")
-    run("upload", "--set", "data.weights=w.pth")
-    settings = load(overrides=["data.weights=w.pth"])
-    place = Place("role", account.bucket(settings, clients), "train", "serve")
+    settings, place = send_weights("w.pth", clients, project, run)
     key = f"{settings.prefix}/data/weights/w.pth"
     clients.s3.put_object(Bucket=place.bucket, Key=key, Body=b"TENSORS", ServerSideEncryption="aws:kms")
     assert "weights" in account.channels(settings, clients, place)
