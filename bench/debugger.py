@@ -1,12 +1,16 @@
-"""What the debugger costs: python -m bench.debugger [--blocks 5] [--image-size 96] [--steps 50]
+"""What the debugger costs a training: python -m bench.debugger [--blocks 5] [--image-size 32] [--steps 100]
 
-One process trains ResNet-18 on random pictures in blocks of steps. Blocks with nothing on alternate with
-blocks that have the profiler (step times, and the machine looked at every 500 ms) and with blocks that have
-the hook with `byoc`'s default collections. Each block is compared with the mean of the plain blocks beside
-it, so that a slow drift of the machine cancels out.
+One process trains ResNet-18 on random pictures in blocks of steps. Blocks without the debugger alternate
+with blocks that have it as `byoc train` has it by default: statistics of losses, gradients, weights and
+activations, step times, the machine measured every 500 ms, all rules, files written. Each block is compared
+with the mean of the blocks beside it, so that a slow drift of the machine cancels out. What starting it
+costs is measured apart, in a new process.
 
-Then a job saves losses, gradients and weights every 10 steps while `rules` follows it with all debugger and
-profiler rules: what share of a core does that take, and how long after the end of the job is it done?
+On a machine that does other work too, blocks differ by more than the debugger costs. So its CPU time is also
+counted directly, of one whole training of `--plan` steps or `--counted` of them: that of its thread, and that
+of the training's thread while it is in the debugger.
+
+`--plan` is the length of the training, in steps, that the intervals suit: the demo's training has about 400.
 """
 
 from __future__ import annotations
@@ -19,22 +23,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
+# As the container has it: threads that wait must not spin, or a busy machine measures itself.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 import torchvision
 from torch import nn
 
-from local.jobs.system_metrics import SystemSampler
-from scripts.settings import Debugger
-from train.debug import Monitor
-from train.rules.registry import DEBUGGER_RULES, PROFILER_RULES
+from debugger.monitor import Monitor, _Phase
+from debugger.recorder import Recorder
+from debugger.rules.rule import Plan
+from debugger.watcher import Watcher
 
 WARM = 5
+START = """
+import json, sys, time
+from pathlib import Path
+import torch, torchvision
+model = torchvision.models.resnet18(num_classes=10)
+loss = torch.nn.CrossEntropyLoss()
+began, cpu = time.perf_counter(), time.process_time()
+from debugger.monitor import Monitor
+from debugger.rules.rule import Plan
+monitor = Monitor.start(model=model, loss=loss, output=Path(sys.argv[1]), plan=Plan(400, 20, 10))
+print(json.dumps([time.perf_counter() - began, time.process_time() - cpu]))
+monitor.close()
+"""
 
 
 class Training:
@@ -47,13 +64,13 @@ class Training:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9)
         self.pictures = torch.randn(batch, 3, size, size, device=self.device)
         self.labels = torch.randint(0, 10, (batch,), device=self.device)
-        self.step = 0
 
     def run(self, monitor: Monitor, steps: int) -> tuple[float, float]:
         """Train `steps` steps; returns seconds passed, and seconds of this process on all cores."""
         started, used = time.perf_counter(), time.process_time()
-        for _ in range(steps):
-            with monitor.step("TRAIN", self.step):
+        before: tuple[int, torch.Tensor] | None = None
+        for step in range(steps):
+            with monitor.step("TRAIN", step):
                 with monitor.phase("forward"):
                     loss = self.criterion(self.model(self.pictures), self.labels)
                 with monitor.phase("backward"):
@@ -61,141 +78,128 @@ class Training:
                 with monitor.phase("optimizer"):
                     self.optimizer.step()
                     self.optimizer.zero_grad(set_to_none=True)
-            self.step += 1
+            # A step late, as the training loop does it, so that a GPU is never waited for.
+            if before is not None:
+                monitor.trained(before[0], float(before[1]), len(self.labels))
+            before = step, loss.detach()
         if self.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started, time.process_time() - used
 
-    @contextmanager
-    def watched(self, folder: Path, *, collections: Any = None, profiler: bool = False) -> Iterator[Monitor]:
-        """A monitor as a job with these configurations would have it."""
-        config = folder / "input" / "config"
-        config.mkdir(parents=True, exist_ok=True)
-        if collections is not None:
-            hook = {
-                "LocalPath": str(folder / "tensors"),
-                "CollectionConfigurations": [
-                    {"CollectionName": name, "CollectionParameters": {k: str(v) for k, v in values.items()}}
-                    for name, values in collections.items()
-                ],
-            }
-            (config / "debughookconfig.json").write_text(json.dumps(hook))
-        if profiler:
-            settings = {"ProfilingParameters": {"LocalPath": str(folder / "profiler")}}
-            (config / "profilerconfig.json").write_text(json.dumps(settings))
-        monitor = Monitor.from_environment(
-            model=self.model, loss=self.criterion, environment={"SAGEMAKER_BASE_DIR": str(folder)}
-        )
-        sampler = SystemSampler(folder / "profiler", "algo-1") if profiler else None
-        try:
-            yield monitor
-        finally:
-            monitor.close()
-            if sampler is not None:
-                sampler.close()
 
-
-def overhead(training: Training, blocks: int, steps: int, scratch: Path) -> dict[str, Any]:
-    """Time a step of each kind of block, and their ratio to the plain blocks around them."""
-    collections = Debugger().collections
-    plain, kinds = Monitor(), ("profiler", "hook")
+def overhead(training: Training, blocks: int, steps: int, plan: int, scratch: Path) -> dict[str, Any]:
+    """Time a step with and without, and the ratio of each block to those beside it."""
+    plain = Monitor()
     training.run(plain, WARM)
-    times: list[tuple[str, tuple[float, float]]] = []
+    times = [training.run(plain, steps)]
+    size = 0
     for number in range(blocks):
-        for kind in kinds:
-            times.append(("off", training.run(plain, steps)))
-            with training.watched(
-                scratch / f"{kind}{number}",
-                collections=collections if kind == "hook" else None,
-                profiler=kind == "profiler",
-            ) as monitor:
-                times.append((kind, training.run(monitor, steps)))
-    times.append(("off", training.run(plain, steps)))
-    result: dict[str, Any] = {}
-    for kind in ("off", *kinds):
-        result[kind] = {}
-        # Where the machine does other things too, the processor's time tells more than the clock.
-        for place, clock in enumerate(("wall", "cpu")):
-            own = [spent[place] for found, spent in times if found == kind]
-            result[kind][f"{clock}_step_ms"] = round(1e3 * statistics.median(own) / steps, 2)
-            if kind == "off":
-                continue
-            ratios = [
-                spent[place] / ((times[index - 1][1][place] + times[index + 1][1][place]) / 2)
-                for index, (found, spent) in enumerate(times)
-                if found == kind
-            ]
-            result[kind][f"{clock}_ratio"] = round(statistics.median(ratios), 4)
-            result[kind][f"{clock}_ratios"] = [round(ratio, 3) for ratio in ratios]
+        monitor = Monitor.start(
+            model=training.model,
+            loss=training.criterion,
+            output=scratch / f"{number}",
+            plan=Plan(plan, 0, 10),
+        )
+        times.append(training.run(monitor, steps))
+        monitor.close()
+        size = sum(path.stat().st_size for path in (scratch / f"{number}").rglob("*") if path.is_file())
+        times.append(training.run(plain, steps))
+    result: dict[str, Any] = {"output_kb": round(size / 1e3)}
+    for place, clock in enumerate(("wall", "cpu")):
+        values = [spent[place] for spent in times]
+        ratios = [
+            values[index] / ((values[index - 1] + values[index + 1]) / 2)
+            for index in range(1, len(values), 2)
+        ]
+        result[f"{clock}_step_ms"] = round(1e3 * statistics.median(values[::2]) / steps, 2)
+        result[f"{clock}_ratio"] = round(statistics.median(ratios), 4)
+        result[f"{clock}_ratios"] = [round(ratio, 3) for ratio in ratios]
     return result
 
 
-def evaluator(training: Training, steps: int, scratch: Path) -> dict[str, Any]:
-    """A job that saves every 10 steps, with `rules` beside it."""
-    every = {"save_interval": 10}
-    collections = dict.fromkeys(("losses", "gradients", "weights"), every)
-    config = {
-        f"{kind}RuleConfigurations": [
-            {"RuleConfigurationName": name, "RuleParameters": {"rule_to_invoke": name}} for name in rules
-        ]
-        for kind, rules in (("Debug", DEBUGGER_RULES), ("Profiler", PROFILER_RULES))
-    }
-    scratch.mkdir()
-    (scratch / "rules.json").write_text(json.dumps(config))
-    for part in ("tensors", "profiler"):
-        (scratch / part).mkdir()
-    os.environ["TRAINING_JOB_NAME"] = "bench"  # inside a job the platform writes the end file
-    command = [sys.executable, "-m", "train.rules", "--job", "bench", "--config", scratch / "rules.json"]
-    command += [
-        "--tensors",
-        scratch / "tensors",
-        "--profiler",
-        scratch / "profiler",
-        "--output",
-        scratch / "o",
+def counted(training: Training, steps: int, plan: int, scratch: Path) -> dict[str, Any]:
+    """CPU time of the debugger's parts in `steps` steps, in milliseconds, and its share of the training's."""
+    spent: dict[str, float] = {}
+    inside = False
+
+    def count(owner: type, name: str) -> tuple[type, str, Any]:
+        original = getattr(owner, name)
+
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal inside
+            if inside and owner is not Watcher:
+                return original(*arguments, **keywords)
+            before, inside = time.thread_time(), inside or owner is not Watcher
+            try:
+                return original(*arguments, **keywords)
+            finally:
+                spent[name] = spent.get(name, 0.0) + time.thread_time() - before
+                inside = inside and owner is Watcher
+
+        setattr(owner, name, timed)
+        return owner, name, original
+
+    counted = [
+        count(owner, name)
+        for owner, names in (
+            (Monitor, ("_begin", "_end", "trained")),
+            (_Phase, ("__enter__", "__exit__")),
+            (Recorder, ("_look_at_layer", "_look_at_loss", "_before_optimizer")),
+            (Watcher, ("_run",)),
+        )
+        for name in names
     ]
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    watched = psutil.Process(process.pid)
-    while watched.cpu_times().user == 0 or not (scratch / "o" / "status.json").exists():
-        time.sleep(0.1)
-    at_start = sum(watched.cpu_times()[:2])
-    with training.watched(scratch, collections=collections, profiler=True) as monitor:
-        seconds, _ = training.run(monitor, steps)
-    used = sum(watched.cpu_times()[:2]) - at_start
-    ended = time.perf_counter()
-    series = json.loads((scratch / "o" / "series.json").read_text())
-    behind = training.step - 1 - series["last_step"]
-    for part in ("tensors", "profiler"):
-        (scratch / part / "training_job_end.ts").touch()
-    process.wait(timeout=300)
+    try:
+        monitor = Monitor.start(
+            model=training.model, loss=training.criterion, output=scratch / "counted", plan=Plan(plan, 0, 10)
+        )
+        wall, cpu = training.run(monitor, steps)
+        monitor.close()
+    finally:
+        for owner, name, original in counted:
+            setattr(owner, name, original)
+    own = sum(spent.values())
     return {
         "steps": steps,
-        "seconds": round(seconds, 1),
-        "core_share": round(used / seconds, 3),
-        "steps_behind_at_end": behind,
-        "verdicts_after_s": round(time.perf_counter() - ended, 1),
+        "wall_s": round(wall, 1),
+        "cpu_s": round(cpu, 1),
+        "own_cpu_s": round(own, 3),
+        "share": round(own / (cpu - own), 4),
+        "parts_ms": {name: round(1e3 * seconds) for name, seconds in spent.items()},
     }
+
+
+def start(scratch: Path, runs: int = 5) -> dict[str, float]:
+    """Seconds that importing and starting the debugger adds to a process that has torch already."""
+    found = []
+    for number in range(runs):
+        command = [sys.executable, "-c", START, str(scratch / f"start{number}")]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    wall, cpu = (statistics.median(column) for column in zip(*found, strict=True))
+    return {"start_wall_s": round(wall, 3), "start_cpu_s": round(cpu, 3)}
 
 
 def main() -> None:
     """Measure and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=5, help="blocks of each kind")
-    parser.add_argument("--steps", type=int, default=50, help="steps of a block: a multiple of 50")
-    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--blocks", type=int, default=5, help="blocks with the debugger")
+    parser.add_argument("--steps", type=int, default=100, help="steps of a block")
+    parser.add_argument("--plan", type=int, default=400, help="steps of the training that the intervals suit")
+    parser.add_argument("--counted", type=int, default=0, help="steps in which CPU time is counted directly")
+    parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rules-steps", type=int, default=150, help="0: leave the evaluator out")
-    given = parser.parse_args()
-    training = Training(given.image_size, given.batch_size)
+    wanted = parser.parse_args()
+    training = Training(wanted.image_size, wanted.batch_size)
     result: dict[str, Any] = {
         "machine": {"device": training.device, "cores": os.cpu_count(), "torch": torch.__version__},
-        "settings": vars(given),
+        "settings": vars(wanted),
     }
     with tempfile.TemporaryDirectory(prefix="bench-debugger-") as scratch:
-        result["overhead"] = overhead(training, given.blocks, given.steps, Path(scratch))
+        result["counted"] = counted(training, wanted.counted or wanted.plan, wanted.plan, Path(scratch))
+        print(json.dumps(result["counted"]), file=sys.stderr, flush=True)
+        result["overhead"] = overhead(training, wanted.blocks, wanted.steps, wanted.plan, Path(scratch))
         print(json.dumps(result["overhead"]), file=sys.stderr, flush=True)
-        if given.rules_steps:
-            result["evaluator"] = evaluator(training, given.rules_steps, Path(scratch) / "rules")
+        result["start"] = start(Path(scratch))
     print(json.dumps(result, indent=2))
 
 

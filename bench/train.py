@@ -31,13 +31,13 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
+from contract.hyperparameters import Settings
 from model import architecture
 from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from train import listing, precision
 from train.cache import Cache
 from train.data import Pictures
 from train.distributed import Process
-from train.interface import Settings
 from train.loader import Loader, worker_count
 from train.log import start_logging
 from train.loop import Trainer

@@ -6,10 +6,6 @@ fail() {
     exit 1
 }
 
-# The engine: DOCKER_HOST or Docker's own default, else the one that `.ci/engine up` started.
-if [ -z "${DOCKER_HOST:-}" ] && [ ! -S /var/run/docker.sock ] && [ -S /run/byoc-engine/docker.sock ]; then
-    export DOCKER_HOST=unix:///run/byoc-engine/docker.sock
-fi
 export DOCKER_BUILDKIT=1 BUILDKIT_PROGRESS=${BUILDKIT_PROGRESS:-plain}
 
 # The client: one that can drive BuildKit. From version 23 on that takes the buildx plugin; Debian's 20.10 has it

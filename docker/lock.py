@@ -1,7 +1,8 @@
-"""Compute the lock files anew: requirements.lock for this machine, docker/*.lock for the images.
+"""Compute the lock files anew: requirements.lock for `make setup`, docker/*.lock for the images.
 
-`make lock` runs it with nothing but Python: uv is put into a throw-away virtual environment. The images'
-locks are constrained by requirements.lock, so that process mode and containers run the same versions.
+`make lock` runs it with nothing but Python: uv is put into a throw-away virtual environment.
+requirements.lock holds for every Python and machine that pyproject.toml names; the images' locks for theirs
+alone, constrained by requirements.lock, so that process mode and containers run the same versions.
 UPGRADE=1 takes the newest versions that pyproject.toml allows; without it, what still fits stays as it is.
 docker/common.lock is what train.lock and serve.lock share: the images share it as a layer.
 """
@@ -17,14 +18,11 @@ import venv
 from pathlib import Path
 
 UV = "uv==0.13.9"
-EXTRAS = ("train", "serve", "local", "dev")
-# Which extra an image's lock file holds; build.lock is what installs the others.
-IMAGES: dict[str, str | list[str]] = {
-    "docker/build.lock": ["pip", "setuptools>=77,<81"],
-    "docker/train.lock": "train",
-    "docker/serve.lock": "serve",
-}
-COMMON = ["--generate-hashes", "--python-version", "3.11", "--no-header", "--quiet"]
+EXTRAS = ("train", "serve", "local")
+GROUPS = ("smdebug", "dev")
+# The images' Python and glibc: Debian 13's. uv knows no tag above manylinux_2_40; no wheel asks for more.
+IMAGE = ["--python-version", "3.13", "--python-platform", "x86_64-manylinux_2_40", "--no-annotate"]
+COMMON = ["--generate-hashes", "--no-header", "--quiet"]
 
 
 def main() -> int:
@@ -34,39 +32,39 @@ def main() -> int:
         uv = install_uv(Path(scratch))
         if uv is None:
             return 1
-        upgrade = ["--upgrade"] if os.environ.get("UPGRADE") else []
-        extras = [word for extra in EXTRAS for word in ("--extra", extra)]
-        universal = ["pyproject.toml", *extras, "--universal", *upgrade]
-        compiled = run(uv, universal, Path("requirements.lock"))
-        overrides = Path(scratch, "overrides.txt")
-        overrides.write_text("\n".join(project["tool"]["uv"]["override-dependencies"]), encoding="utf-8")
-        for lock, wanted in IMAGES.items():
-            packages = (
-                project["project"]["optional-dependencies"][wanted] if isinstance(wanted, str) else wanted
-            )
+
+        def compiled(lock: str, packages: list[str], *options: str) -> bool:
             source = Path(scratch, f"{Path(lock).stem}.in")
             source.write_text("\n".join(packages), encoding="utf-8")
-            # manylinux_2_36 is Debian bookworm's glibc.
-            options = ["--constraint", "requirements.lock", "--override", str(overrides)]
-            options += ["--python-platform", "x86_64-manylinux_2_36"]
-            compiled = compiled and run(uv, [str(source), *options, "--no-annotate"], Path(lock))
-    if compiled:
+            return run(uv, [str(source), *options], Path(lock))
+
+        extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+        extras += [word for group in GROUPS for word in ("--group", group)]
+        universal = ["--universal", "--python-version", "3.11"]
+        universal += ["--upgrade"] if os.environ.get("UPGRADE") else []
+        overrides = Path(scratch, "overrides.txt")
+        overrides.write_text("\n".join(project["tool"]["uv"]["override-dependencies"]), encoding="utf-8")
+        image = ["--constraint", "requirements.lock", "--override", str(overrides), *IMAGE]
+        train, serve = (project["project"]["optional-dependencies"][image] for image in ("train", "serve"))
+        train += project["dependency-groups"]["smdebug"]
+        tools = ["pip", UV, *project["build-system"]["requires"]]
+        done = (
+            run(uv, ["pyproject.toml", *extras, *universal], Path("requirements.lock"))
+            # What installs the others.
+            and compiled("docker/build.lock", tools, *universal, "--no-annotate")
+            and compiled("docker/train.lock", train, *image)
+            and compiled("docker/serve.lock", serve, *image)
+        )
+    if done:
         common()
-    return 0 if compiled else 1
+    return 0 if done else 1
 
 
 def install_uv(scratch: Path) -> Path | None:
     """uv in a virtual environment of its own, or None with the reason on stderr."""
     environment = scratch / "venv"
     venv.create(environment, with_pip=True)
-    pip = [
-        str(environment / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     if subprocess.run([*pip, UV], check=False).returncode:
         print(
             f"{UV} could not be installed: `make lock` needs a package index that it can reach.",

@@ -21,22 +21,23 @@ from pathlib import Path
 from typing import IO
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local import peers
 from local.app import App
-from local.config import DEFAULT_PORT, DEFAULT_REGION, Config
+from local.config import DEFAULT_PORT, DEFAULT_REGION, TRAIN_IMAGE, Config
 from local.jobs.engine import Engine
 from local.jobs.services import Services
 from local.runtime import RuntimeProblem, make_runtime, remove_leftovers
-from local.s3 import S3Server, S3Unavailable, sweep
+from local.s3.app import S3
 from local.store import Store
 
 log = logging.getLogger("local")
 
 # The commands of this repository's own images, for the process runtime.
 _COMMANDS = Path(__file__).resolve().parent.parent / "docker" / "bin"
-_OWN_IMAGES = ("byoc-train", "byoc-serve")
+_OWN_IMAGES = (TRAIN_IMAGE, "byoc-serve")
 
 
 class CannotStart(Exception):
@@ -46,8 +47,6 @@ class CannotStart(Exception):
 def main() -> int:
     config, only_sweep = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Its one line per request is of no use to anybody.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         config.home.mkdir(parents=True, exist_ok=True)
         with _alone(config.home):
@@ -60,7 +59,7 @@ def main() -> int:
     except RuntimeProblem as error:
         print(f"local: {error}", file=sys.stderr)
         return 4
-    except (CannotStart, S3Unavailable) as error:
+    except CannotStart as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     except (OSError, sqlite3.Error) as error:
@@ -73,17 +72,16 @@ def _serve(config: Config, listener: socket.socket) -> None:
     """Everything up, in the order in which one part needs another; and down again in the reverse order."""
     runtime = make_runtime(config)
     store = Store(config.database)
-    s3 = S3Server(config.s3_root, config.home / "s3.log")
+    s3 = S3(config)
     try:
-        sweep(config.s3_root)
-        s3.start()
         services = Services(config, store, runtime)
         engine = Engine(config, store, services=services)
         app = App(config, store, engine, s3, payload_limit=services.payload_limit, hosts=runtime.hosts)
-        asyncio.run(_run(app, engine, listener))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(app, engine, listener))
     finally:
         runtime.close()
-        s3.stop()
+        s3.close()
         store.close()
 
 
@@ -91,7 +89,7 @@ async def _run(app: App, engine: Engine, listener: socket.socket) -> None:
     server = _Server(
         uvicorn.Config(
             app,
-            http=peers.guarded(AutoHTTPProtocol),
+            http=peers.guarded(HttpToolsProtocol),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -177,6 +175,13 @@ def _arguments() -> tuple[Config, bool]:
         help="process runtime: folder with the commands of one more image",
     )
     parser.add_argument(
+        "--train-image",
+        default=TRAIN_IMAGE,
+        metavar="NAME",
+        help="image whose command `rules` judges the jobs' rules and measures this machine (default: "
+        f"{TRAIN_IMAGE})",
+    )
+    parser.add_argument(
         "--sweep",
         action="store_true",
         help="only remove what a killed service of this home left, and say what",
@@ -190,6 +195,7 @@ def _arguments() -> tuple[Config, bool]:
         region=given.region,
         runtime=given.runtime,
         images={**own, **dict(given.image)},
+        train_image=given.train_image,
     )
     return config, given.sweep
 

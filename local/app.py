@@ -12,28 +12,44 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from importlib.metadata import version
 
 from starlette.types import Message, Receive, Scope, Send
 
 from local import logs
+from local.api import account
 from local.api.control import Control
 from local.api.registry import handlers
 from local.config import Config
-from local.errors import AwsError, InvalidParameterException, RequestTooLarge, UnknownOperationException
+from local.errors import (
+    AccessDenied,
+    InvalidParameterException,
+    RequestTooLarge,
+    UnknownOperationException,
+)
 from local.fakes import SERVICES, Call, Fakes
 from local.invoke import Runtime, endpoint_of, too_large
-from local.protocol import Answer, JsonService, dump, error_answer
-from local.s3 import S3Server
-from local.s3proxy import S3Proxy
+from local.protocol import Answer, JsonService
+from local.refusal import refuse
+from local.s3.app import S3
 from local.seam import EngineLike
 from local.store import Store
 
 NAME = "byoc-local"  # what `GET /health` says, so that a client knows whom it found
 _CONTROL_LIMIT = 4 << 20  # bytes of a request that is not an upload; AWS's own are smaller
-_TARGETS = {"SageMaker": "sagemaker", "Logs_20140328": "logs", "AmazonEC2ContainerRegistry_V20150921": "ecr"}
-_SCOPE = re.compile(r"Credential=[^/]*/\d{8}/[^/]*/([\w-]+)/aws4_request")
+_TARGETS = {
+    "SageMaker": "sagemaker",
+    "Logs_20140328": "logs",
+    "AmazonEC2ContainerRegistry_V20150921": "ecr",
+    "AWSPriceListService": "pricing",
+    "ResourceGroupsTaggingAPI_20170126": "tagging",
+    "ServiceQuotasV20190624": "servicequotas",
+    "TrentService": "kms",
+}
+_SCOPE = re.compile(r"Credential=[^/]*/\d{8}/(?P<region>[^/]*)/(?P<service>[\w-]+)/aws4_request")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
 _LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
@@ -45,7 +61,7 @@ class App:
         config: Config,
         store: Store,
         engine: EngineLike,
-        s3: S3Server,
+        s3: S3,
         *,
         payload_limit: int,
         hosts: Callable[[], frozenset[str]] = frozenset,
@@ -53,19 +69,32 @@ class App:
         self._config = config
         self._payload_limit = payload_limit
         self._hosts = hosts
-        self._json = {
-            "sagemaker": JsonService("sagemaker", handlers(Control(config, store, engine))),
-            "logs": JsonService("logs", logs.handlers(config), invalid=InvalidParameterException),
-        }
+        self._store = store
+        self._engine = engine
+        self._json = lru_cache(maxsize=8)(self._services)  # by region
+        self._json(config.region)  # before somebody waits for it
         self._runtime = Runtime(config, store, engine)
         self.fakes = Fakes(config)
-        self._s3 = S3Proxy(config, s3)
+        self._s3 = s3
         # Invocations may take a minute each and must not keep the control plane from answering.
         self._control_threads = ThreadPoolExecutor(8, thread_name_prefix="control")
         self._invoke_threads = ThreadPoolExecutor(64, thread_name_prefix="invoke")
 
+    def _services(self, region: str) -> Mapping[str, JsonService]:
+        """The services of the JSON protocol for clients of a region, which is in the ARNs that they get."""
+        config = replace(self._config, region=region)
+        sagemaker = JsonService("sagemaker", handlers(Control(config, self._store, self._engine)))
+        return {
+            "sagemaker": sagemaker,
+            "logs": JsonService("logs", logs.handlers(config), invalid=InvalidParameterException),
+            "pricing": JsonService("pricing", account.prices(), invalid=InvalidParameterException),
+            "servicequotas": JsonService("service-quotas", account.quotas(sagemaker.model)),
+            "tagging": JsonService(
+                "resourcegroupstaggingapi", account.tagging(self._store), invalid=InvalidParameterException
+            ),
+        }
+
     async def close(self) -> None:
-        await self._s3.close()
         self._control_threads.shutdown(wait=False)
         self._invoke_threads.shutdown(wait=False)
 
@@ -73,13 +102,16 @@ class App:
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
-        if (refused := self._refused(headers)) is not None:
-            await _send(refused, send)
+        service = service_of(headers, scope["path"], scope["method"])
+        # A client that waits to be asked for its body may never send it: whatever came next on the connection
+        # would be taken for it. Where none waits, closing could destroy the answer while the body is sent.
+        waits = "expect" in headers
+        if (why := self._forbidden(headers)) is not None:
+            await _send(refuse(service, headers, AccessDenied(why)), send, close=waits)
             return
         if scope["path"] == "/health" and scope["method"] == "GET":
-            await _send(self._health(), send)
+            await _send(self._health(), send, close=waits)
             return
-        service = service_of(headers, scope["path"], scope["method"])
         if service == "s3":
             await self._s3(scope, receive, send)
             return
@@ -90,38 +122,44 @@ class App:
             return  # a part of a request is none, and nobody waits for an answer
         if body is None:
             error = RequestTooLarge(f"The request's body is larger than {limit} bytes.")
-            await _send(too_large(limit) if service == "runtime" else error_answer(error), send)
+            answer = too_large(limit) if service == "runtime" else refuse(service, headers, error)
+            await _send(answer, send, close=waits)
             return
         threads = self._invoke_threads if service == "runtime" else self._control_threads
         work = partial(self._answer, service, scope, headers, body)
         await _send(await asyncio.get_running_loop().run_in_executor(threads, work), send)
 
     def _answer(self, service: str, scope: Scope, headers: Mapping[str, str], body: bytes) -> Answer:
-        if service in self._json:
-            return self._json[service].call(headers["x-amz-target"].rpartition(".")[2], body)
+        region = region_of(headers) or self._config.region
+        json_service = self._json(region).get(service)
+        if json_service is not None and "x-amz-target" in headers:
+            return json_service.call(headers["x-amz-target"].rpartition(".")[2], body)
         if service in SERVICES:
             path = scope["path"] + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
-            return self.fakes.call(Call(service, scope["method"], path, body, headers))
+            return self.fakes.call(Call(service, scope["method"], path, body, headers, region))
         found = endpoint_of(scope["path"]) if service == "runtime" else None
         if found is not None:
             return self._runtime.invoke(*found, body, headers)
-        return error_answer(_unknown(service))
+        if service == "runtime":
+            text = f"The local SageMaker does not have {scope['method']} {scope['path'][:200]}."
+        else:
+            text = _unknown(service)
+        return refuse(service, headers, UnknownOperationException(text))
 
-    def _refused(self, headers: Mapping[str, str]) -> Answer | None:
+    def _forbidden(self, headers: Mapping[str, str]) -> str | None:
+        """Why a request is none of an AWS client of this machine's; None if it is one."""
         host = headers.get("host", "")
         if not _LOOPBACK.fullmatch(host) and host.partition(":")[0] not in self._hosts():
             # A web site's name that was made to resolve to this machine (DNS rebinding).
-            return _forbidden(
-                f"The host {host[:100]!r} is not this machine: use {self._config.endpoint_url}."
-            )
+            return f"The host {host[:100]!r} is not this machine: use {self._config.endpoint_url}."
         if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
-            return _forbidden("Web pages may not use the local SageMaker.")
+            return "Web pages may not use the local SageMaker."
         return None
 
     def _health(self) -> Answer:
         body = {
             "service": NAME,
-            "version": version("byoc"),
+            "version": version("byoc-sagemaker"),
             "runtime": self._config.runtime,
             "home": str(self._config.home),
             "port": self._config.port,
@@ -147,19 +185,20 @@ def service_of(headers: Mapping[str, str], path: str, method: str) -> str:
         if unsigned_form:
             return "sts"
         return "runtime" if endpoint_of(path) is not None and method == "POST" else "s3"
-    return "runtime" if scope[1] == "sagemaker" else scope[1]
+    return "runtime" if scope["service"] == "sagemaker" else scope["service"]
 
 
-def _unknown(service: str) -> AwsError:
-    return UnknownOperationException(
-        f"The local SageMaker does not have the service {service!r}; it has SageMaker, SageMaker Runtime, "
-        "S3, CloudWatch Logs, STS, IAM and ECR."
-    )
+def region_of(headers: Mapping[str, str]) -> str | None:
+    """The region that a request is signed for; None where it names none."""
+    scope = _SCOPE.search(headers.get("authorization", ""))
+    return scope["region"] if scope is not None and _REGION.fullmatch(scope["region"]) else None
 
 
-def _forbidden(text: str) -> Answer:
-    return Answer(
-        403, dump({"__type": "AccessDeniedException", "message": text}), {"content-type": "application/json"}
+def _unknown(service: str) -> str:
+    return (
+        f"The local SageMaker does not have the service {service!r}; it has SageMaker, "
+        "SageMaker Runtime, S3, CloudWatch Logs, STS, IAM, ECR, KMS, EC2, Service Quotas, Pricing and "
+        "Resource Groups Tagging."
     )
 
 
@@ -187,10 +226,12 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
             return b"".join(blocks)
 
 
-async def _send(answer: Answer, send: Send) -> None:
+async def _send(answer: Answer, send: Send, *, close: bool = False) -> None:
     headers = [
         (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in answer.headers.items()
     ]
     headers.append((b"content-length", str(len(answer.body)).encode()))
+    if close:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

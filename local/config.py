@@ -11,6 +11,8 @@ DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_PORT = 5757
 ROLE_NAME = "byoc-sagemaker"
+TRAIN_IMAGE = "byoc-train"
+_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
 # The resource part of an ARN, by the kind under which the store keeps the document.
 ARN_TYPES: Mapping[str, str] = MappingProxyType(
@@ -32,6 +34,7 @@ class Config:
 
     `images`: last component of an image reference, without tag and digest → folder with the commands
     `train`, `serve`, `rules` (process mode only).
+    `train_image`: the image whose `rules` command judges rules and measures the machine, of whatever job.
     """
 
     home: Path
@@ -40,6 +43,7 @@ class Config:
     account: str = DEFAULT_ACCOUNT
     runtime: str = "process"
     images: Mapping[str, Path] = field(default_factory=dict)
+    train_image: str = TRAIN_IMAGE
 
     @property
     def s3_root(self) -> Path:
@@ -66,20 +70,36 @@ class Config:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def partition(self) -> str:
+        """What the region's ARNs begin with, after `arn:`."""
+        return next((name for start, name in _PARTITIONS.items() if self.region.startswith(start)), "aws")
+
+    @property
     def role_arn(self) -> str:
-        return f"arn:aws:iam::{self.account}:role/{ROLE_NAME}"
+        return f"arn:{self.partition}:iam::{self.account}:role/{ROLE_NAME}"
 
     def arn(self, kind: str, name: str) -> str:
         """ARN of a document of the store. SageMaker writes names in ARNs in lower case."""
-        return f"arn:aws:sagemaker:{self.region}:{self.account}:{ARN_TYPES[kind]}/{name.lower()}"
+        return f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:{ARN_TYPES[kind]}/{name.lower()}"
 
     def log_group_arn(self, group: str) -> str:
-        return f"arn:aws:logs:{self.region}:{self.account}:log-group:{group}"
+        return f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:{group}"
 
     def bucket_path(self, s3_uri: str) -> Path:
         """File or folder of `s3://bucket/key`. ValueError if it is no S3 URI or would leave `s3_root`."""
         bucket, key = split_s3_uri(s3_uri)
         return _below(self.s3_root, [bucket, *[part for part in key.split("/") if part]], s3_uri)
+
+    def output_path(self, s3_uri: str) -> Path:
+        """The same for what a job is to write: ValueError if the bucket is not there, too."""
+        path = self.bucket_path(s3_uri)
+        bucket, _ = split_s3_uri(s3_uri)
+        if not (self.s3_root / bucket).is_dir():
+            raise ValueError(
+                f"{s3_uri}: The specified bucket does not exist (NoSuchBucket). Create {bucket!r}, or name "
+                "another bucket."
+            )
+        return path
 
     def log_file(self, group: str, stream: str) -> Path:
         """File of a log stream: one `<epoch ms> <text>` per line. ValueError if it would leave `logs_root`.
@@ -93,6 +113,11 @@ class Config:
     def log_folder(self, group: str) -> Path:
         """Folder of a log group. ValueError if it would leave `logs_root`."""
         return _below(self.logs_root, [part for part in group.split("/") if part], group)
+
+
+def region_in(arn: str) -> str:
+    """`arn:aws:sagemaker:eu-west-1:…` → `eu-west-1`."""
+    return arn.split(":")[3]
 
 
 def split_s3_uri(s3_uri: str) -> tuple[str, str]:

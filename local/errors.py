@@ -92,6 +92,13 @@ class SerializationException(AwsError):
     status = 400
 
 
+class AccessDenied(AwsError):
+    """Not a request of an AWS client on this machine."""
+
+    code = "AccessDeniedException"
+    status = 403
+
+
 class RequestTooLarge(AwsError):
     """A control-plane body beyond any that AWS takes."""
 

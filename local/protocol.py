@@ -109,11 +109,16 @@ def _headers() -> dict[str, str]:
     return {"content-type": "application/x-amz-json-1.1", "x-amzn-requestid": str(uuid.uuid4())}
 
 
+def _refuse_constant(name: str) -> None:
+    """NaN and the infinities, which Python's reader takes and JSON does not have."""
+    raise ValueError(f"{name} is not a JSON number")
+
+
 def _parse(body: bytes) -> Any:
     if not body:
         return {}
     try:
-        parsed = json.loads(body)
+        parsed = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise SerializationException(f"The request's body is not JSON: {error}.") from None
     if not isinstance(parsed, dict):

@@ -21,17 +21,31 @@ from local.errors import SerializationException, ValidationException
 _MOST_SHOWN = 10
 
 
-def read(shape: Shape | None, value: Any) -> dict[str, Any]:
-    """The JSON body `value` as `shape` has it: members that the shape does not know are dropped, as on AWS.
+class _Problems(list[str]):
+    """Sentences about constraints that are not met, and the paths of members that the shapes do not have."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown: list[str] = []
+
+
+def read(shape: Shape | None, value: Any) -> dict[str, Any]:
+    """The JSON body `value` as `shape` has it.
+
+    A member that the shape does not have is refused: a client whose model of AWS is newer means it.
     SerializationException for a wrong JSON type, ValidationException for everything else.
     """
     if shape is None:
         return {}
-    problems: list[str] = []
+    problems = _Problems()
     parsed = _read(shape, value, "", problems)
     if problems:
         raise ValidationException(describe(problems))
+    if problems.unknown:
+        raise ValidationException(
+            f"{problems.unknown[0]}: the service's model of AWS does not have this member; leave it out, or "
+            "update botocore where the service runs."
+        )
     return dict(parsed)
 
 
@@ -63,7 +77,7 @@ def write(shape: Shape | None, value: Any) -> Any:
 # --- reading ---------------------------------------------------------------------------------------
 
 
-def _read(shape: Shape, value: Any, path: str, problems: list[str]) -> Any:
+def _read(shape: Shape, value: Any, path: str, problems: _Problems) -> Any:
     if isinstance(shape, StructureShape):
         return _read_structure(shape, value, path, problems)
     if isinstance(shape, ListShape):
@@ -72,29 +86,41 @@ def _read(shape: Shape, value: Any, path: str, problems: list[str]) -> Any:
         return [
             _read(shape.member, item, f"{path}.{number}.member", problems)
             for number, item in enumerate(value, 1)
-            if item is not None
+            if _is_there(item, f"{path}.{number}.member", problems)
         ]
     if isinstance(shape, MapShape):
         return _read_map(shape, value, path, problems)
     return _read_scalar(shape, value, path, problems)
 
 
-def _read_structure(shape: StructureShape, value: Any, path: str, problems: list[str]) -> dict[str, Any]:
+def _is_there(value: Any, path: str, problems: _Problems) -> bool:
+    if value is None:
+        problems.append(f"Value null at '{path}' failed to satisfy constraint: Member must not be null")
+    return value is not None
+
+
+def _read_structure(shape: StructureShape, value: Any, path: str, problems: _Problems) -> dict[str, Any]:
     _expect(isinstance(value, Mapping), value, "an object", path)
     parsed: dict[str, Any] = {}
+    prefix = f"{path}." if path else ""
+    problems.unknown += [
+        prefix + _lower(name)
+        for name, given in value.items()
+        if name not in shape.members and given is not None
+    ]
     for name, member in shape.members.items():
-        below = f"{path}.{_lower(name)}" if path else _lower(name)
+        below = prefix + _lower(name)
         given = value.get(name)
         if given is not None:
             parsed[name] = _read(member, given, below, problems)
         elif name in shape.required_members:
-            problems.append(f"Value null at '{below}' failed to satisfy constraint: Member must not be null")
+            _is_there(None, below, problems)
     if getattr(shape, "is_tagged_union", False) and len(parsed) != 1:
         raise ValidationException(f"{path}: give exactly one of {', '.join(shape.members)}.")
     return parsed
 
 
-def _read_map(shape: MapShape, value: Any, path: str, problems: list[str]) -> dict[str, Any]:
+def _read_map(shape: MapShape, value: Any, path: str, problems: _Problems) -> dict[str, Any]:
     _expect(isinstance(value, Mapping), value, "an object", path)
     _check_size(shape, value, len(value), path, problems)
     parsed: dict[str, Any] = {}
@@ -108,15 +134,15 @@ def _read_map(shape: MapShape, value: Any, path: str, problems: list[str]) -> di
                     f"Value '{_shown(content)}' at '{path}' failed to satisfy constraint: "
                     f"Map {part} must satisfy constraint: [{', '.join(broken)}]"
                 )
-        if item is not None:
+        if _is_there(item, f"{path}.{key}.member", problems):
             # The map's own sentence above stands for those of a scalar item.
-            ignored: list[str] = []
+            ignored = _Problems()
             nested = isinstance(shape.value, StructureShape | ListShape | MapShape)
             parsed[key] = _read(shape.value, item, f"{path}.{key}", problems if nested else ignored)
     return parsed
 
 
-def _read_scalar(shape: Shape, value: Any, path: str, problems: list[str]) -> Any:
+def _read_scalar(shape: Shape, value: Any, path: str, problems: _Problems) -> Any:
     parsed = _scalar(shape, value, path)
     problems.extend(
         f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {broken}"
@@ -167,7 +193,7 @@ def _constraints(shape: Shape, value: Any) -> list[str]:
     return broken
 
 
-def _check_size(shape: Shape, value: Any, size: int, path: str, problems: list[str]) -> None:
+def _check_size(shape: Shape, value: Any, size: int, path: str, problems: _Problems) -> None:
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     for broken, words in (
         (low is not None and size < low, f"greater than or equal to {low}"),

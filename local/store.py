@@ -10,7 +10,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ Document = dict[str, Any]
 
 KINDS = ("training-job", "tuning-job", "model", "endpoint-config", "endpoint", "transform-job", "tags")
 
-_SCHEMA = """
+_TABLE = """
 CREATE TABLE IF NOT EXISTS documents (
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -26,6 +27,47 @@ CREATE TABLE IF NOT EXISTS documents (
     PRIMARY KEY (kind, name)
 ) WITHOUT ROWID
 """
+
+# What lists are filtered and sorted by. `parent` is the tuning job of a training job.
+FIELDS = {
+    "name": "name",
+    "created": "json_extract(body, '$.CreationTime')",
+    "modified": "coalesce(json_extract(body, '$.LastModifiedTime'), json_extract(body, '$.CreationTime'))",
+    "status": "coalesce(json_extract(body, '$.TrainingJobStatus'),"
+    " json_extract(body, '$.HyperParameterTuningJobStatus'),"
+    " json_extract(body, '$.TransformJobStatus'), json_extract(body, '$.EndpointStatus'))",
+    "objective": "json_extract(body, '$._FinalObjectiveMetric.Value')",
+    "parent": "json_extract(body, '$.TuningJobArn')",
+}
+
+# A page of a list is read from one of these, and not from all documents.
+_INDEXES = {
+    "by_lower_name": "lower(name)",
+    "by_created": f"{FIELDS['created']}, name",
+    "by_status": f"{FIELDS['status']}, {FIELDS['created']}, name",
+    "by_parent": f"{FIELDS['parent']}, name",
+}
+
+# How a field is compared with a value.
+_TESTS = {
+    "contains": "instr(lower({field}), lower(?))",
+    "equals": "{field} = ?",
+    "after": "{field} > ?",
+    "before": "{field} < ?",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`field` (of FIELDS) `test` (contains, equals, after, before) `value`."""
+
+    field: str
+    test: str
+    value: Any
+
+    @property
+    def sql(self) -> str:
+        return _TESTS[self.test].format(field=FIELDS[self.field])
 
 
 class Store:
@@ -37,10 +79,16 @@ class Store:
         if str(path) != ":memory:":
             path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        # WAL with NORMAL survives a killed process; only a power cut can lose the last moments.
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_SCHEMA)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # WAL with NORMAL survives a killed process; only a power cut can lose the last moments.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(_TABLE)
+            for name, fields in _INDEXES.items():
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON documents (kind, {fields})")
+        except sqlite3.Error:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         with self._lock:
@@ -60,9 +108,9 @@ class Store:
         body = _dump(doc)
         with self._lock:
             done = self._db.execute(
-                "INSERT INTO documents SELECT ?1, ?2, ?3 WHERE NOT EXISTS"
-                " (SELECT 1 FROM documents WHERE kind = ?1 AND lower(name) = lower(?2))",
-                (_known(kind), name, body),
+                "INSERT INTO documents SELECT :kind, :name, :body WHERE NOT EXISTS"
+                " (SELECT 1 FROM documents WHERE kind = :kind AND lower(name) = lower(:name))",
+                {"kind": _known(kind), "name": name, "body": body},
             )
             return done.rowcount == 1
 
@@ -96,13 +144,42 @@ class Store:
             )
             return doc
 
-    def list(self, kind: str) -> list[Document]:
-        """All documents of a kind, ordered by name."""
+    def each(self, kind: str) -> Iterator[Document]:
+        """All documents of a kind, ordered by name, one after the other: there may be thousands."""
+        for name in self.names(kind):
+            doc = self.get(kind, name)
+            if doc is not None:  # deleted meanwhile
+                yield doc
+
+    def page(
+        self,
+        kind: str,
+        conditions: Sequence[Condition] = (),
+        *,
+        sort: str = "name",
+        descending: bool = False,
+        after: tuple[Any, str] | None = None,
+        limit: int,
+    ) -> Sequence[tuple[Document, Any, str]]:
+        """At most `limit` documents that meet all conditions, each with its value of `sort` and its name.
+
+        They are ordered by `sort` (of FIELDS), then by name; those without a value are left out. `after`:
+        value and name of the document that the page begins behind.
+        """
+        field = FIELDS[sort]
+        tests = ["kind = ?", f"{field} IS NOT NULL", *(condition.sql for condition in conditions)]
+        values = [_known(kind), *(condition.value for condition in conditions)]
+        if after is not None:
+            tests.append(f"({field}, name) {'<' if descending else '>'} (?, ?)")
+            values += after
+        direction = "DESC" if descending else "ASC"
         with self._lock:
             rows = self._db.execute(
-                "SELECT body FROM documents WHERE kind = ? ORDER BY name", (_known(kind),)
+                f"SELECT body, {field}, name FROM documents WHERE {' AND '.join(tests)}"  # noqa: S608
+                f" ORDER BY {field} {direction}, name {direction} LIMIT ?",
+                (*values, limit),
             ).fetchall()
-        return [_load(row[0]) for row in rows]
+        return [(_load(body), value, name) for body, value, name in rows]
 
     def names(self, kind: str) -> Sequence[str]:
         """Names of all documents of a kind, ordered."""
@@ -126,7 +203,8 @@ def _known(kind: str) -> str:
 
 
 def _dump(doc: Document) -> str:
-    return json.dumps(doc, ensure_ascii=False, separators=(",", ":"))
+    # NaN is no JSON for SQLite, whose indexes read the documents.
+    return json.dumps(doc, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _load(body: str) -> Document:

@@ -14,8 +14,13 @@ import torch
 import torchvision
 from torch import nn
 
+from model import quick
+from model.preprocess import Preprocessing
+
 # torchvision's classifiers; the names are also those of the hyperparameter `arch`.
 ARCHITECTURES: Final[tuple[str, ...]] = tuple(torchvision.models.list_models(module=torchvision.models))
+# They average over whatever is left of a picture. What is below needs 0.5 s to find out.
+_ANY_SIZE: Final = ("resnet", "resnext", "wide_resnet")
 _WITH_SIDE_OUTPUTS: Final = ("googlenet", "inception_v3")
 WEIGHT_SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin", ".th")
 
@@ -81,12 +86,40 @@ def head_name(module: nn.Module) -> str:
     return layers[-1]
 
 
+def preprocessing(architecture: str, image_size: int, *, pretrained: bool) -> Preprocessing:
+    """What the network is shown: where it starts from weights, what these saw when they were made.
+
+    Mean, deviation, interpolation and the margin around the crop are those of torchvision's weights for this
+    architecture, also where the weights come from a file, which does not say. The size is the caller's.
+    """
+    usual = Preprocessing.for_size(image_size)
+    if not pretrained:
+        return usual
+    seen = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
+    mean, std = tuple(map(float, seen.mean)), tuple(map(float, seen.std))
+    if architecture in _WITH_SIDE_OUTPUTS:
+        # Those weights expect -1 to 1. torchvision's network converts to that from the metadata's mean and
+        # deviation, but only if it is built together with its weights (transform_input).
+        mean = std = (0.5, 0.5, 0.5)
+    resize = round(image_size * seen.resize_size[0] / seen.crop_size[0])
+    return Preprocessing(
+        image_size,
+        resize if usual.resize > image_size else image_size,
+        interpolation=seen.interpolation.value,
+        mean=cast("tuple[float, float, float]", mean),
+        std=cast("tuple[float, float, float]", std),
+    )
+
+
 def check_size(architecture: str, size: int) -> None:
     """See that the network takes pictures of size x size, without computing anything.
 
     Raises:
         WeightsError: with the reason; a vision transformer, for one, has a fixed size.
     """
+    if architecture.startswith(_ANY_SIZE):
+        return
+    quick.import_shapes()
     try:
         skeleton(architecture, 2).to("meta").eval()(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -121,14 +154,14 @@ def find_weights(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise WeightsError(f"weights {str(path)!r}: no such file or folder; allowed too: none, imagenet")
-    found = sorted(file for file in path.rglob("*") if file.suffix in WEIGHT_SUFFIXES and file.is_file())
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found[:5]) or "none"
+    files = sorted(file for file in path.rglob("*") if file.suffix in WEIGHT_SUFFIXES and file.is_file())
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files[:5]) or "none"
         raise WeightsError(
             f"weights folder {path} must hold exactly one file that ends in {', '.join(WEIGHT_SUFFIXES)}; "
             f"found: {names}"
         )
-    return found[0]
+    return files[0]
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:

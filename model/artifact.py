@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +20,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from contract.files import write_atomically
 from model import architecture
 from model.preprocess import Preprocessing
 
@@ -73,7 +72,6 @@ class ModelInfo:
 
 def save(folder: Path, module: nn.Module, info: ModelInfo) -> None:
     """Write both files, each atomically, the description last: a reader never sees half a model."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in module.state_dict().items()}
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})
     document = {
@@ -86,8 +84,8 @@ def save(folder: Path, module: nn.Module, info: ModelInfo) -> None:
         "weights": {"file": WEIGHTS_FILE, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
     }
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(folder / WEIGHTS_FILE, data)
-    write_atomically(folder / INFO_FILE, text.encode())
+    write_atomically(folder / WEIGHTS_FILE, data, durable=True)
+    write_atomically(folder / INFO_FILE, text, durable=True)
 
 
 def save_samples(folder: Path, pictures: Sequence[Pixels], probabilities: Probabilities) -> None:
@@ -98,27 +96,7 @@ def save_samples(folder: Path, pictures: Sequence[Pixels], probabilities: Probab
         probabilities: float32 [N, classes], in the order of the pictures.
     """
     tensors = {"pictures": np.stack(pictures), "probabilities": np.ascontiguousarray(probabilities)}
-    write_atomically(folder / SAMPLES_FILE, safetensors.numpy.save(tensors))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk, rename: after a crash there is the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def read_info(folder: Path) -> ModelInfo:
-    """Only the description. Raises ArtifactError."""
-    return _read(folder)[0]
+    write_atomically(folder / SAMPLES_FILE, safetensors.numpy.save(tensors), durable=True)
 
 
 def load(folder: Path | str, device: str | torch.device = "cpu") -> tuple[nn.Module, ModelInfo]:
@@ -128,7 +106,7 @@ def load(folder: Path | str, device: str | torch.device = "cpu") -> tuple[nn.Mod
         ArtifactError: missing, damaged, of another schema, or inconsistent files.
     """
     folder = Path(folder)
-    info, weights = _read(folder)
+    info, weights = _read_info(folder)
     path = folder / WEIGHTS_FILE
     try:
         data = path.read_bytes()
@@ -159,7 +137,7 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor], classes: int) -> None:
         raise ValueError(f"no layer has an output for each of the {classes} classes")
 
 
-def _read(folder: Path) -> tuple[ModelInfo, Mapping[str, Any]]:
+def _read_info(folder: Path) -> tuple[ModelInfo, Mapping[str, Any]]:
     path = folder / INFO_FILE
     try:
         if path.stat().st_size > _MAX_INFO_BYTES:

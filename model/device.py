@@ -111,10 +111,10 @@ def choose(machine: Machine, wanted: Literal["auto", "cpu", "cuda"] = "auto") ->
         )
     for gpu in machine.gpus:
         if machine.architectures and not _supported(gpu.capability, machine.architectures):
-            known = ", ".join(machine.architectures)
+            capabilities = ", ".join(machine.architectures)
             raise DeviceError(
                 f"{gpu.name} has compute capability {gpu.capability[0]}.{gpu.capability[1]}, and torch "
-                f"{machine.torch} has code for {known} only; use another GPU instance, or {_WITHOUT}"
+                f"{machine.torch} has code for {capabilities} only; use another GPU instance, or {_WITHOUT}"
             )
     return "cuda"
 

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-# Formats that decode inside the process; leaves out those that start another program (EPS).
-FORMATS: Final = (
-    "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "DIB", "PPM", "JPEG2000", "ICO", "TGA", "PCX",
-)  # fmt: skip
-
-# Above every camera sold for money (61 megapixels) and phone in its usual mode; 240 MB once decoded.
-MAX_PIXELS: Final = 80_000_000
+from contract import headers, pictures
+from contract.headers import Samples
+from contract.pictures import FORMATS, MAX_PIXELS
+from contract.pictures import BadImage as BadImage
 
 Image.init()  # registers every format, so that FORMATS can be asked for by name
 
@@ -42,16 +38,7 @@ _TURNS: Final = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-_MAX_SEGMENTS: Final = 10_000
-_MAX_SCANNED: Final = 20 * MAX_PIXELS
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-# What may follow image data inside a JPEG file: tables, scans, comments, application data, the end.
-_JPEG_ALLOWED = frozenset({0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
-
-
-class BadImage(ValueError):
-    """Bytes that are no usable picture; the text says why, in words for the person who sent them."""
 
 
 def decode(data: bytes, min_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -68,27 +55,25 @@ def decode(data: bytes, min_side: int | None = None, max_pixels: int = MAX_PIXEL
     Raises:
         BadImage: with the reason.
     """
-    if not data:
-        raise BadImage("the file is empty")
+    pictures.check_bytes(len(data))
     try:
+        samples = headers.look(data)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > max_pixels:
-                raise BadImage(_too_large(f"has {width} x {height} pixels", max_pixels))
-            if width * height == 0:
-                raise BadImage(f"the picture is empty ({width} x {height} pixels)")
+            pictures.check_pixels(width, height, max_pixels)
             if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further views behind it
-                _check_jpeg(data, width * height)
+                headers.check_jpeg(data, width * height)
                 if min_side is not None:
                     _reduce_scale(image, min_side)
+            headers.mend_planes(image, samples)
             image.load()
-            return _to_rgb(_upright(image))
+            return _to_rgb(_upright(image), samples)
     except BadImage:
         raise
     except UnidentifiedImageError as error:
-        raise BadImage(f"not a picture in a known format ({', '.join(FORMATS[:7])}, ...)") from error
+        raise BadImage(headers.why_unknown(data)) from error
     except _BOMB as error:
-        raise BadImage(_too_large("has too many pixels", max_pixels)) from error
+        raise BadImage(pictures.too_large("has too many pixels", max_pixels)) from error
     except Exception as error:  # a dozen decoders: struct.error, KeyError, zlib.error, ...
         raise BadImage(f"damaged picture: {str(error) or type(error).__name__}") from error
 
@@ -102,42 +87,11 @@ def read(path: Path, min_side: int | None = None) -> Image.Image:
     return decode(data, min_side)
 
 
-def _too_large(what: str, max_pixels: int) -> str:
-    return f"the picture {what}; the limit is {max_pixels:,} (make it smaller)"
-
-
 def _reduce_scale(image: Image.Image, min_side: int) -> None:
     shorter = min(image.size)
     if shorter >= 2 * min_side:
         scale = shorter / min_side
         image.draft(None, (int(image.width / scale), int(image.height / scale)))
-
-
-def _check_jpeg(data: bytes, pixels: int) -> None:
-    """Refuse a JPEG with a marker where none can stand, or with more scans than any program writes.
-
-    libjpeg only warns of such damage and fills up with grey, and Pillow swallows the warning, so a classifier
-    would answer with confidence about half a picture. Damage that happens to make no marker stays undetected.
-    Each scan of a progressive JPEG, be it a hundred bytes long, goes over the whole picture.
-    """
-    position, in_scan, scans, segments = 2, False, 0, 0
-    while match := _JPEG_MARKER.search(data, position):
-        marker, position = data[match.start() + 1], match.end()
-        if marker == 0xD9:
-            return
-        if in_scan and marker not in _JPEG_ALLOWED:
-            raise BadImage(f"damaged picture: JPEG marker FF{marker:02X} inside the image data")
-        position += int.from_bytes(data[position : position + 2], "big")
-        segments += 1
-        if segments > _MAX_SEGMENTS:
-            raise BadImage(f"the JPEG has more than {_MAX_SEGMENTS} segments; save it anew")
-        if marker == 0xDA:
-            in_scan = True
-            scans += 1
-            if scans * pixels > _MAX_SCANNED:
-                raise BadImage(f"the JPEG of {pixels:,} pixels has {scans} scans or more; save it anew")
-        elif in_scan and data[position : position + 1] not in (b"\xff", b""):
-            raise BadImage(f"damaged picture: JPEG segment FF{marker:02X} of a wrong length")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -148,10 +102,10 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, samples: Samples) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy() if isinstance(image, ImageFile.ImageFile) else image  # detached from the file
-    convert = _conversion(image)
+        return image
+    convert = _conversion(image, samples)
     result = Image.new("RGB", image.size)
     for top, band in _bands(image):
         result.paste(convert(band), (0, top))
@@ -164,17 +118,24 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + _BAND, image.height)))
 
 
-def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+def _conversion(image: Image.Image, samples: Samples) -> Callable[[Image.Image], Image.Image]:
     """From a band of this picture to RGB."""
     mode = image.mode
     if mode.startswith("I") or mode == "F":
-        return _grey_to_8_bits(image)
-    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _grey_to_8_bits(image, samples)
+    if "transparency" in image.info:
+        if samples.key_step > 1:
+            image.info["transparency"] *= samples.key_step
+        return _over_white
+    if mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         return _over_white
     if mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
         return lambda band: cast(Image.Image, ImageCms.applyTransform(band, transform))
+    if mode == "L" and samples.white not in (0, 255):
+        table = [float(grey) for grey in _greys(256, samples.white)]
+        return lambda band: band.point(table).convert("RGB")
     return lambda band: band.convert("RGB")
 
 
@@ -184,34 +145,33 @@ def _over_white(band: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _grey_to_8_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """Grey of more than 8 bits. Pillow's own conversion clips it, which turns 16-bit scans white.
-
-    A 16-bit mode is scaled by its full range. The 32-bit and float modes do not say their range: values
-    that fit 8 or 16 bits (or 0 to 1) are taken as such, anything else is stretched between its extremes.
-    """
-    low, high = 0.0, 65535.0
-    if not image.mode.startswith("I;16"):
-        low, high = _extremes(image)
-    shift, scale = 0.0, 1.0
-    if low < 0 or high > 65535:
-        shift, scale = low, 255 / (high - low) if high > low else 0.0
-    elif high > 255:
-        scale = 1 / 257
-    elif image.mode == "F" and high <= 1:
-        scale = 255.0
+def _grey_to_8_bits(image: Image.Image, samples: Samples) -> Callable[[Image.Image], Image.Image]:
+    """Grey of more than 8 bits. Pillow's own conversion clips it, which turns 16-bit scans white."""
+    if image.mode.startswith("I;16"):
+        table = _greys(65536, samples.white or 65535)
+        if samples.white_is_zero:
+            table = table[::-1]
+        if "transparency" in image.info:
+            table[image.info["transparency"]] = 255  # it lies over white
+        return lambda band: Image.fromarray(table[np.asarray(band)]).convert("RGB")
+    white = 65535.0
+    if pictures.says_no_range(str(image.format), image.mode):
+        white = pictures.white(*_extremes(image), floats=image.mode == "F")
 
     def convert(band: Image.Image) -> Image.Image:
-        grey = np.rint((_numbers(band) - shift) * scale)
+        grey = np.rint(np.asarray(band, dtype=np.float64).clip(0, white) * (255 / white))
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
     return convert
 
 
+def _greys(count: int, white: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The 8-bit grey of each number below `count`."""
+    greys: np.ndarray[Any, np.dtype[np.uint8]] = np.zeros(count, np.uint8)
+    greys[:] = np.rint(np.minimum(np.arange(count) * (255 / white), 255))
+    return greys
+
+
 def _extremes(image: Image.Image) -> tuple[float, float]:
-    extremes = [(numbers.min(), numbers.max()) for numbers in (_numbers(band) for _, band in _bands(image))]
-    return float(min(low for low, _ in extremes)), float(max(high for _, high in extremes))
-
-
-def _numbers(band: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.nan_to_num(np.asarray(band, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    bands = [np.asarray(band) for _, band in _bands(image)]
+    return float(np.min([band.min() for band in bands])), float(np.max([band.max() for band in bands]))

@@ -2,44 +2,85 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts import state
-from scripts.errors import NOT_FOUND, ByocError
-from scripts.requests import CHANNELS, Place, data_uri, root_uri
+from contract import s3
+from contract.debugger import HOPELESS, VARIABLE, ConfigurationError
+from contract.errors import NOT_FOUND, ByocError
+from scripts import awsdebugger, state
+from scripts.aws import dns_suffix
+from scripts.registry import ecr_name
+from scripts.requests import CHANNELS, Place, data_uri, debugger_configuration, hopeless_rules, root_uri
 from scripts.settings import Scalar, Settings, text_of
-from scripts.upload import UNFINISHED, md5_of
+from scripts.tags import is_forbidden
+from scripts.upload import MD5, UNFINISHED, md5_of
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
 
-TRUST_POLICY: dict[str, Any] = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    ],
-}
-ROLE_POLICY = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
+_NEW_ROLE = 300  # seconds in which not all of AWS may know a role yet
 
 
-def role_arn(settings: Settings, clients: Clients) -> str:
-    """The role's ARN; a name is looked up."""
+@dataclass(frozen=True)
+class Role:
+    """The role that jobs run under; see `Place.role_guessed` and `Place.role_new`."""
+
+    arn: str
+    guessed: bool = False
+    new: bool = False
+    trust: Any = field(default=None, compare=False)
+    """Who may take it; None where that is unknown."""
+
+
+def role(settings: Settings, clients: Clients) -> Role:
+    """A name is looked up where AWS allows it, and else taken for a role without a path."""
+    from botocore.exceptions import ClientError
+
     role = settings.aws.role
     if role.startswith("arn:"):
-        return role
+        return Role(role)
     try:
-        return clients.iam.get_role(RoleName=role)["Role"]["Arn"]
-    except clients.iam.exceptions.NoSuchEntityException:
+        found, now = _look_up(clients, role.rpartition("/")[2])
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        return Role(f"arn:{clients.partition}:iam::{clients.account}:role/{role}", guessed=True)
+    if found is None:
         raise ByocError(
             f"There is no IAM role {role} in account {clients.account}.",
             "Create it with `byoc doctor --create-role`, or name another one as aws.role in byoc.toml.",
             code=NOT_FOUND,
             kind="NoRole",
-        ) from None
+        )
+    new = (now - found["CreateDate"]).total_seconds() < _NEW_ROLE
+    return Role(found["Arn"], new=new, trust=found.get("AssumeRolePolicyDocument"))
+
+
+def _look_up(clients: Clients, name: str) -> tuple[Any, datetime]:
+    """The role, None where there is none, and the time by AWS's clock."""
+    from botocore.exceptions import ClientError
+
+    roles: Any = None
+    try:
+        answer: Any = clients.iam.get_role(RoleName=name)
+        roles = answer["Role"]
+    except clients.iam.exceptions.NoSuchEntityException as error:
+        answer = error.response
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        # AmazonSageMakerFullAccess has iam:ListRoles, and no iam:GetRole.
+        for answer in clients.iam.get_paginator("list_roles").paginate(PaginationConfig={"PageSize": 1000}):
+            roles = next((each for each in answer["Roles"] if each["RoleName"] == name), roles)
+    date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    return roles, parsedate_to_datetime(date) if date else datetime.now(UTC)
 
 
 def bucket(settings: Settings, clients: Clients) -> str:
@@ -50,16 +91,37 @@ def bucket(settings: Settings, clients: Clients) -> str:
 def image(settings: Settings, clients: Clients, which: str) -> str:
     """URI of the `train` or `serve` image: what `byoc push` stored, else :latest in this account's ECR.
 
-    A full URI in the settings is taken as it is. What was pushed to another account's ECR does not count.
+    A full URI in the settings is taken as it is. What was pushed to another registry does not count.
     """
-    name: str = getattr(settings.images, which)
-    if "/" in name:
-        return name
+    setting: str = getattr(settings.images, which)
+    if "/" in setting:
+        return setting
+    name, mark, version = re.fullmatch(r"([^:@]*)([:@]?)(.*)", setting, re.DOTALL).groups()  # type: ignore[union-attr]
     pushed = str(state.read(settings).get("images", {}).get(which, ""))
-    ours = pushed.startswith(f"{clients.registry}/{name}@") or ".dkr.ecr." not in pushed
-    if pushed and ours and ":" not in name:
+    ours = tuple(f"{clients.registry}/{each}@" for each in (ecr_name(name), name))
+    if pushed.startswith(ours) and not mark:
         return pushed
-    return f"{clients.registry}/{name if ':' in name else name + ':latest'}"
+    mark, version = (mark, version) if mark else (":", "latest")
+    repository = _repository(clients, name, {"imageDigest" if mark == "@" else "imageTag": version})
+    return f"{clients.registry}/{repository}{mark}{version}"
+
+
+def _repository(clients: Clients, name: str, image: Any) -> str:
+    """The repository that holds an image; versions before this one pushed to one called like the image."""
+    from botocore.exceptions import ClientError
+
+    new = ecr_name(name)
+    for repository in (new, name) if new != name else ():
+        try:
+            clients.ecr.describe_images(repositoryName=repository, imageIds=[image])
+            return repository
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {
+                "RepositoryNotFoundException",
+                "ImageNotFoundException",
+            }:
+                break
+    return new
 
 
 def place(settings: Settings, clients: Clients, *, data: bool = False) -> Place:
@@ -68,16 +130,41 @@ def place(settings: Settings, clients: Clients, *, data: bool = False) -> Place:
     Args:
         data: look up which channels hold pictures; missing training data is then an error.
     """
-    from train.interface import METRIC_DEFINITIONS
+    from contract.metrics import METRIC_DEFINITIONS
 
-    found = Place(
-        role_arn=role_arn(settings, clients),
+    taken = role(settings, clients)
+    resolved = Place(
+        role_arn=taken.arn,
+        role_guessed=taken.guessed,
+        role_new=taken.new,
         bucket=bucket(settings, clients),
         train_image=image(settings, clients, "train"),
         serve_image=image(settings, clients, "serve"),
+        rules_image=(
+            awsdebugger.rules_image(clients.region, dns_suffix(clients.partition))
+            if settings.debugger.service == "sagemaker"
+            else ""
+        ),
         metrics=tuple(METRIC_DEFINITIONS),
+        key_arn=_key_arn(settings, clients) if data else "",
     )
-    return Place(**{**vars(found), "channels": channels(settings, clients, found)}) if data else found
+    return (
+        Place(**{**vars(resolved), "channels": channels(settings, clients, resolved)}) if data else resolved
+    )
+
+
+def _key_arn(settings: Settings, clients: Clients) -> str:
+    """The key behind an alias, as ARN; "" where none is set, or AWS does not allow to ask."""
+    from botocore.exceptions import ClientError
+
+    if "alias/" not in settings.aws.kms_key:
+        return ""
+    try:
+        return str(clients.service("kms").describe_key(KeyId=settings.aws.kms_key)["KeyMetadata"]["Arn"])
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        return ""
 
 
 def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, ...]:
@@ -101,8 +188,8 @@ def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, .
         file = weights_file(settings) if channel == "weights" else None
         if file:  # other weights may lie beside it, of an earlier upload
             uri += file.name
-        found = _first(clients, uri)
-        if found and (not file or found == split_uri(uri)[1]):
+        first = _first(clients, uri)
+        if first and (not file or first == s3.split(uri)[1]):
             if file:
                 _check_weights(clients, uri, file)
             present.append(channel)
@@ -118,12 +205,12 @@ def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, .
 
 def _first(clients: Clients, uri: str) -> str:
     """The first key, in their order, that begins with the address's; an exact one comes first. "" if none."""
-    bucket_name, prefix = split_uri(uri)
+    bucket_name, prefix = s3.split(uri)
     try:
-        found = clients.s3.list_objects_v2(Bucket=bucket_name, Prefix=prefix, MaxKeys=1).get("Contents", ())
+        objects = clients.s3.list_objects_v2(Bucket=bucket_name, Prefix=prefix, MaxKeys=1).get("Contents", ())
     except clients.s3.exceptions.NoSuchBucket:
         return ""
-    return found[0]["Key"] if found else ""
+    return objects[0]["Key"] if objects else ""
 
 
 def weights_file(settings: Settings) -> Path | None:
@@ -143,12 +230,14 @@ def weights_file(settings: Settings) -> Path | None:
 
 def _check_weights(clients: Clients, uri: str, file: Path) -> None:
     """Another file of the same name may have been sent before."""
-    bucket_name, key = split_uri(uri)
+    bucket_name, key = s3.split(uri)
     there = clients.s3.head_object(Bucket=bucket_name, Key=key)
     same = there["ContentLength"] == file.stat().st_size
     digest = there["ETag"].strip('"')
     # Of what came in several parts or is encrypted with KMS, the ETag is not the content's MD5.
-    if same and "-" not in digest and not there.get("ServerSideEncryption", "").startswith("aws:kms"):
+    if "-" in digest or there.get("ServerSideEncryption", "").startswith("aws:kms"):
+        digest = there["Metadata"].get(MD5, "")
+    if same and digest:
         same = digest == md5_of(file)
     if not same:
         raise ByocError(
@@ -158,53 +247,82 @@ def _check_weights(clients: Clients, uri: str, file: Path) -> None:
         )
 
 
-def check_hyperparameters(given: Mapping[str, Scalar]) -> None:
+def check_hyperparameters(hyperparameters: Mapping[str, Scalar]) -> None:
     """Let the trainer's own definition judge, before anything costs money."""
-    from train.interface import parse
+    from contract.hyperparameters import parse
 
     try:
-        parse({key: text_of(value) for key, value in given.items()})
+        parse({key: text_of(value) for key, value in hyperparameters.items()})
     except ValueError as error:
         raise ByocError(str(error), kind="BadHyperparameter") from None
 
 
-def check_rules(settings: Settings) -> None:
-    """Let the rules' own definitions judge their names and parameters, before anything costs money."""
-    from train.rules.registry import RULES, make
-    from train.rules.rule import ParameterError
+def check_isolation(settings: Settings, tuned: Mapping[str, Scalar]) -> None:
+    """Without a network, weights that are in no channel cannot be fetched: known before a machine is paid.
 
-    for section in (settings.debugger, settings.profiler):
-        where = type(section).__name__.lower()
-        if not section.enabled:
-            continue
-        for name in section.rules:
-            if name not in RULES:
-                raise ByocError(
-                    f"{where}.rules: there is no rule {name}.",
-                    f"{_meant(name, RULES)}Allowed: {', '.join(RULES)}.",
-                    kind="UnknownRule",
-                )
-        for name, parameters in section.parameters.items():
-            if name not in section.rules:
-                raise ByocError(
-                    f"{where}.parameters: {name} is not in {where}.rules.",
-                    f"{_meant(name, section.rules)}In the list: {', '.join(section.rules)}.",
-                    kind="UnknownRule",
-                )
-            try:
-                make({"rule_to_invoke": name, **{key: text_of(value) for key, value in parameters.items()}})
-            except ParameterError as error:
-                known = RULES[name].parameters
-                hints = (_meant(key, known) for key in parameters if key not in known)
-                raise ByocError(
-                    f"{where}.parameters.{name}: {error}.", next(hints, "").strip(), kind="BadRuleParameter"
-                ) from None
+    Args:
+        tuned: hyperparameters on top of the settings' own.
+    """
+    from contract.hyperparameters import HYPERPARAMETERS
+
+    default = next(item.default for item in HYPERPARAMETERS if item.name == "weights")
+    weights = {**settings.hyperparameters, **tuned}.get("weights", default)
+    if settings.aws.network_isolation and not settings.data.weights and weights != "none":
+        raise ByocError(
+            f"aws.network_isolation is set, and weights={weights} would have to be downloaded.",
+            "Name a state dict as data.weights and send it with `byoc upload`, or set weights=none.",
+            kind="NoNetwork",
+        )
 
 
-def _meant(given: str, allowed: Iterable[str]) -> str:
-    names = {name.lower(): name for name in allowed}
-    found = get_close_matches(given.lower(), names, 1)
-    return f"Did you mean {names[found[0]]}? " if found else ""
+def check_debugger(settings: Settings, *, trial: bool = False) -> None:
+    """Let the debugger's own definitions judge its settings, before anything costs money.
+
+    Args:
+        trial: as in `requests.debugger_configuration`.
+    """
+    configuration = debugger_configuration(settings, trial=trial)
+    if problems := configuration.problems():
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ByocError(
+            f"Debugger settings: {problems[0]}{more}.",
+            "docs/debugger.md lists the rules and their parameters.",
+            kind="BadDebugger",
+        )
+    if trial and settings.tune.stop_hopeless and not hopeless_rules(settings):
+        raise ByocError(
+            f"tune.stop_hopeless needs one of the rules {', '.join(HOPELESS)}, and none of them runs.",
+            "Add one to debugger.rules with debugger.enabled = true, or delete tune.stop_hopeless.",
+            kind="BadDebugger",
+        )
+    try:
+        configuration.to_environment()
+    except ConfigurationError as error:
+        raise ByocError(f"{error}.", kind="BadDebugger") from None
+    if unused := _unused(settings):
+        raise ByocError(*unused, kind="BadDebugger")
+
+
+def _unused(settings: Settings) -> tuple[str, str] | None:
+    """What is set and would be ignored, or would make the job ignore the rest; and the remedy."""
+    debugger = settings.debugger
+    own = [name for name in settings.train.environment if re.fullmatch(rf"{VARIABLE}(_\d+)?", name)]
+    if own:
+        return (
+            f"train.environment.{own[0]} would replace what [debugger] and [profiler] say.",
+            "Set it there: byoc checks it and puts it into this variable.",
+        )
+    if debugger.stop and not debugger.enabled:
+        return (
+            f"debugger.stop names {debugger.stop[0]}, but debugger.enabled = false lets no rule stop a job.",
+            "Delete one of the two.",
+        )
+    if debugger.hook and not debugger.keep_tensors and debugger.service == "container":
+        return (
+            "debugger.hook says how tensors are written, but none are.",
+            "Set debugger.keep_tensors = true, or delete debugger.hook.",
+        )
+    return None
 
 
 def check_tuning(settings: Settings) -> None:
@@ -228,11 +346,3 @@ def unique_name(project: str, kind: str, longest: int = 63) -> str:
     now = time.time()
     stamp = time.strftime("%m%d-%H%M%S", time.localtime(now)) + f"-{int(now * 100) % 100:02}"
     return f"{project}-{kind}"[: longest - len(stamp) - 1].rstrip("-") + f"-{stamp}"
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """`s3://bucket/some/key` → (bucket, some/key)."""
-    if not uri.startswith("s3://") or len(uri) <= len("s3://"):
-        raise ByocError(f"{uri} is not an S3 address.", "It begins with s3:// and a bucket.")
-    bucket_name, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket_name, key

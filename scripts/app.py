@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from scripts.commands import data, platform, serving, training, transform, tuning, watching
-from scripts.errors import BAD_INPUT, ByocError
+from contract.errors import BAD_INPUT, ByocError
+from scripts.commands import data, platform, serving, training, transform, tuning, watch, watching
 from scripts.output import Output
 
 
@@ -36,7 +36,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Train, tune, debug, deploy and query an image classifier in your own containers,
 on Amazon SageMaker or on a SageMaker that runs on this machine.
@@ -60,6 +59,7 @@ From pictures to answers:
 data.register(app)
 tuning.register(app)
 training.register(app)
+watch.register(app)
 watching.register(app)
 serving.register(app)
 transform.register(app)
@@ -70,7 +70,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"byoc {version('byoc')}")
+        typer.echo(f"byoc {version('byoc-sagemaker')}")
         raise typer.Exit
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from scripts.errors import INTERRUPTED, NOT_AWS, ByocError, translate
+from contract.errors import INTERRUPTED, ByocError
+from scripts.errors import NOT_AWS, translate
 from scripts.interrupt import interruptible
 from scripts.output import Output
 from scripts.settings import FILE, Settings, load
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
+    from scripts.running import Running
 
 _SHARED = "For every command"
 
@@ -32,6 +35,7 @@ class Context:
     overrides: list[str] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
     required: bool = True  # whether byoc.toml must be there
+    left: Running | None = None  # what runs on though the command has failed
 
     def override(self, key: str, value: object) -> None:
         """A command's own flag for a setting; None means that it was not given. Call before `settings`."""
@@ -43,7 +47,10 @@ class Context:
     @cached_property
     def settings(self) -> Settings:
         flags = [f"aws.{key}={value}" for key, value in self.flags.items() if value]
-        return load(self.config, [*self.overrides, *flags], required=self.required)
+        settings = load(self.config, [*self.overrides, *flags], required=self.required)
+        for sentence in settings.moved:
+            self.out.warn(sentence)
+        return settings
 
     @cached_property
     def clients(self) -> Clients:
@@ -52,10 +59,23 @@ class Context:
         from scripts.localstatus import check
 
         url = self.settings.aws.endpoint_url
-        if is_loopback(url):
-            # An address in byoc.toml or in the environment may be a left-over; one that is typed is meant.
-            check(self.local_home, url, anyone=bool(self.flags.get("endpoint_url")))
-        return connect(self.settings)
+        # An address in byoc.toml or in the environment may be a left-over; one that is typed is meant.
+        own = is_loopback(url) and check(self.local_home, url, anyone=bool(self.flags.get("endpoint_url")))
+        return connect(self.settings, own=own)
+
+    @contextmanager
+    def watching(self, running: Running) -> Iterator[None]:
+        """Within the block a command waits for something that runs on if the waiting fails.
+
+        A ByocError is what became of it, and an Exit has its own words.
+        """
+        try:
+            yield
+        except (ByocError, typer.Exit):
+            raise
+        except BaseException:
+            self.left = running
+            raise
 
     @property
     def folder(self) -> Path:
@@ -73,8 +93,12 @@ class Context:
         """As in `scripts.errors`; and why the local SageMaker does not answer, if that is it."""
         readable = translate(error)
         if readable and readable.kind == NOT_AWS and (url := self.settings.aws.endpoint_url):
-            message = readable.message.replace("A web server answers", f"At {url} a web server answers")
-            return ByocError(message, readable.remedy, code=readable.code, kind=readable.kind)
+            return ByocError(
+                f"{url} is a web server, and not AWS: what it sends is no answer of AWS.",
+                readable.remedy,
+                code=readable.code,
+                kind=readable.kind,
+            )
         if readable is None or readable.kind != "Unreachable" or "clients" not in self.__dict__:
             return readable
         from scripts.aws import is_loopback
@@ -110,8 +134,7 @@ def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
             with interruptible():
                 function(context, **values)
         except KeyboardInterrupt:
-            out.raw("Interrupted.", style="yellow")
-            raise typer.Exit(INTERRUPTED) from None
+            _interrupted(context)
         except Exception as error:
             _fail(context, error)
 
@@ -123,10 +146,28 @@ def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _interrupted(context: Context) -> NoReturn:
+    out, left = context.out, context.left
+    if out.json:
+        details = {"running": asdict(left)} if left else {}
+        remedy = left.sentence() if left else ""
+        out.error(ByocError("Interrupted.", remedy, code=INTERRUPTED, kind="Interrupted", details=details))
+    else:
+        out.raw("Interrupted.", style="yellow")
+        if left:
+            out.warn(left.sentence())
+    raise typer.Exit(INTERRUPTED) from None
+
+
 def _fail(context: Context, error: Exception) -> NoReturn:
     readable = context.translate(error)
     if readable is None:
+        if context.left:
+            context.out.warn(context.left.sentence())
         raise error
+    if context.left and not readable.details.get("ended"):  # with the service that ran it
+        readable.remedy = f"{readable.remedy} {context.left.sentence()}".strip()
+        readable.details["running"] = asdict(context.left)
     context.out.error(readable)
     raise typer.Exit(readable.code) from None
 

@@ -8,41 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.errors import ByocError
-from scripts.output import count
+from contract import folders
+from contract.errors import ByocError
+from contract.folders import SPLITS
+from contract.pictures import ENDINGS, HEIC_REMEDY, OTHER_ENDINGS
+from report.words import plural
+from scripts.pictures import unreadable
 
-# Endings of the formats that the trainer and the endpoint decode.
-PICTURES = frozenset(
-    (
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif",
-        ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".ico", ".tga", ".pcx",
-    )
-)  # fmt: skip
-# Endings of what lies beside pictures in a data set; a file with any other may be a picture that is lost.
-NO_PICTURES = frozenset(
-    (
-        ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".yaml", ".yml", ".ini", ".db",
-        ".log", ".pdf", ".zip", ".tar", ".gz", ".tgz", ".py",
-    )
-)  # fmt: skip
 _MOST_LEFT_OUT = 0.1  # share of the files; the trainer's own max_skipped_share, if nothing else is set
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
+_LOOKED_AT = 50  # entries of a folder, when one that holds pictures is looked for
 _SHOWN = 10  # files listed in an error
 
 Classes = Mapping[str, Sequence[Path]]
@@ -108,7 +87,7 @@ def prepare(
     if broken and not skip_unreadable:
         total = sum(len(p) for classes in found.values() for p in classes.values())
         raise ByocError(
-            f"{len(broken)} of {count(total, 'picture')} cannot be read:\n{_list(broken)}",
+            f"{len(broken)} of {plural(total, 'picture')} cannot be read:\n{_list(broken)}",
             "Mend or remove them, or leave them out with --skip-unreadable.",
             kind="UnreadablePictures",
             details={"unreadable": [{"file": str(path), "reason": reason} for path, reason in broken]},
@@ -130,6 +109,29 @@ def prepare(
     return Dataset(channels, tuple(ignored), bool(own_splits), roots), broken
 
 
+def candidates(folder: Path) -> list[Path]:
+    """`folder` itself if it holds class folders, else those folders in it that do."""
+    if _holds_classes(folder):
+        return [folder]
+    inside = [Path(entry) for entry in folders.entries(folder) if entry.is_dir()]
+    return [path for path in inside[:_LOOKED_AT] if _holds_classes(path)]
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether at least two folders in it, or in its `train`, hold pictures."""
+    try:
+        inside = [Path(entry) for entry in folders.entries(folder) if entry.is_dir()]
+        if train := next((path for path in inside if SPLITS.get(path.name.lower()) == "train"), None):
+            return _holds_classes(train)
+        return sum(_holds_a_picture(path) for path in inside[:_LOOKED_AT]) > 1
+    except OSError:
+        return False  # not ours to read
+
+
+def _holds_a_picture(folder: Path) -> bool:
+    return any(Path(entry.name).suffix.lower() in ENDINGS for entry in folders.entries(folder)[:_LOOKED_AT])
+
+
 def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], dict[str, Path]]:
     """Pictures by channel and class, the other files, and the folder's own splits, if it has them."""
     if not folder.is_dir():
@@ -139,10 +141,11 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
             kind="NoData",
         )
     own = {
-        _SPLITS[entry.name.lower()]: entry
+        SPLITS[entry.name.lower()]: entry
         for entry in sorted(folder.iterdir())
-        if entry.is_dir() and entry.name.lower() in _SPLITS
+        if entry.is_dir() and entry.name.lower() in SPLITS
     }
+    _check_not_deeper(folder, own)
     if own and "train" not in own:
         raise ByocError(f"{folder} has {', '.join(sorted(own))} but no train folder.", "Add one named train.")
     found: dict[str, dict[str, list[Path]]] = {}
@@ -152,7 +155,7 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
         ignored += others
     if own:
         strange = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry not in own.values()]
-        if strange := [name for name in strange if not _passed_over(name)]:
+        if strange := [name for name in strange if not folders.is_passed_over(name)]:
             raise ByocError(
                 f"{folder} has the folder {strange[0]} beside {', '.join(sorted(own))}.",
                 "Put class folders inside train, validation and test, or have none of these three.",
@@ -160,37 +163,53 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
     return found, ignored, own
 
 
+def _check_not_deeper(folder: Path, own: Mapping[str, Path]) -> None:
+    """Archives often unpack to one folder around all; guessing that would hide a folder given by mistake."""
+    inside = [entry for entry in folders.entries(folder) if entry.is_dir()]
+    if own or len(inside) != 1:
+        return
+    below = [entry.name for entry in folders.entries(Path(inside[0])) if entry.is_dir()]
+    if folders.look_like_splits(below) or len(below) > 1:
+        raise ByocError(
+            f"{folder} holds the one folder {inside[0].name}, and that holds {', '.join(below[:_SHOWN])}.",
+            f"Give the inner one: {inside[0].path}",
+            kind="OneLevelDeeper",
+        )
+
+
 def _class_folders(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     classes: dict[str, list[Path]] = {}
     ignored: list[Path] = []
     loose: list[Path] = []
     for entry in sorted(root.iterdir()):
-        if _passed_over(entry.name):
+        if folders.is_passed_over(entry.name):
             continue
         if entry.is_dir():
             pictures, others = files_below(entry)
             classes[entry.name] = pictures
             ignored += others
-        elif entry.suffix.lower() in PICTURES:
+        elif entry.suffix.lower() in ENDINGS:
             loose.append(entry)
         else:
             ignored.append(entry)
     if loose:
         raise ByocError(
-            f"{root} holds {count(len(loose), 'picture')} outside any class folder, e.g. {loose[0].name}.",
+            f"{root} holds {plural(len(loose), 'picture')} outside any class folder, e.g. {loose[0].name}.",
             "Put each picture into a folder that is named like its class.",
         )
     return classes, ignored
 
 
 def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures at any depth, by their endings, and the other files; hidden ones are passed over."""
-    pictures: list[Path] = []
-    others: list[Path] = []
-    for path in sorted(folder.rglob("*")):
-        if any(map(_passed_over, path.relative_to(folder).parts)) or not path.is_file():
-            continue
-        (pictures if path.suffix.lower() in PICTURES else others).append(path)
+    """The pictures at any depth, by their endings, and the other files; links are followed."""
+    try:
+        files = sorted(folders.files_below(folder))
+    except OSError as error:
+        raise ByocError(
+            f"{error.filename or folder} cannot be read: {error.strerror}.", "Allow it, or move it away."
+        ) from error
+    pictures = [path for path, regular in files if regular and path.suffix.lower() in ENDINGS]
+    others = [path for path, regular in files if not (regular and path.suffix.lower() in ENDINGS)]
     return pictures, others
 
 
@@ -200,79 +219,24 @@ def hidden_folders(folder: Path) -> list[Path]:
     for here, names, _ in os.walk(folder):
         hidden = [Path(here, name) for name in names if name.startswith(".")]
         found += [path for path in hidden if files_below(path)[0]]
-        names[:] = [name for name in names if not _passed_over(name)]
+        names[:] = [name for name in names if not folders.is_passed_over(name)]
     return sorted(found)
 
 
-def _passed_over(name: str) -> bool:
-    """Hidden, or what macOS puts beside the content of a ZIP file."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def _check_left_out(others: Sequence[Path], pictures: int) -> None:
-    lost = [path for path in others if path.suffix.lower() not in NO_PICTURES]
+    lost = [path for path in others if path.suffix.lower() not in OTHER_ENDINGS]
     if len(lost) <= _MOST_LEFT_OUT * (len(lost) + pictures):
         return
     endings = Counter(path.suffix.lower() or "none" for path in lost)
     listed = ", ".join(f"{ending} ({number})" for ending, number in endings.most_common(5))
+    heic = f" HEIC: {HEIC_REMEDY}." if {".heic", ".heif"} & set(endings) else ""
     raise ByocError(
         f"{len(lost)} of {len(lost) + pictures} files have an ending that is not read: {listed}; "
         f"e.g. {lost[0]}.",
-        "Convert them to JPEG or PNG, or leave them out with --skip-unreadable.",
+        f"Convert them to JPEG or PNG, or leave them out with --skip-unreadable.{heic}",
         kind="OtherFiles",
         details={"ignored": [str(path) for path in lost]},
     )
-
-
-def unreadable(
-    paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
-) -> list[tuple[Path, str]]:
-    """The pictures that Pillow cannot decode to the end, with the reason; and names that S3 cannot hold."""
-    broken: list[tuple[Path, str]] = []
-    with warnings.catch_warnings(), _quiet_libraries(), ThreadPoolExecutor(max_workers=8) as pool:
-        warnings.simplefilter("ignore")  # a warning about odd EXIF data does not make a picture unreadable
-        for done, (path, reason) in enumerate(zip(paths, pool.map(_why_unreadable, paths), strict=True), 1):
-            if reason:
-                broken.append((path, reason))
-            if progress:
-                progress(done, len(paths))
-    return broken
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """libtiff writes what it thinks of a file to the process's standard error, past Python."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # it is closed
-        yield
-        return
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _why_unreadable(path: Path) -> str:
-    from PIL import Image
-
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return "its name is not valid UTF-8"
-    if any(unicodedata.category(letter) == "Cc" for letter in str(path)):
-        return "its name has a control character (tab, newline, …)"
-    try:
-        if path.stat().st_size == 0:
-            return "the file is empty"
-        with Image.open(path) as picture:
-            picture.load()
-    except (OSError, ValueError, SyntaxError, NotImplementedError, Image.DecompressionBombError) as error:
-        return str(error).split(":", 1)[0].replace(f" '{path}'", "").replace("\n", " ") or "cannot be decoded"
-    return ""
 
 
 def split(classes: Classes, shares: Mapping[str, float], seed: int, folder: Path) -> dict[str, Classes]:
@@ -286,7 +250,7 @@ def split(classes: Classes, shares: Mapping[str, float], seed: int, folder: Path
     for label, paths in classes.items():
         if len(paths) <= len(shares):
             raise ByocError(
-                f"Class {label} has {count(len(paths), 'picture')}: too few to be split into "
+                f"Class {label} has {plural(len(paths), 'picture')}: too few to be split into "
                 f"{', '.join(('train', *shares))}.",
                 f"Give each class at least {len(shares) + 1}, or bring your own split as sub-folders.",
             )
@@ -308,12 +272,14 @@ def _check_classes(found: Mapping[str, Classes], folder: Path) -> None:
     if not any(train.values()):
         raise ByocError(
             f"{folder} holds no pictures.",
-            f"It needs a folder per class with pictures in it ({', '.join(sorted(PICTURES))}).",
+            f"It needs a folder per class with pictures in it ({', '.join(sorted(ENDINGS))}).",
             kind="NoData",
         )
     for label, paths in train.items():
         if not paths:
             raise ByocError(f"Class {label} has no pictures in {folder}.", "Add some or remove the folder.")
+    if pair := folders.spelled_twice(train):
+        raise ByocError(_sentence(folders.describe_spelling(pair, str(folder))), "Rename the folders alike.")
     if len(train) < 2:
         raise ByocError(
             f"{folder} has only one class ({next(iter(train))}): there is nothing to tell apart.",
@@ -327,6 +293,9 @@ def _check_same_classes(channels: Mapping[str, Classes]) -> None:
         if channel not in channels:
             continue
         here = {label for label, paths in channels[channel].items() if paths}
+        if pair := folders.spelled_twice([*sorted(train), *sorted(here)]):
+            where = f"train and {channel}"
+            raise ByocError(_sentence(folders.describe_spelling(pair, where)), "Rename the folders alike.")
         if missing := sorted(train - here):
             raise ByocError(
                 f"{_classes(missing)} missing from {channel}.",
@@ -339,6 +308,10 @@ def _check_same_classes(channels: Mapping[str, Classes]) -> None:
                 "A model cannot learn a class without pictures to train on.",
                 kind="ClassMissing",
             )
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
 
 
 def _classes(names: Sequence[str]) -> str:

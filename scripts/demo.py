@@ -27,8 +27,9 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from report.words import duration, percent
 from scripts.localstatus import free_port
-from scripts.output import duration, percent, short
+from scripts.output import short
 from scripts.state import write_json
 
 ENOUGH = 0.97
@@ -149,12 +150,15 @@ def main_job(demo: Demo) -> None:
         "seconds": demo.seconds,
         "report": state["report"],
         "training_job": state["training_job"],
+        "rules": state["verdicts"][state["training_job"]],
         "tuning_job": state["tuning_job"],
         "test_pictures": evaluation["pictures"],
     }
     write_json(demo.folder / "summary.json", summary)
     if trained is None or trained < ENOUGH:
-        raise Failed(f"The test accuracy is {percent(trained)}, but {percent(ENOUGH)} was to be reached.")
+        raise Failed(
+            f"The test accuracy is {percent(trained, 2)}, but {percent(ENOUGH, 2)} was to be reached."
+        )
     _tell(demo, summary)
 
 
@@ -169,11 +173,11 @@ def _tell(demo: Demo, summary: dict[str, Any]) -> None:
     values = ", ".join(f"{key} {short(value)}" for key, value in summary["best_hyperparameters"].items())
     table.add_row("Best hyperparameters", f"[bold]{values}[/]")
     table.add_row(
-        "Test accuracy", f"[bold green]{percent(summary['test_accuracy'])}[/], as training computed it"
+        "Test accuracy", f"[bold green]{percent(summary['test_accuracy'], 2)}[/], as training computed it"
     )
     table.add_row(
         "",
-        f"[bold green]{percent(summary['endpoint_accuracy'])}[/], "
+        f"[bold green]{percent(summary['endpoint_accuracy'], 2)}[/], "
         f"as the endpoint answered on the same {summary['test_pictures']} pictures",
     )
     table.add_row("Report", _link(Path(summary["report"])))
@@ -192,7 +196,7 @@ def diverging(demo: Demo) -> None:
     with demo.service():
         _data(demo)
         with demo.step("tune badly", "learning rates of 0.9 to 1.0, batches of 10 and 100"):
-            demo.byoc("tune --jobs 2 --range lr=0.9:1.0 --range batch_size=10,100")
+            demo.byoc("tune --jobs 2 --range lr=0.9:1.0 --range batch_size=10,100 --stop-hopeless")
         bad = demo.state()["best"]
         with demo.step("train badly", "the best of these; watch the rule LossNotDecreasing"):
             demo.byoc("train --best --name digits-diverging")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.errors import ByocError
+from contract.errors import ByocError
 
 
 def write(folder: Path, size: int = 32) -> int:

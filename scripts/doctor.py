@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from scripts import account
+from contract.errors import ByocError
+from scripts import account, machines, upload
 from scripts.context import Context
-from scripts.errors import ByocError, translate
-from scripts.requests import Place, has_gpu
+from scripts.errors import translate
+from scripts.machines import has_gpu
+from scripts.push import IMAGES, image_name
+from scripts.registry import ecr_name
+from scripts.requests import Place
 from scripts.settings import Settings
+from scripts.tags import is_forbidden
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -41,18 +47,24 @@ def examine(context: Context) -> Iterator[Finding]:
         yield Finding("settings", "error", error.message, error.remedy)
         return
     yield _guard("settings", lambda: hyperparameters(settings))
+    yield _guard("machines", lambda: chosen_machines(settings))
     first = _guard("credentials", lambda: credentials(context.clients))
     yield first
     if first.severity == "error":  # every further answer would be the same
         return
     clients = context.clients
+    yield _guard("permissions", lambda: permissions(settings, clients))
     yield _guard("role", lambda: role(settings, clients))
+    if settings.aws.kms_key:
+        yield _guard("key", lambda: key(settings, clients))
+    if settings.aws.subnets:
+        yield _guard("network", lambda: network(settings, clients))
     yield _guard("bucket", lambda: bucket(settings, clients))
     yield _guard("data", lambda: data(settings, clients))
     yield _guard("training image", lambda: image(settings, clients, "train"))
     yield _guard("serving image", lambda: image(settings, clients, "serve"))
     for use, kind in (
-        ("training job", settings.train.instance_type),
+        ("spot training job" if settings.train.spot else "training job", settings.train.instance_type),
         ("endpoint", settings.deploy.instance_type),
     ):
         yield _guard("quota", lambda use=use, kind=kind: quota(clients, kind, use))  # type: ignore[misc]
@@ -100,7 +112,7 @@ def docker() -> Finding:
 
 
 def disk() -> Finding:
-    """A trained model, its archive and a training job's tensors take some hundred megabytes each."""
+    """A trained model and its archive take some hundred megabytes each."""
     free = shutil.disk_usage(".").free / 1e9
     if free < _FREE_GB:
         return Finding("disk", "warning", f"{free:.1f} GB free here", f"Free at least {_FREE_GB} GB.")
@@ -111,7 +123,8 @@ def hyperparameters(settings: Settings) -> Finding:
     """byoc.toml is read strictly already; here the trainer's definitions judge what is meant for it."""
     account.check_hyperparameters(settings.hyperparameters)
     account.check_tuning(settings)
-    account.check_rules(settings)
+    account.check_debugger(settings)
+    account.check_debugger(settings, trial=True)
     return Finding("settings", "ok", "byoc.toml, hyperparameters, ranges and rules are valid")
 
 
@@ -124,11 +137,16 @@ def credentials(clients: Clients) -> Finding:
 
 def role(settings: Settings, clients: Clients) -> Finding:
     """The role exists and lets SageMaker take it."""
-    arn = account.role_arn(settings, clients)
-    if settings.aws.role.startswith("arn:"):
-        return Finding("role", "ok", arn)
-    trust: Any = clients.iam.get_role(RoleName=settings.aws.role)["Role"].get("AssumeRolePolicyDocument")
-    if trust and "sagemaker.amazonaws.com" not in str(trust):
+    found = account.role(settings, clients)
+    arn = found.arn
+    if found.guessed:
+        return Finding(
+            "role",
+            "skipped",
+            f"AWS does not allow GetRole: {arn} is what it would be called",
+            f'If it has a path, name it in full: aws.role = "{arn.rpartition("/")[0]}/…".',
+        )
+    if found.trust and "sagemaker.amazonaws.com" not in str(found.trust):
         return Finding(
             "role",
             "error",
@@ -138,28 +156,118 @@ def role(settings: Settings, clients: Clients) -> Finding:
     return Finding("role", "ok", arn)
 
 
-def create_role(settings: Settings, clients: Clients) -> str:
-    """Create the role with AWS's managed policy for SageMaker, unless it exists; returns its ARN."""
-    import json
+def _actions(settings: Settings, clients: Clients) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """What the commands ask for, one of each kind, and on what: docs/aws.md lists them all.
 
-    name = settings.aws.role
-    if name.startswith("arn:"):
-        raise ByocError(f"aws.role is an ARN ({name}), so it is not created here.", "Set a name instead.")
+    Policies allow the last three on certain resources only; asked about all of them, IAM says no.
+    """
+    here, partition = f"{clients.region}:{clients.account}", clients.partition
+    bucket = f"arn:{partition}:s3:::{account.bucket(settings, clients)}"
+    image = settings.images.train
+    name = ecr_name(image_name(image, IMAGES["train"]))
+    role = settings.aws.role
+    arn = role if role.startswith("arn:") else f"arn:{partition}:iam::{clients.account}:role/{role}"
+    return (
+        (
+            (
+                "sagemaker:CreateTrainingJob", "sagemaker:CreateHyperParameterTuningJob",
+                "sagemaker:CreateModel", "sagemaker:CreateEndpointConfig", "sagemaker:CreateEndpoint",
+                "sagemaker:CreateTransformJob", "sagemaker:AddTags", "logs:GetLogEvents",
+            ),
+            "*",
+        ),
+        (("s3:CreateBucket",), bucket),
+        (("s3:PutObject", "s3:DeleteObject"), f"{bucket}/{settings.prefix}/data/train/a.png"),
+        (("ecr:CreateRepository", "ecr:PutImage"), f"arn:{partition}:ecr:{here}:repository/{name}"),
+        (("iam:PassRole",), arn),
+    )  # fmt: skip
+
+
+def permissions(settings: Settings, clients: Clients) -> Finding:
+    """What IAM says of this user; not what limits the whole organisation, or a single bucket."""
+    from botocore.exceptions import ClientError
+
+    who = clients.sts.get_caller_identity()["Arn"]
+    assumed = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", who)
+    arn = f"{assumed[1]}:iam::{assumed[2]}:role/{assumed[3]}" if assumed else who
+    to_sagemaker: Any = {
+        "ContextKeyName": "iam:PassedToService",
+        "ContextKeyValues": ["sagemaker.amazonaws.com"],
+        "ContextKeyType": "string",
+    }
+    results: list[Any] = []
     try:
-        return clients.iam.get_role(RoleName=name)["Role"]["Arn"]
-    except clients.iam.exceptions.NoSuchEntityException:
-        pass
-    made = clients.iam.create_role(
-        RoleName=name,
-        AssumeRolePolicyDocument=json.dumps(account.TRUST_POLICY),
-        Description="Lets SageMaker run the jobs of byoc.",
-    )
+        for actions, resource in _actions(settings, clients):
+            answer = clients.iam.simulate_principal_policy(
+                PolicySourceArn=arn,
+                ActionNames=list(actions),
+                ResourceArns=[resource],
+                ContextEntries=[to_sagemaker],
+                MaxItems=100,
+            )
+            results += answer["EvaluationResults"]
+    except ClientError as error:
+        readable = translate(error)
+        return Finding("permissions", "skipped", f"IAM could not be asked ({readable or error})")
+    refused = [each["EvalActionName"] for each in results if each["EvalDecision"] != "allowed"]
+    if refused:
+        return Finding(
+            "permissions",
+            "warning",
+            f"{arn} may not do {', '.join(refused)}",
+            "Ask for AmazonSageMakerFullAccess; docs/aws.md says which command needs what.",
+        )
+    return Finding("permissions", "ok", f"{len(results)} actions are allowed")
+
+
+def key(settings: Settings, clients: Clients) -> Finding:
+    """The key exists in this region and is enabled."""
+    from botocore.exceptions import ClientError
+
+    name = settings.aws.kms_key
     try:
-        clients.iam.attach_role_policy(RoleName=name, PolicyArn=account.ROLE_POLICY)
-    except BaseException:
-        clients.iam.delete_role(RoleName=name)
+        found: Any = clients.service("kms").describe_key(KeyId=name)["KeyMetadata"]
+    except ClientError as error:
+        if is_forbidden(error):
+            return Finding("key", "skipped", f"{name}: AWS does not allow kms:DescribeKey")
         raise
-    return made["Role"]["Arn"]
+    if found["KeyState"] != "Enabled":
+        return Finding(
+            "key", "error", f"{name} is {found['KeyState']}", "Enable it, or set another aws.kms_key."
+        )
+    return Finding("key", "ok", found["Arn"])
+
+
+def network(settings: Settings, clients: Clients) -> Finding:
+    """Subnets and security groups exist in this region, and in one VPC."""
+    from botocore.exceptions import ClientError
+
+    subnets, groups = list(settings.aws.subnets), list(settings.aws.security_groups)
+    try:
+        ec2: Any = clients.service("ec2")
+        there = ec2.describe_subnets(SubnetIds=subnets)["Subnets"]
+        there += ec2.describe_security_groups(GroupIds=groups)["SecurityGroups"]
+    except ClientError as error:
+        if is_forbidden(error):
+            return Finding("network", "skipped", "AWS does not allow to look at the VPC")
+        raise
+    vpcs = {each["VpcId"] for each in there}
+    if len(vpcs) > 1:
+        return Finding(
+            "network",
+            "error",
+            f"subnets and security groups are of several VPCs: {', '.join(sorted(vpcs))}",
+            "Name those of one VPC.",
+        )
+    return Finding("network", "ok", f"{', '.join(vpcs)}; it needs a way to S3, ECR and CloudWatch Logs")
+
+
+def chosen_machines(settings: Settings) -> Finding:
+    """The images run on the machines that the settings name."""
+    machines.check(settings.train.instance_type, "train.instance_type")
+    machines.endpoint_image(settings.deploy.instance_type, settings.deploy.ami_version)
+    machines.batch_image(settings.transform.instance_type, settings.transform.ami_version)
+    return Finding("machines", "ok", "the images run on those for training, endpoint and transform jobs")
 
 
 def bucket(settings: Settings, clients: Clients) -> Finding:
@@ -168,7 +276,8 @@ def bucket(settings: Settings, clients: Clients) -> Finding:
 
     name = account.bucket(settings, clients)
     try:
-        clients.s3.head_bucket(Bucket=name)
+        head = clients.s3.head_bucket(Bucket=name)
+        upload.check_region(head, name, clients.region)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == 404:
@@ -178,7 +287,8 @@ def bucket(settings: Settings, clients: Clients) -> Finding:
                 "bucket",
                 "error",
                 f"{name} may not be used with these credentials",
-                "Ask for s3:ListBucket, s3:GetObject and s3:PutObject, or set another aws.bucket.",
+                "Ask for s3:ListBucket, s3:GetObject and s3:PutObject, or set another aws.bucket; of another "
+                "account's, aws.bucket_owner too.",
             )
         raise
     return Finding("bucket", "ok", name)

@@ -10,10 +10,14 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from scripts import requests
+from contract.errors import FAILED, NOT_FOUND, ByocError
+from contract.names import ENDPOINT_LOGS
+from report.read import aws
+from report.read.logs import LogTail
+from report.read.pace import Pace
+from scripts import creation, requests
 from scripts.account import unique_name
-from scripts.errors import FAILED, NOT_FOUND, ByocError, translate
-from scripts.jobs import ENDPOINT_LOGS, LogTail, Pace
+from scripts.errors import translate
 from scripts.requests import Place
 from scripts.settings import Settings
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 _LOG_LINES = 20
+_LOOKS = 20
 _CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
 _STAMP = r"-\d{4}-\d{6}-\d\d"  # what `unique_name` ends a name with
 _LONGEST_STEM = 46  # of the 63 characters, `unique_name` needs the others
@@ -84,7 +89,11 @@ def deploy(clients: Clients, settings: Settings, place: Place, artifact: str, sa
     with whole_or_nothing(say) as undo:
         config = _create_config(clients, settings, place, artifact, undo, say)
         undo.in_use_by = lambda: _user(clients, name, config)
-        clients.sagemaker.create_endpoint(**requests.endpoint(settings, config))
+        creation.create(
+            place,
+            lambda: clients.sagemaker.create_endpoint(**requests.endpoint(settings, config)),
+            lambda: _describe(clients, name),
+        )
         say(f"endpoint {name}")
     return name
 
@@ -94,9 +103,9 @@ def wait(clients: Clients, name: str, say: Say) -> None:
 
     A failed one is taken away again, and the error ends with the last lines of its log.
     """
-    found = _settled(clients, name, say)
-    if found["EndpointStatus"] != "InService":
-        told = _why(clients, name, found, found.get("CreationTime"))
+    endpoint = _settled(clients, name, say)
+    if endpoint["EndpointStatus"] != "InService":
+        told = _why(clients, name, endpoint, endpoint.get("CreationTime"))
         delete(clients, name, say)
         raise ByocError(
             f"The endpoint {name} did not come up: {told}",
@@ -124,15 +133,15 @@ def update(clients: Clients, settings: Settings, place: Place, artifact: str, sa
         What `wait_for_update` needs, which also deletes what is no longer used.
     """
     name = settings.endpoint_name
-    found = _describe(clients, name)
-    if not found:
+    endpoint = _describe(clients, name)
+    if not endpoint:
         raise ByocError(
             f"There is no endpoint {name} to update.",
             "`byoc deploy` without --update makes it; --endpoint names another one.",
             code=NOT_FOUND,
             kind="NoEndpoint",
         )
-    old, status = found["EndpointConfigName"], found["EndpointStatus"]
+    old, status = endpoint["EndpointConfigName"], endpoint["EndpointStatus"]
     if not _is_own(name, old):
         raise ByocError(
             f"The endpoint {name} was not made by byoc: its configuration is {old}.",
@@ -150,7 +159,11 @@ def update(clients: Clients, settings: Settings, place: Place, artifact: str, sa
     with whole_or_nothing(say) as undo:
         new = _create_config(clients, settings, place, artifact, undo, say)
         undo.in_use_by = lambda: _user(clients, name, new)
-        clients.sagemaker.update_endpoint(**requests.endpoint_update(settings, new))
+        creation.create(
+            place,
+            lambda: clients.sagemaker.update_endpoint(**requests.endpoint_update(settings, new)),
+            lambda: _describe(clients, name) if _user(clients, name, new) else None,
+        )
     return Update(name, new, old)
 
 
@@ -161,8 +174,8 @@ def wait_for_update(clients: Clients, update: Update, say: Say) -> None:
     the endpoint's log. If yet another one serves in the end, its update deletes what is no longer used.
     """
     name = update.endpoint
-    found = _settled(clients, name, say)
-    serves = found["EndpointConfigName"] if found["EndpointStatus"] == "InService" else ""
+    endpoint = _settled(clients, name, say)
+    serves = endpoint["EndpointConfigName"] if endpoint["EndpointStatus"] == "InService" else ""
     if serves == update.new:
         configs = _own_configs(clients, name)
         # Also those that an update left behind which nobody waited for; not those of one that came after.
@@ -178,7 +191,7 @@ def wait_for_update(clients: Clients, update: Update, say: Say) -> None:
             kind="EndpointUpdateReplaced",
         )
     begun = _own_configs(clients, name).get(update.new)  # made just before, by SageMaker's clock
-    told = _why(clients, name, found, begun)
+    told = _why(clients, name, endpoint, begun)
     if serves:
         _delete_config(clients, update.new, say)
         remedy = "The endpoint goes on answering with the model that it had."
@@ -194,10 +207,16 @@ def _create_config(
 ) -> str:
     """Model and endpoint configuration, of one new name."""
     sagemaker, own = clients.sagemaker, unique_name(_stem(settings.endpoint_name), "v")
-    sagemaker.create_model(**requests.model(settings, place, own, artifact))
+    model = requests.model(settings, place, own, artifact)
+    config = requests.endpoint_config(settings, own, own)
+    creation.create(place, lambda: sagemaker.create_model(**model), lambda: find_model(clients, own))
     undo.steps.append((f"model {own}", lambda: sagemaker.delete_model(ModelName=own)))
     say(f"model {own}")
-    sagemaker.create_endpoint_config(**requests.endpoint_config(settings, own, own))
+    creation.create(
+        place,
+        lambda: sagemaker.create_endpoint_config(**config),
+        lambda: aws.find(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=own)),
+    )
     undo.steps.append(
         (f"endpoint configuration {own}", lambda: sagemaker.delete_endpoint_config(EndpointConfigName=own))
     )
@@ -207,31 +226,31 @@ def _create_config(
 
 def _user(clients: Clients, name: str, config: str) -> str:
     """The endpoint, where it uses the configuration or is, or may be, on its way to it."""
-    found = _describe(clients, name)
-    if not found:
+    endpoint = _describe(clients, name)
+    if not endpoint:
         return ""
-    unknown = config if found["EndpointStatus"] == "Updating" else ""
-    coming = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName", unknown)
-    return f"the endpoint {name}" if config in (found["EndpointConfigName"], coming) else ""
+    unknown = config if endpoint["EndpointStatus"] == "Updating" else ""
+    coming = endpoint.get("PendingDeploymentSummary", {}).get("EndpointConfigName", unknown)
+    return f"the endpoint {name}" if config in (endpoint["EndpointConfigName"], coming) else ""
 
 
 def _settled(clients: Clients, name: str, say: Say) -> dict[str, Any]:
     """The endpoint's description once nothing is under way; tells the statuses until then."""
     pace, before = Pace(), ""
     while True:
-        found = _describe(clients, name) or {"EndpointStatus": "Deleted"}
-        status = found["EndpointStatus"]
+        endpoint = _describe(clients, name) or {"EndpointStatus": "Deleted"}
+        status = endpoint["EndpointStatus"]
         if status != before:
             say(status)
         if status not in _CHANGING:
-            return found
+            return endpoint
         pace.wait(news=status != before)
         before = status
 
 
-def _why(clients: Clients, name: str, found: dict[str, Any], begun: datetime | None) -> str:
+def _why(clients: Clients, name: str, endpoint: dict[str, Any], begun: datetime | None) -> str:
     """The reason of a failure, and the last lines of the endpoint's log since what failed has begun."""
-    reason = str(found.get("FailureReason") or f"it is {found['EndpointStatus']}").strip()
+    reason = str(endpoint.get("FailureReason") or f"it is {endpoint['EndpointStatus']}").strip()
     since = int(begun.timestamp() * 1000) if begun else 0
     lines = list(LogTail(clients, f"{ENDPOINT_LOGS}/{name}", "", since).read())[-_LOG_LINES:]
     return reason + "".join(f"\n  {line}" for line in lines)
@@ -245,20 +264,34 @@ def delete(clients: Clients, name: str, say: Say) -> list[str]:
     Returns what was deleted.
     """
     sagemaker, deleted = clients.sagemaker, []
-    found, configs = _describe(clients, name), _own_configs(clients, name)
-    if found:
-        if found["EndpointStatus"] != "Deleting":
+    endpoint, configs = _describe(clients, name), _own_configs(clients, name)
+    if endpoint:
+        if endpoint["EndpointStatus"] != "Deleting":
             _unless_missing(lambda: sagemaker.delete_endpoint(EndpointName=name))
-        pace = Pace()
-        while _describe(clients, name):
-            pace.wait()
+        _wait_until_gone(clients, name)
         deleted.append(f"endpoint {name}")
         say(f"deleted {deleted[-1]}")
-        if not _is_own(name, config := found["EndpointConfigName"]):
+        if not _is_own(name, config := endpoint["EndpointConfigName"]):
             say(f"kept endpoint configuration {config} and its models, which byoc did not make for it")
     for item in sorted(configs):
         deleted += _delete_config(clients, item, say)
     return deleted
+
+
+def _wait_until_gone(clients: Clients, name: str) -> None:
+    pace, deleting, looks = Pace(), False, 0
+    while endpoint := _describe(clients, name):
+        deleting, looks = deleting or endpoint["EndpointStatus"] == "Deleting", looks + 1
+        # It may show the status from before the deletion for a moment.
+        if endpoint["EndpointStatus"] not in _CHANGING | {"Deleting"} and (deleting or looks > _LOOKS):
+            raise ByocError(
+                f"The endpoint {name} was not deleted: it is {endpoint['EndpointStatus']}. "
+                f"{endpoint.get('FailureReason', '')}".strip(),
+                f"It costs money until it is gone: try `byoc delete {name}` again.",
+                code=FAILED,
+                kind="EndpointNotDeleted",
+            )
+        pace.wait()
 
 
 def _delete_config(clients: Clients, config: str, say: Say) -> list[str]:
@@ -277,19 +310,17 @@ def _delete_config(clients: Clients, config: str, say: Say) -> list[str]:
 
 def status_of(clients: Clients, name: str) -> str:
     """The endpoint's status; empty where there is none."""
-    found = _describe(clients, name)
-    return str(found["EndpointStatus"]) if found else ""
+    endpoint = _describe(clients, name)
+    return str(endpoint["EndpointStatus"]) if endpoint else ""
 
 
 def _describe(clients: Clients, name: str) -> dict[str, Any] | None:
-    from botocore.exceptions import ClientError
+    return aws.find(lambda: clients.sagemaker.describe_endpoint(EndpointName=name))
 
-    try:
-        return dict(clients.sagemaker.describe_endpoint(EndpointName=name))
-    except ClientError as error:
-        if _missing(error):
-            return None
-        raise
+
+def find_model(clients: Clients, name: str) -> dict[str, Any] | None:
+    """The model, if there is one."""
+    return aws.find(lambda: clients.sagemaker.describe_model(ModelName=name))
 
 
 def _stem(name: str) -> str:
@@ -322,15 +353,9 @@ def _own_configs(clients: Clients, name: str) -> dict[str, datetime]:
 
 
 def _models(clients: Clients, config: str) -> list[str]:
-    from botocore.exceptions import ClientError
-
-    try:
-        found = clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)
-    except ClientError as error:
-        if _missing(error):
-            return []
-        raise
-    return [variant["ModelName"] for variant in found["ProductionVariants"] if "ModelName" in variant]
+    described = aws.find(lambda: clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)) or {}
+    variants = described.get("ProductionVariants", ())
+    return [variant["ModelName"] for variant in variants if "ModelName" in variant]
 
 
 def _unless_missing(send: Callable[[], object]) -> bool:
@@ -339,15 +364,7 @@ def _unless_missing(send: Callable[[], object]) -> bool:
     try:
         send()
     except ClientError as error:
-        if _missing(error):
+        if aws.is_unknown_name(error):
             return False
         raise
     return True
-
-
-def _missing(error: Exception) -> bool:
-    """SageMaker says "Could not find …" with a ValidationException."""
-    answer = getattr(error, "response", {}).get("Error", {})
-    return answer.get("Code") == "ResourceNotFound" or (
-        answer.get("Code") == "ValidationException" and "not find" in answer.get("Message", "").lower()
-    )

@@ -1,15 +1,4 @@
-"""What went wrong, in the user's words: every error that `byoc` shows is one sentence and a remedy.
-
-Exit codes are part of the interface:
-
-    0  done
-    1  a job, an endpoint or an expectation failed
-    2  wrong input: a setting, a hyperparameter, a data set, an argument
-    3  AWS refused: credentials, permissions, quotas
-    4  AWS, or the local SageMaker, does not answer
-    5  something named does not exist
-    130  interrupted with Ctrl-C
-"""
+"""What errors of AWS, botocore and the operating system are to the user: one sentence and a remedy."""
 
 from __future__ import annotations
 
@@ -22,38 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from contract.errors import BAD_INPUT, FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
+
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
-
-FAILED: Final = 1
-BAD_INPUT: Final = 2
-REFUSED: Final = 3
-UNREACHABLE: Final = 4
-NOT_FOUND: Final = 5
-INTERRUPTED: Final = 130
-
-
-class ByocError(Exception):
-    """Something that the user can cause, with what to do about it; `details` are for --json only."""
-
-    def __init__(
-        self,
-        message: str,
-        remedy: str = "",
-        *,
-        code: int = BAD_INPUT,
-        kind: str = "",
-        details: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-        self.code = code
-        self.kind = kind or type(self).__name__
-        self.details = dict(details or {})
-
-    def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".strip()
 
 
 @dataclass(frozen=True)
@@ -91,6 +52,10 @@ _KMS: Final = _Meaning(BAD_INPUT, "Check aws.kms_key: it must exist in this regi
 # The one place that decides: AWS error code → what it means. Codes come from the services' own models and
 # from what they send undeclared; a code that is not here is judged by its HTTP status.
 _CODES: Final[dict[str, _Meaning]] = {
+    "400": _Meaning(  # an answer to HEAD has no body
+        REFUSED,
+        "S3 gives no reason here; most often the credentials have expired: `byoc doctor` checks them.",
+    ),
     "AuthorizationHeaderMalformed": _REGION,
     "BucketAlreadyExists": _Meaning(BAD_INPUT, "It belongs to another account: set another aws.bucket."),
     "ConcurrentModification": _BUSY,
@@ -121,6 +86,7 @@ _CODES: Final[dict[str, _Meaning]] = {
     "QuotaExceededException": _QUOTA,
     "RegionDisabledException": _Meaning(REFUSED, "Enable the region for this account, or set aws.region."),
     "RepositoryNotFoundException": _IMAGE,
+    "RequestExpired": _CREDENTIALS,
     "RequestLimitExceeded": _SLOWER,
     "RequestTimeTooSkewed": _Meaning(REFUSED, "Set this machine's clock: AWS refuses requests minutes off."),
     "ResourceAlreadyExists": _TAKEN,
@@ -188,6 +154,13 @@ def translate(error: BaseException) -> ByocError | None:
             code=FAILED,
             kind="DiskFull",
         )
+    if isinstance(error, EOFError) and not error.args:  # what getpass raises, for botocore
+        return ByocError(
+            "The AWS profile wants a code of an MFA device, and there is no terminal to type it in.",
+            "Run a command in a terminal first, e.g. `byoc jobs`: its session then lasts for all commands.",
+            code=REFUSED,
+            kind="NoTerminal",
+        )
     from botocore import exceptions as aws  # here, because importing botocore costs 0.2 s
     from botocore.parsers import ResponseParserError
 
@@ -195,7 +168,7 @@ def translate(error: BaseException) -> ByocError | None:
         isinstance(error, aws.ClientError) and _HTML.search(str(error))
     ):
         return ByocError(
-            "A web server answers, and not AWS: what it sends is no answer of AWS.",
+            "A web server answers in place of AWS: it sent something that no AWS service sends.",
             "Check aws.endpoint_url, --endpoint-url and AWS_ENDPOINT_URL, and the proxy if there is one.",
             code=UNREACHABLE,
             kind=NOT_AWS,
@@ -208,6 +181,13 @@ def translate(error: BaseException) -> ByocError | None:
             "Run `aws configure` or `aws sso login`, or set AWS_PROFILE. `byoc local up` needs none.",
             code=REFUSED,
             kind="NoCredentials",
+        )
+    if isinstance(error, aws.ProxyConnectionError):  # which may well be on this machine
+        return ByocError(
+            _sentence(str(error)),
+            "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and whether the proxy runs.",
+            code=UNREACHABLE,
+            kind="ProxyUnreachable",
         )
     if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
         return _unreachable(str(error.kwargs.get("endpoint_url", "")), str(error))
@@ -276,11 +256,11 @@ _LISTED: Final = re.compile(
 
 def _without_long_lists(text: str) -> str:
     """Of a long list of allowed values, those that resemble what was given: there are 300 machines."""
-    found = _LISTED.search(text)
-    if not found or len(allowed := found[2].split(", ")) <= _SHOWN:
+    refused = _LISTED.search(text)
+    if not refused or len(allowed := refused[2].split(", ")) <= _SHOWN:
         return text
-    shown = difflib.get_close_matches(found[1], allowed, _SHOWN, 0.5) or allowed[:_SHOWN]
-    return text.replace(found[2], f"{', '.join(shown)} or one of {len(allowed) - len(shown)} others")
+    shown = difflib.get_close_matches(refused[1], allowed, _SHOWN, 0.5) or allowed[:_SHOWN]
+    return text.replace(refused[2], f"{', '.join(shown)} or one of {len(allowed) - len(shown)} others")
 
 
 def _unreachable(url: str, text: str) -> ByocError:
@@ -293,8 +273,8 @@ def _unreachable(url: str, text: str) -> ByocError:
             kind="Unreachable",
         )
     region = re.search(r"\.([a-z]+(?:-[a-z]+)+-\d+)\.", url)
-    if region and region[1] not in (known := _regions()):
-        near = difflib.get_close_matches(region[1], known, 3)
+    if region and region[1] not in (regions := _regions()):
+        near = difflib.get_close_matches(region[1], regions, 3)
         return ByocError(
             f"{where} does not answer, and no region {region[1]} is known.",
             f"Check aws.region, --region and AWS_REGION{': ' + ', '.join(near) if near else ''}.",

@@ -1,134 +1,23 @@
-"""A running job in the terminal: its curves as they grow, and findings the moment that rules make them.
-
-The curves come from the log's metrics and from the rules' `series.json`, which holds the loss by step; the
-findings come from their `findings.json`. Both lie in S3 beside the job's output, also on AWS.
-"""
+"""A running job in the terminal: how far it is, and its curves as they grow. All of it comes from its log."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from report.words import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from scripts.aws import Clients
+    from contract.findings import ProgressLine
 
-LOOK_SECONDS = 2.0
-LIMIT = 16 * 2**20  # bytes of one file that are read
 # A braille character has 2 by 4 dots; the bit of each, by column and row from the top.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 DECADES = 30.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """One finding of one rule."""
-
-    rule: str
-    where: str
-    severity: str
-    message: str
-    remedy: str
-
-
-@dataclass
-class Watch:
-    """What a job's rules have written so far; looks every `LOOK_SECONDS` at most."""
-
-    clients: Clients
-    folder: str
-    """S3 address of the rules' output; empty for a job without a debugger: then there is nothing to see."""
-    loss: list[tuple[float, float]] = field(default_factory=list)
-    _seen: set[tuple[str, str]] = field(default_factory=set)
-    _stamps: dict[str, str] = field(default_factory=dict)
-    _looked: float = -math.inf
-
-    def look(self, *, now: bool = False) -> list[Found]:
-        """What is new. Errors are silence: this is only a look, the verdicts come by the API."""
-        if not self.folder or (not now and time.monotonic() - self._looked < LOOK_SECONDS):
-            return []
-        self._looked = time.monotonic()
-        series = self._read("series.json")
-        if series is not None:
-            self.loss = _training_loss(series)
-        findings = self._read("findings.json")
-        return [] if findings is None else list(self._new(findings))
-
-    def _read(self, name: str) -> Mapping[str, Any] | None:
-        """The file, if it has changed."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        from scripts.report.artifacts import Unreadable, parse_json, split_s3
-
-        bucket, key = split_s3(f"{self.folder}/{name}")
-        try:
-            head = self.clients.s3.head_object(Bucket=bucket, Key=key)
-            stamp = f"{head['ETag']} {head['LastModified']}"
-            if self._stamps.get(name) == stamp or head["ContentLength"] > LIMIT:
-                return None
-            body = self.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read(LIMIT)
-            self._stamps[name] = stamp
-            return parse_json(body, name)
-        except (ClientError, BotoCoreError, Unreadable):
-            return None
-
-    def _new(self, findings: Mapping[str, Any]) -> Iterator[Found]:
-        for problem in _listed(findings.get("problems")):
-            if ("", str(problem)) not in self._seen:
-                self._seen.add(("", str(problem)))
-                yield Found("debugger", "", "medium", str(problem), "")
-        for rule in filter(_is_mapping, _listed(findings.get("rules"))):
-            if _listed(rule.get("Parts")):
-                continue  # ProfilerReport repeats what the rules that it is made of say
-            name = str(rule.get("Rule") or rule.get("RuleConfigurationName") or "")
-            for item in filter(_is_mapping, _listed(rule.get("Findings"))):
-                # A rule that judges the whole job anew words its finding a little differently each time.
-                key = (name, str(item.get("step")) if item.get("tensor") else "")
-                if key in self._seen:
-                    continue
-                self._seen.add(key)
-                step = f"step {item['step']}" if item.get("step") is not None else ""
-                where = ", ".join(part for part in (step, str(item.get("tensor") or "")) if part)
-                severity, message = str(item.get("severity", "medium")), str(item.get("message", ""))
-                yield Found(name, where, severity, message, str(item.get("remedy") or ""))
-
-
-def rules_folder(job: Mapping[str, Any]) -> str:
-    """S3 address of what the rules of a described job write; empty where there is none."""
-    for block in ("DebugHookConfig", "ProfilerConfig"):
-        root = (job.get(block) or {}).get("S3OutputPath")
-        if root:  # rules may run as a processing job of their own
-            return f"{str(root).rstrip('/')}/{job['TrainingJobName']}/rule-output"
-    return ""
-
-
-def _training_loss(series: Mapping[str, Any]) -> list[tuple[float, float]]:
-    best: list[tuple[float, float]] = []
-    losses = series.get("losses")
-    for modes in filter(_is_mapping, losses.values() if isinstance(losses, dict) else ()):
-        curve = modes.get("TRAIN") or modes.get("GLOBAL")
-        if _is_mapping(curve):
-            pairs = zip(_listed(curve.get("step")), _listed(curve.get("value")), strict=False)
-            points = [
-                (float(step), float(value) if isinstance(value, int | float) else math.nan)
-                for step, value in pairs
-                if isinstance(step, int | float)
-            ]
-            best = max(best, points, key=len)
-    return best
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 @dataclass
@@ -208,9 +97,10 @@ def _label(value: float, share: bool) -> str:
 class Curves:
     """The charts below the lines; what `rich.live.Live` draws."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self) -> None:
         self._metrics: dict[str, list[tuple[float, float]]] = {}
+        self._loss: list[tuple[float, float]] = []
+        self._progress: ProgressLine | None = None
         self._stepped = False
 
     def add(self, values: Mapping[str, float], step: float | None) -> None:
@@ -222,14 +112,29 @@ class Curves:
             points = self._metrics.setdefault(name, [])
             points.append((step if step is not None else len(points) + 1.0, value))
 
+    def advance(self, progress: ProgressLine) -> None:
+        """The job is that far. Going back, as after an interruption, takes the points behind it back."""
+        self._progress = progress
+        while self._loss and self._loss[-1][0] >= progress.step:
+            self._loss.pop()
+        self._loss.append((float(progress.step), math.nan if progress.loss is None else progress.loss))
+
+    def end(self) -> None:
+        """The job has ended: what was left of it no longer counts."""
+        self._progress = None
+
     def __rich_console__(self, console: Any, options: Any) -> Iterator[RenderableType]:
         from rich.table import Table
 
-        charts = self.charts((options.max_width - 3) // 2 if options.max_width >= 90 else options.max_width)
+        wide = options.max_width >= 90
+        charts = self.charts((options.max_width - 3) // 2 if wide else options.max_width)
+        if self._progress:
+            yield ""
+            yield how_far(self._progress)
         if not charts:
             return
         grid = Table.grid(padding=(0, 3, 0, 0))
-        if options.max_width >= 90:
+        if wide:
             grid.add_row(*charts)
         else:
             for chart in charts:
@@ -239,9 +144,11 @@ class Curves:
 
     def charts(self, width: int) -> list[Any]:
         """Loss and accuracy, as far as anything is known of them."""
-        found = []
+        drawn = []
+        # The last epoch's mean says less than the loss by step, unless the log has few steps.
+        by_step = self._loss if len(self._loss) > 2 else self._metrics.get("train:loss", ())
         losses = [
-            Curve("training", "blue", self._watch.loss or self._metrics.get("train:loss", ())),
+            Curve("training", "blue", by_step),
             Curve("validation", "yellow", self._metrics.get("validation:loss", ())),
         ]
         accuracies = [
@@ -251,5 +158,17 @@ class Curves:
         for title, curves, share in (("Loss", losses, False), ("Accuracy", accuracies, True)):
             curves = [curve for curve in curves if curve.points]
             if any(len(curve.points) > 1 for curve in curves):
-                found.append(plot(title, curves, width, share=share))
-        return found
+                drawn.append(plot(title, curves, width, share=share))
+        return drawn
+
+
+def how_far(progress: ProgressLine) -> str:
+    """`epoch 3 of 8, step 120 of 400 (30 %), 1,234 pictures/s, 12 s left`."""
+    parts = [f"epoch {progress.epoch} of {progress.epochs}"]
+    share = f" ({100 * progress.step / progress.steps:.0f} %)" if progress.steps else ""
+    parts.append(f"step {progress.step:,} of {progress.steps:,}{share}")
+    if progress.images_per_second is not None:
+        parts.append(f"{progress.images_per_second:,.0f} pictures/s")
+    if progress.seconds_left is not None:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    return ", ".join(parts)

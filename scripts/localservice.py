@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib.util
 import json
 import os
 import shlex
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
+from contract.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
 from scripts.localstatus import (
     PATIENCE,
     Service,
@@ -43,6 +44,7 @@ from scripts.state import write_json
 
 DEFAULT_PORT = 5757
 _LAST = "up.json"  # of the home: the setup that came up last; unlike the note it outlives `down`
+_EXTRAS = {"local": "moto", "train": "sagemaker_training", "serve": "mms"}  # and a module of each
 _START_SECONDS = 60.0
 _STOP_SECONDS = 150.0  # jobs get 120 s to end, and meanwhile it goes on answering
 _HANG_SECONDS = 10.0
@@ -52,14 +54,20 @@ _STARTED: list[subprocess.Popen[bytes]] = []  # outlive this process; held so th
 
 @dataclass(frozen=True)
 class Setup:
-    """What jobs run in. `images`: further ones of the process runtime, each as NAME=DIR with a whole path."""
+    """What jobs run in. `images`: further ones of the process runtime, each as NAME=DIR with a whole path.
+
+    `train_image`: whose command `rules` the service uses; empty for the service's default.
+    """
 
     runtime: str = "process"
     images: tuple[str, ...] = ()
+    train_image: str = ""
 
     def arguments(self) -> list[str]:
         """Options of `python -m local`, and of `up`."""
-        return ["--runtime", self.runtime, *(part for image in self.images for part in ("--image", image))]
+        images = (part for image in self.images for part in ("--image", image))
+        rules = ["--train-image", self.train_image] if self.train_image else []
+        return ["--runtime", self.runtime, *images, *rules]
 
     def __str__(self) -> str:
         return shlex.join(self.arguments())
@@ -83,7 +91,8 @@ def last(home: Path) -> Setup | None:
     """The setup that the service of `home` came up with last; None where it never did."""
     try:
         known = json.loads((home / _LAST).read_text())
-        return Setup(str(known["runtime"]), tuple(map(str, known["images"])))
+        images = tuple(map(str, known["images"]))
+        return Setup(str(known["runtime"]), images, str(known.get("train_image", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -106,7 +115,9 @@ def up(home: Path, port: int, setup: Setup | None = None) -> tuple[Service, bool
             if running := _running(home, port):
                 _expect(home, running, setup)
                 return running, False
-            return _start(home, port, setup or last(home) or Setup()), True
+            setup = setup or last(home) or Setup()
+            _check_installed(setup.runtime)
+            return _start(home, port, setup), True
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -151,6 +162,18 @@ def _came_up(home: Path) -> bool:
         return (home / _LAST).stat().st_mtime >= note(home).stat().st_mtime
     except OSError:
         return False
+
+
+def _check_installed(runtime: str) -> None:
+    """ByocError if the wheel was installed without what the service or its jobs need."""
+    wanted = _EXTRAS if runtime == "process" else {"local": _EXTRAS["local"]}
+    if missing := [extra for extra, module in wanted.items() if importlib.util.find_spec(module) is None]:
+        raise ByocError(
+            f"What the local SageMaker needs is not installed: {', '.join(missing)}.",
+            f"Install it: `pip install 'byoc-sagemaker[{','.join(missing)}]'`; in a checkout, `make setup`.",
+            code=FAILED,
+            kind="NotInstalled",
+        )
 
 
 def _expect(home: Path, running: Service, setup: Setup | None) -> None:
@@ -248,6 +271,10 @@ def down(home: Path, port: int | None = None) -> Stopped:
 
 def _sweep(home: Path) -> tuple[list[str], str]:
     """Removes what a service left: what that was, and why more may be left."""
+    if (
+        importlib.util.find_spec(_EXTRAS["local"]) is None
+    ):  # unless another environment's `byoc` was used here
+        return [], "Install what is missing: `pip install 'byoc-sagemaker[local]'`." if started(home) else ""
     command = [sys.executable, "-m", "local", "--home", str(home), "--sweep"]
     try:
         done = subprocess.run(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from scripts.errors import UNREACHABLE, ByocError
+from contract.errors import UNREACHABLE, ByocError
 
 _HOME = Path(".byoc") / "local"
 PATIENCE = 5.0  # seconds; a service whose jobs keep the machine busy answers within one
@@ -163,10 +163,13 @@ def free_port() -> int:
 # --- what is wrong ------------------------------------------------------------------------------------
 
 
-def check(home: Path, url: str, *, anyone: bool = False) -> None:
+def check(home: Path, url: str, *, anyone: bool = False) -> bool:
     """Before the first request to `url`, an address on this machine: one question, who answers there.
 
     What is no local SageMaker (an emulator of AWS, say) may be used; so may one that belongs to no folder.
+
+    Returns:
+        Whether a local SageMaker answers.
 
     Raises:
         ByocError: nothing listens there, or it hangs; or the service of another folder does, unless `anyone`
@@ -186,11 +189,12 @@ def check(home: Path, url: str, *, anyone: bool = False) -> None:
                 code=UNREACHABLE,
                 kind="Unreachable",
             ) from None
-        return  # TLS, say: the request itself will tell
+        return False  # TLS, say: the request itself will tell
     if found and not anyone:
         other = Path(found.home)
         if other.parts[-2:] == _HOME.parts and other.resolve() != home.resolve():
             raise another(found, home, url)
+    return found is not None
 
 
 def another(found: Service, home: Path, url: str) -> ByocError:
@@ -223,19 +227,31 @@ def how_to_stop(service: Service) -> str:
 
 def unreachable(home: Path, url: str) -> ByocError:
     """Why nothing answers at `url`, an address on this machine, as far as this folder knows."""
-    found = status(home)
+    found, ended = status(home), False
     if found and found.port != urlsplit(url).port:
         reason = f"this folder's local SageMaker runs at {found.url}"
         remedy = _by_environment(url) or "Set aws.endpoint_url in byoc.toml to that address."
+    elif found and health(found.port):
+        reason = (
+            f"this folder's local SageMaker (process {found.pid}) is up, but took no part in this request"
+        )
+        remedy = f"Run the command again; what the service says of it is in {home / 'service.log'}."
     elif found:
         reason = f"this folder's local SageMaker (process {found.pid}) is there, but hangs or still starts"
         remedy = (
-            f"`byoc local down` stops it, `byoc local up` starts it anew; its log is {home / 'service.log'}."
+            f"Its log is {home / 'service.log'}. If it stays so: `byoc local down` stops it, and the jobs "
+            "that it runs; `byoc local up` starts it anew."
         )
     else:
-        reason = f"this folder's local SageMaker {end(home)}"
-        remedy = "Start it with `byoc local up`."
-    return ByocError(f"Nothing answers at {url}: {reason}.", remedy, code=UNREACHABLE, kind="Unreachable")
+        reason, ended = f"this folder's local SageMaker {end(home)}", True
+        remedy = "Start it with `byoc local up`. Jobs that it ran have ended with it."
+    return ByocError(
+        f"Nothing answers at {url}: {reason}.",
+        remedy,
+        code=UNREACHABLE,
+        kind="Unreachable",
+        details={"ended": ended},
+    )
 
 
 def end(home: Path) -> str:

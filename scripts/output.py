@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import ByocError
+from contract.errors import ByocError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 # Control characters but tab and newline: a log could clear the screen, set the title, or fake other output.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Nor half a character, which JSON may hold and no terminal's encoding knows.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 _UNBOUNDED = 100_000  # characters of a line in a file or a pipe: a name that was cut there would be lost
@@ -145,25 +146,6 @@ def bar(progress: Progress) -> Any:
         progress.update(task, completed=done, total=total)
 
     return advance
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"
-
-
-def count(number: int, thing: str) -> str:
-    """`1 picture`, `2 pictures`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """`7 s`, `3 min 12 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def short(number: float | str) -> str:

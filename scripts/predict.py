@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from scripts.account import split_uri
-from scripts.dataset import PICTURES, files_below
-from scripts.errors import FAILED, NOT_FOUND, ByocError, translate
-from scripts.output import count
+from contract import s3
+from contract.errors import FAILED, NOT_FOUND, ByocError
+from contract.folders import without_number
+from contract.pictures import ENDINGS
+from report.words import plural
+from scripts.dataset import files_below
+from scripts.errors import translate
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -88,17 +90,17 @@ def _from_disk(path: Path) -> Iterator[Picture]:
     else:
         raise no_file(path)
     for file in files:
-        yield Picture(str(file), class_of(file.resolve().parent.name), file.read_bytes)
+        yield Picture(str(file), file.resolve().parent.name, file.read_bytes)
 
 
 def _from_s3(clients: Clients, uri: str) -> Iterator[Picture]:
-    bucket, prefix = split_uri(uri)
+    bucket, prefix = s3.split(uri)
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for item in page.get("Contents", []):
             path = PurePosixPath(item["Key"])
-            if path.suffix.lower() in PICTURES:
+            if path.suffix.lower() in ENDINGS:
                 yield Picture(
-                    f"s3://{bucket}/{path}", class_of(path.parent.name), _reader(clients, bucket, item["Key"])
+                    f"s3://{bucket}/{path}", path.parent.name, _reader(clients, bucket, item["Key"])
                 )
 
 
@@ -150,12 +152,6 @@ def classify(
     return answers
 
 
-def class_of(folder: str) -> str:
-    """The class of a folder, as the trainer names it: "Afghan hound" for `002.Afghan_hound`."""
-    numbered = re.fullmatch(r"\d+\.(.+)", folder)
-    return numbered[1].replace("_", " ").strip() if numbered else folder
-
-
 def named(answers: Sequence[Answer]) -> set[str]:
     """The classes that the answers name: of a model with many, not all."""
     return {name for answer in answers for name, _ in answer.top}
@@ -168,14 +164,24 @@ def classes(
     `pictures` name, the endpoint is asked for all of them."""
     known = named(answers)
     answered = [picture for picture, answer in zip(pictures, answers, strict=True) if not answer.error]
-    if answered and any(answer.truth not in known for answer in answers):
+    if answered and any(not _class_of(answer.truth, known) for answer in answers):
         known |= named([_ask(clients, endpoint, answered[0], "all")])
     return known
 
 
+def _class_of(folder: str, classes: set[str]) -> str:
+    """The class that a folder is named after; empty where it is none of `classes`."""
+    return next((name for name in (folder, without_number(folder)) if name in classes), "")
+
+
+def with_classes(answers: Sequence[Answer], classes: set[str]) -> list[Answer]:
+    """The answers, with the model's own class names as truths: folders may be numbered."""
+    return [replace(answer, truth=_class_of(answer.truth, classes) or answer.truth) for answer in answers]
+
+
 def with_plausible_truth(answers: Sequence[Answer], classes: set[str]) -> list[Answer]:
     """The answers, without truths that are no classes of the model: such a folder is named otherwise."""
-    return [answer if answer.truth in classes else replace(answer, truth="") for answer in answers]
+    return [replace(answer, truth=_class_of(answer.truth, classes)) for answer in answers]
 
 
 def _ask(clients: Clients, endpoint: str, picture: Picture, top: int | Literal["all"]) -> Answer:
@@ -255,7 +261,7 @@ def score(answers: Sequence[Answer], classes: set[str]) -> Score:
     refused = [answer for answer in answers if answer.error]
     if len(refused) == len(answers):
         raise ByocError(
-            f"{count(len(answers), 'picture')}, and none was accepted: {refused[0].error}",
+            f"{plural(len(answers), 'picture')}, and none was accepted: {refused[0].error}",
             "`byoc logs ENDPOINT` shows what the container says.",
             code=FAILED,
         )

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.errors import FAILED, NOT_FOUND, UNREACHABLE, ByocError
+from contract.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
 from scripts.pushfaults import explain
 from scripts.pushmeter import Meter
 
@@ -18,18 +17,19 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
     from docker import DockerClient
-    from scripts.registry import Registry
+    from scripts.registry import Registry, Stored
 
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_LARGEST = 10 * 1024**3  # bytes
 IMAGES = {"train": "byoc-train", "serve": "byoc-serve"}
 _VERSION = "org.opencontainers.image.version"
-_CI_SOCKET = Path("/run/byoc-engine/docker.sock")  # what `.ci/engine up` starts
 _FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
 _PATIENCE = 300  # seconds for every other answer; a push says something every few hundred milliseconds
 _PAUSES = (2, 5, 15)  # seconds before each further try; the engine has tried every layer five times by itself
 
 
 def connect() -> DockerClient:
-    """The engine that DOCKER_HOST or the current docker context names, else the one of `.ci/engine`.
+    """The engine that DOCKER_HOST or the current docker context names.
 
     Raises:
         ByocError: none answers, it hangs, or this user may not use it.
@@ -41,9 +41,7 @@ def connect() -> DockerClient:
 
     environment = dict(os.environ)
     if not environment.get("DOCKER_HOST"):
-        host = ContextAPI.get_current_context().Host or ""
-        missing = host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists()
-        environment["DOCKER_HOST"] = f"unix://{_CI_SOCKET}" if missing and _CI_SOCKET.exists() else host
+        environment["DOCKER_HOST"] = ContextAPI.get_current_context().Host or ""
     try:
         client = docker.from_env(environment=environment, timeout=_FIRST_ANSWER)
         client.ping()
@@ -78,6 +76,37 @@ def find(client: DockerClient, name: str, tag: str | None) -> tuple[Image, str]:
     return image, tag or image.labels.get(_VERSION) or "latest"
 
 
+def check_platform(image: Image, name: str) -> None:
+    """ByocError for an image that SageMaker's machines cannot run; before hours of uploading."""
+    platform = f"{image.attrs.get('Os', '')}/{image.attrs.get('Architecture', '')}"
+    if platform not in ("/", "linux/amd64"):
+        raise ByocError(
+            f"The image {name} is for {platform}, and SageMaker's machines are linux/amd64.",
+            "Build it anew: `make build`, which asks for linux/amd64 unless PLATFORM says otherwise.",
+            kind="WrongPlatform",
+        )
+
+
+def check_stored(stored: Stored | None, uri: str, *, serves: bool) -> None:
+    """ByocError for what arrived otherwise than SageMaker takes it."""
+    if stored is None:
+        return
+    if stored.media_type not in ("", DOCKER_MANIFEST):
+        raise ByocError(
+            f"{uri} is stored as {stored.media_type}, which SageMaker refuses.",
+            "Build it with `make build`, which makes Docker's own kind of image, and push again under a new "
+            "tag: `make build push TAG=…`.",
+            code=REFUSED,
+            kind="BadManifest",
+        )
+    if serves and stored.size > _LARGEST:
+        raise ByocError(
+            f"{uri} has {stored.size / 1e9:.1f} GB; SageMaker serves images of up to 10 GB.",
+            "Leave out what serving does not need.",
+            kind="ImageTooLarge",
+        )
+
+
 @contextmanager
 def _engine() -> Iterator[None]:
     """What the engine refuses, or that it is gone, in its own words. ImageNotFound is the caller's."""
@@ -91,15 +120,15 @@ def _engine() -> Iterator[None]:
     except (DockerException, RequestException) as error:
         said = str(getattr(error, "explanation", None) or error)
         raise ByocError(
-            f"The Docker engine does not do it: {said.strip(' .')}.",
+            f"Docker refused: {said.strip(' .')}.",
             "Check the tag's and the registry's name, and that the engine runs (`docker info`).",
             code=FAILED,
             kind="EngineRefused",
         ) from None
 
 
-def repository_name(setting: str, name: str) -> str:
-    """The repository that `images.train` or `images.serve` names; `name` where it is a full URI."""
+def image_name(setting: str, name: str) -> str:
+    """The image that `images.train` or `images.serve` names; `name` where it is a full URI."""
     return name if "/" in setting else setting.partition("@")[0].partition(":")[0]
 
 

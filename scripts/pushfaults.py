@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
+from contract.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
 
 # Words of the engine or the registry → may trying again help, what to say, what to do, exit code, kind.
 # The first that fits counts.

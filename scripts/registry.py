@@ -7,14 +7,19 @@ request, and never into ~/.docker/config.json. Other registries get what `docker
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from scripts.errors import ByocError
+from contract.errors import ByocError
+from scripts.errors import translate
+from scripts.requests import tags
+from scripts.tags import Warn
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
     from mypy_boto3_ecr import ECRClient
 
     from scripts.settings import Settings
@@ -52,6 +57,9 @@ class Registry(Protocol):
     def host(self) -> str:
         """As in image names; may have a path: 127.0.0.1:5000/team."""
 
+    def repository(self, name: str) -> str:
+        """What the image of that name is called there."""
+
     def prepare(self, repository: str) -> bool:
         """Make the repository if it is missing; whether it was."""
 
@@ -60,6 +68,17 @@ class Registry(Protocol):
 
     def digest(self, repository: str, tag: str) -> str | None:
         """What the tag names there, if the registry can be asked."""
+
+    def stored(self, repository: str, digest: str) -> Stored | None:
+        """What has arrived, if the registry can be asked."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An image in a registry; `size` in bytes, compressed."""
+
+    media_type: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,9 @@ class AnyRegistry:
             )
         return cls(text.rstrip("/"))
 
+    def repository(self, name: str) -> str:
+        return name
+
     def prepare(self, repository: str) -> bool:
         return False
 
@@ -87,6 +109,9 @@ class AnyRegistry:
         return None
 
     def digest(self, repository: str, tag: str) -> str | None:
+        return None
+
+    def stored(self, repository: str, digest: str) -> Stored | None:
         return None
 
 
@@ -98,17 +123,60 @@ class Ecr:
     client: ECRClient
     settings: Settings
 
+    warn: Warn
+
+    def repository(self, name: str) -> str:
+        return ecr_name(name)
+
     def prepare(self, repository: str) -> bool:
+        """What the repository cannot be given beside its name is told, and no reason to have none."""
+        from botocore.exceptions import ClientError
+
         try:
             self.client.describe_repositories(repositoryNames=[repository])
             return False
         except self.client.exceptions.RepositoryNotFoundException:
             pass
-        self.client.create_repository(**repository_request(repository, self.settings))
-        self.client.put_lifecycle_policy(
-            repositoryName=repository, lifecyclePolicyText=json.dumps(_LIFECYCLE)
-        )
+        request = repository_request(repository, self.settings)
+        without = ", not encrypted with aws.kms_key" if self.settings.aws.kms_key else ""
+        try:
+            self._create(request)
+        except ClientError as refused:
+            try:
+                self._create({"repositoryName": repository})
+            except ClientError:  # so it is not what the first one asked for beside
+                raise refused from None
+            self.warn(f"{repository} was made without its settings{without}: {_told(refused)}")
+            self._afterwards(request)
+        try:
+            self.client.put_lifecycle_policy(
+                repositoryName=repository, lifecyclePolicyText=json.dumps(_LIFECYCLE)
+            )
+        except ClientError as refused:
+            self.warn(f"Old untagged images of {repository} stay, and cost storage: {_told(refused)}")
         return True
+
+    def _create(self, request: Any) -> None:
+        # By a request whose answer was lost, or by somebody else since.
+        with contextlib.suppress(self.client.exceptions.RepositoryAlreadyExistsException):
+            self.client.create_repository(**request)
+
+    def _afterwards(self, request: Any) -> None:
+        """What can be set on a repository that is there already, each by itself."""
+        from botocore.exceptions import ClientError
+
+        repository, client = request["repositoryName"], self.client
+        arn = client.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryArn"]
+        scan = request["imageScanningConfiguration"]
+        for what, send in (
+            ("is not scanned", lambda: client.put_image_scanning_configuration(
+                repositoryName=repository, imageScanningConfiguration=scan)),
+            ("has no tags", lambda: client.tag_resource(resourceArn=arn, tags=request["tags"])),
+        ):  # fmt: skip
+            try:
+                send()
+            except ClientError as refused:
+                self.warn(f"{repository} {what}: {_told(refused)}")
 
     def login(self) -> dict[str, str] | None:
         token = self.client.get_authorization_token()["authorizationData"][0]["authorizationToken"]
@@ -118,6 +186,28 @@ class Ecr:
     def digest(self, repository: str, tag: str) -> str | None:
         found = self.client.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
         return next((image["imageDigest"] for image in found["imageDetails"]), None)
+
+    def stored(self, repository: str, digest: str) -> Stored | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            found = self.client.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+        except ClientError as refused:
+            self.warn(f"What has arrived in {repository} was not looked at: {_told(refused)}")
+            return None
+        for image in found["imageDetails"]:
+            return Stored(image.get("imageManifestMediaType", ""), image.get("imageSizeInBytes", 0))
+        return None
+
+
+def ecr_name(image: str) -> str:
+    """The repository of an image in ECR. AmazonSageMakerFullAccess writes to those of SageMaker only."""
+    return image if "sagemaker" in image else f"sagemaker-{image}"
+
+
+def _told(error: ClientError) -> str:
+    meaning = translate(error)
+    return meaning.message if meaning else str(error)
 
 
 def repository_request(repository: str, settings: Settings) -> Any:
@@ -136,5 +226,5 @@ def repository_request(repository: str, settings: Settings) -> Any:
         "encryptionConfiguration": {"encryptionType": "KMS", "kmsKey": key}
         if key
         else {"encryptionType": "AES256"},
-        "tags": [{"Key": name, "Value": value} for name, value in settings.aws.tags.items()],
+        "tags": tags(settings),
     }

@@ -5,22 +5,24 @@ Nothing here sends anything or looks anything up: what must be known about the a
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scripts.errors import ByocError
+from contract.debugger import HOPELESS, Configuration
+from contract.errors import ByocError
+from contract.hyperparameters import HYPERPARAMETERS
+from scripts import awsdebugger, machines
+from scripts.awsdebugger import Request
+from scripts.machines import has_gpu, has_local_disk
 from scripts.settings import Scalar, Settings, text_of
 from scripts.tags import PROJECT
-from train.interface import HYPERPARAMETERS
 
-Request = dict[str, Any]
 CHECKPOINTS = "/opt/ml/checkpoints"
 CHANNELS = ("train", "validation", "test", "weights")
 VARIANT = "AllTraffic"
-LONGEST_ARGUMENT = 256  # characters of a processing job's ContainerArguments
+_LARGEST_GRID = 10_000  # trials, by SageMaker's quota
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,18 @@ class Place:
     bucket: str
     train_image: str
     serve_image: str
+    rules_image: str = ""
+    """AWS's own evaluator of Debugger's rules in this region; needed for `debugger.service = "sagemaker"`."""
     channels: tuple[str, ...] = ("train", "validation", "test")
     """Which of CHANNELS hold data."""
     metrics: tuple[Mapping[str, str], ...] = ()
     """MetricDefinitions: how the trainer's log lines become metrics."""
+    key_arn: str = ""
+    """The key behind aws.kms_key, where that is an alias: disks of training jobs take none."""
+    role_guessed: bool = False
+    """Whether IAM could not be asked for the role: the ARN is what it would be without a path."""
+    role_new: bool = False
+    """Whether the role was made minutes ago, so that not all of AWS may know it."""
 
 
 def root_uri(settings: Settings, place: Place) -> str:
@@ -61,7 +71,7 @@ def training_job(
     hyperparameters: Mapping[str, Scalar] | None = None,
     checkpoints: str = "",
 ) -> Request:
-    """CreateTrainingJob, with the debugger's hook and rules and the profiler where the settings want them.
+    """CreateTrainingJob.
 
     Args:
         hyperparameters: put on top of the settings' own, e.g. the best ones of a tuning job.
@@ -73,15 +83,15 @@ def training_job(
         "HyperParameters": {key: text_of(value) for key, value in given.items()} | _torchrun(settings),
         **_training(settings, place, name),
         **({"CheckpointConfig": {"S3Uri": checkpoints, "LocalPath": CHECKPOINTS}} if checkpoints else {}),
-        **_debugger(settings, place),
-        **_profiler(settings, place),
-        "Tags": _tags(settings),
+        **_aws_debugger(settings, place),
+        "Tags": tags(settings),
     }
 
 
-def _training(settings: Settings, place: Place, checkpoints: str) -> Request:
+def _training(settings: Settings, place: Place, checkpoints: str, *, trial: bool = False) -> Request:
     """What a training job and the definition inside a tuning job have in common."""
     train, condition = settings.train, {"MaxRuntimeInSeconds": settings.train.max_minutes * 60}
+    machines.check(train.instance_type, "train.instance_type")
     if train.spot:
         condition["MaxWaitTimeInSeconds"] = (train.max_wait_minutes or 2 * train.max_minutes) * 60
     request: Request = {
@@ -110,19 +120,29 @@ def _training(settings: Settings, place: Place, checkpoints: str) -> Request:
             "InstanceType": train.instance_type,
             "InstanceCount": train.instance_count,
             "VolumeSizeInGB": train.volume_gb,
+            **_disk_key(settings, train.instance_type, "VolumeKmsKeyId", place.key_arn),
         },
         "StoppingCondition": condition,
         "EnableManagedSpotTraining": train.spot,
-        **_vpc(settings),
+        **_network(settings),
     }
+    if settings.aws.encrypt_between_containers:
+        request["EnableInterContainerTrafficEncryption"] = True
     if train.spot or train.checkpoints:
         request["CheckpointConfig"] = {
             "S3Uri": f"{root_uri(settings, place)}/checkpoints/{checkpoints}",
             "LocalPath": CHECKPOINTS,
         }
-    if train.environment:
-        request["Environment"] = dict(train.environment)
+    environment = {**debugger_configuration(settings, trial=trial).to_environment(), **train.environment}
+    if environment:
+        request["Environment"] = environment
     return request
+
+
+def _aws_debugger(settings: Settings, place: Place) -> Request:
+    if settings.debugger.service != "sagemaker":
+        return {}
+    return awsdebugger.members(settings, output_uri(settings, place), place.rules_image)
 
 
 def _torchrun(settings: Settings) -> dict[str, str]:
@@ -132,121 +152,44 @@ def _torchrun(settings: Settings) -> dict[str, str]:
     return {}
 
 
-def _debugger(settings: Settings, place: Place) -> Request:
-    debugger = settings.debugger
-    if not debugger.enabled:
-        return {}
-    hook: Request = {
-        "S3OutputPath": output_uri(settings, place),
-        "CollectionConfigurations": [
-            {
-                "CollectionName": name,
-                "CollectionParameters": {key: text_of(value) for key, value in parameters.items()},
-            }
-            for name, parameters in debugger.collections.items()
-        ],
-    }
-    if debugger.hook:
-        hook["HookParameters"] = {key: text_of(value) for key, value in debugger.hook.items()}
-    request: Request = {"DebugHookConfig": hook}
-    if debugger.rules and debugger.evaluator == "rule":
-        request["DebugRuleConfigurations"] = _rules(settings, place, debugger.rules, debugger.parameters)
-    return request
+def hopeless_rules(settings: Settings) -> list[str]:
+    """The rules that `tune.stop_hopeless` lets end a trial, as far as they run."""
+    running = {name.lower() for name in settings.debugger.rules if settings.debugger.enabled}
+    return [name for name in HOPELESS if name.lower() in running]
 
 
-def _profiler(settings: Settings, place: Place) -> Request:
-    profiler = settings.profiler
-    if not profiler.enabled:
-        # Without this SageMaker would profile the machine all the same.
-        return {"ProfilerConfig": {"DisableProfiler": True}}
-    request: Request = {
-        "ProfilerConfig": {
-            "S3OutputPath": output_uri(settings, place),
-            "ProfilingIntervalInMilliseconds": profiler.interval_ms,
+def debugger_configuration(settings: Settings, *, trial: bool = False) -> Configuration:
+    """What the debugger in the training container does.
+
+    Args:
+        trial: of a tuning job, where `tune.stop_hopeless` counts.
+    """
+    debugger, profiler = settings.debugger, settings.profiler
+    changes: dict[str, Any] = {"enabled": debugger.enabled, "profile": profiler.enabled}
+    parameters: dict[str, Mapping[str, Scalar]] = {}
+    if debugger.enabled:
+        hopeless = [name for name in hopeless_rules(settings) if trial and settings.tune.stop_hopeless]
+        parameters |= debugger.parameters
+        changes |= {
+            "rules": debugger.rules,
+            "stop": tuple(dict.fromkeys([*debugger.stop, *hopeless])),
+            "collections": debugger.collections,
+            "keep_tensors": debugger.keep_tensors,
+            "hook": debugger.hook,
         }
-    }
-    if profiler.window_steps:
-        window = {"StartStep": profiler.window_start, "NumSteps": profiler.window_steps}
-        request["ProfilerConfig"]["ProfilingParameters"] = {"DetailedProfilingConfig": json.dumps(window)}
-    if profiler.rules and settings.debugger.evaluator == "rule":
-        request["ProfilerRuleConfigurations"] = _rules(settings, place, profiler.rules, profiler.parameters)
-    return request
-
-
-def _rules(
-    settings: Settings, place: Place, names: Sequence[str], parameters: Mapping[str, Mapping[str, Scalar]]
-) -> list[Request]:
-    return [
-        {
-            "RuleConfigurationName": name,
-            # The training image carries the rules; AWS's own evaluators are closed.
-            "RuleEvaluatorImage": place.train_image,
-            "InstanceType": settings.debugger.instance_type,
-            "VolumeSizeInGB": 10,
-            "RuleParameters": {
-                "rule_to_invoke": name,
-                **{key: text_of(value) for key, value in parameters.get(name, {}).items()},
-            },
+    if profiler.enabled:
+        parameters |= profiler.parameters
+        changes |= {
+            "interval_ms": profiler.interval_ms,
+            "window_steps": profiler.window_steps,
+            "window_start": profiler.window_start,
+            "profiler_rules": profiler.rules,
         }
-        for name in names
-    ]
-
-
-def rules_job(settings: Settings, place: Place, name: str) -> Request:
-    """CreateProcessingJob: the training image's `rules` command, following the job `name` over S3."""
-    output = f"{output_uri(settings, place)}/{name}"
-    arguments = ["--job", name, "--sagemaker-job", "--output", "/opt/ml/processing/output/rules"]
-    for section, asked, folder in (
-        ("debug", settings.debugger, "tensors"),
-        ("profiler", settings.profiler, "profiler"),
-    ):
-        if not asked.enabled:
-            continue
-        where = {"tensors": "debug-output", "profiler": "profiler-output"}[folder]
-        arguments += [f"--{folder}", f"{output}/{where}"]
-        for rule in _rules(settings, place, asked.rules, asked.parameters):
-            kept = {key: rule[key] for key in ("RuleConfigurationName", "RuleParameters")}
-            text = json.dumps(kept, separators=(",", ":"))
-            if len(text) > LONGEST_ARGUMENT:
-                raise ByocError(
-                    f"The parameters of {rule['RuleConfigurationName']} are too long for a processing job.",
-                    f"SageMaker takes {LONGEST_ARGUMENT} characters; give fewer of them.",
-                )
-            arguments += [f"--{section}-rule", text]
-    return {
-        "ProcessingJobName": f"{name[:57]}-rules",
-        "AppSpecification": {
-            "ImageUri": place.train_image,
-            "ContainerEntrypoint": ["rules"],
-            "ContainerArguments": arguments,
-        },
-        "ProcessingResources": {
-            "ClusterConfig": {
-                "InstanceCount": 1,
-                "InstanceType": settings.debugger.instance_type,
-                "VolumeSizeInGB": 10,
-            }
-        },
-        "ProcessingOutputConfig": {
-            "Outputs": [
-                {
-                    "OutputName": "rules",
-                    "S3Output": {
-                        "S3Uri": f"{output}/rule-output",
-                        "LocalPath": "/opt/ml/processing/output/rules",
-                        "S3UploadMode": "Continuous",
-                    },
-                }
-            ]
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds": settings.train.max_minutes * 60 + 1800},
-        "RoleArn": place.role_arn,
-        "Tags": _tags(settings),
-    }
+    return Configuration(**changes, parameters=parameters)
 
 
 def tuning_job(settings: Settings, place: Place, name: str) -> Request:
-    """CreateHyperParameterTuningJob. Its training jobs have no hook: SageMaker does not offer it there."""
+    """CreateHyperParameterTuningJob."""
     tune = settings.tune
     fixed = {**settings.hyperparameters, **tune.hyperparameters}
     fixed = {key: value for key, value in fixed.items() if key not in tune.ranges}
@@ -258,10 +201,8 @@ def tuning_job(settings: Settings, place: Place, name: str) -> Request:
                 "Type": "Minimize" if tune.objective.endswith("loss") else "Maximize",
                 "MetricName": tune.objective,
             },
-            "ResourceLimits": {
-                "MaxNumberOfTrainingJobs": tune.jobs,
-                "MaxParallelTrainingJobs": min(tune.parallel, tune.jobs),
-            },
+            **_strategy(settings, fixed),
+            "ResourceLimits": _limits(settings),
             "ParameterRanges": _ranges(settings),
             "TrainingJobEarlyStoppingType": "Auto" if tune.early_stopping else "Off",
             "RandomSeed": tune.seed,
@@ -269,10 +210,54 @@ def tuning_job(settings: Settings, place: Place, name: str) -> Request:
         "TrainingJobDefinition": {
             "StaticHyperParameters": {key: text_of(value) for key, value in fixed.items()}
             | _torchrun(settings),
-            **_training(settings, place, name),
+            **_training(settings, place, name, trial=True),
         },
-        "Tags": _tags(settings),
+        "Tags": tags(settings),
     }
+
+
+def combinations(settings: Settings) -> int | None:
+    """How many different trials there can be; None where a range is an interval."""
+    ranges = settings.tune.ranges.values()
+    if not ranges or not all(item.categorical for item in ranges):
+        return None
+    return math.prod(len(set(item.values)) for item in ranges)
+
+
+def _limits(settings: Settings) -> Request:
+    """A grid is walked through: how many trials it has is not for the request to say."""
+    tune, distinct = settings.tune, combinations(settings)
+    if tune.strategy == "Grid" and distinct:
+        if distinct > _LARGEST_GRID:
+            raise ByocError(
+                f"The lists in [tune.ranges] have {distinct} combinations, and Grid tries each of them; "
+                f"a tuning job has {_LARGEST_GRID} trials at most.",
+                "Shorten the lists, or choose another tune.strategy.",
+            )
+        return {"MaxParallelTrainingJobs": min(tune.parallel, distinct)}
+    if distinct is not None and tune.jobs > distinct:
+        raise ByocError(
+            f"tune.jobs is {tune.jobs}, and the lists in [tune.ranges] have {distinct} combinations.",
+            f'Set --jobs {distinct}, or tune.strategy = "Grid", which tries each of them.',
+        )
+    return {
+        "MaxNumberOfTrainingJobs": tune.jobs,
+        "MaxParallelTrainingJobs": min(tune.parallel, tune.jobs),
+    }
+
+
+def _strategy(settings: Settings, fixed: Mapping[str, Scalar]) -> Request:
+    """What Hyperband has to know: from how many epochs to how many a trial may go."""
+    if settings.tune.strategy != "Hyperband":
+        return {}
+    default = next(item.default for item in HYPERPARAMETERS if item.name == "epochs")
+    most = int(fixed.get("epochs", default))
+    if "epochs" in settings.tune.ranges or most < 2:
+        raise ByocError(
+            "Hyperband decides how many epochs a trial has, from 1 to the hyperparameter epochs.",
+            "Take epochs out of [tune.ranges], and set it to 2 or more.",
+        )
+    return {"StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": most}}}
 
 
 def _ranges(settings: Settings) -> Request:
@@ -297,7 +282,7 @@ def _ranges(settings: Settings) -> Request:
     for key, item in tune.ranges.items():
         if item.categorical:
             ranges.setdefault("CategoricalParameterRanges", []).append(
-                {"Name": key, "Values": list(item.values)}
+                {"Name": key, "Values": list(dict.fromkeys(item.values))}
             )
             continue
         kind = "IntegerParameterRanges" if key in integers else "ContinuousParameterRanges"
@@ -321,14 +306,15 @@ def model(settings: Settings, place: Place, name: str, artifact: str) -> Request
         "ModelName": name,
         "PrimaryContainer": container,
         "ExecutionRoleArn": place.role_arn,
-        **_vpc(settings),
-        "Tags": _tags(settings),
+        **_network(settings),
+        "Tags": tags(settings),
     }
 
 
 def endpoint_config(settings: Settings, name: str, model_name: str) -> Request:
     """CreateEndpointConfig with one variant."""
     deploy = settings.deploy
+    machines.check_multi_model(deploy.instance_type, deploy.environment)
     variant: Request = {
         "VariantName": VARIANT,
         "ModelName": model_name,
@@ -337,10 +323,14 @@ def endpoint_config(settings: Settings, name: str, model_name: str) -> Request:
         "InitialVariantWeight": 1.0,
         "ContainerStartupHealthCheckTimeoutInSeconds": deploy.startup_seconds,
     }
-    if has_gpu(deploy.instance_type):
-        # The default machine image's driver (470 on g4dn and g5) is too old for torch's CUDA 12.8 (525 on).
-        variant["InferenceAmiVersion"] = deploy.ami_version
-    return {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": _tags(settings)}
+    if ami := machines.endpoint_image(deploy.instance_type, deploy.ami_version):
+        variant["InferenceAmiVersion"] = ami
+    return {
+        "EndpointConfigName": name,
+        "ProductionVariants": [variant],
+        **_disk_key(settings, deploy.instance_type, "KmsKeyId"),
+        "Tags": tags(settings),
+    }
 
 
 def endpoint(settings: Settings, config_name: str) -> Request:
@@ -348,7 +338,7 @@ def endpoint(settings: Settings, config_name: str) -> Request:
     return {
         "EndpointName": settings.endpoint_name,
         "EndpointConfigName": config_name,
-        "Tags": _tags(settings),
+        "Tags": tags(settings),
     }
 
 
@@ -385,9 +375,10 @@ def transform_job(
     resources: Request = {
         "InstanceType": transform.instance_type,
         "InstanceCount": transform.instance_count,
+        **_disk_key(settings, transform.instance_type, "VolumeKmsKeyId"),
     }
-    if has_gpu(transform.instance_type):
-        resources["TransformAmiVersion"] = transform.ami_version
+    if ami := machines.batch_image(transform.instance_type, transform.ami_version):
+        resources["TransformAmiVersion"] = ami
     return {
         "TransformJobName": name,
         "ModelName": model_name,
@@ -403,31 +394,36 @@ def transform_job(
             "S3OutputPath": transform_uri(settings, place, name),
             "Accept": "application/json",
             "AssembleWith": "None",
+            **_kms(settings),
         },
         "TransformResources": resources,
-        "Tags": _tags(settings),
+        "Tags": tags(settings),
     }
 
 
-def has_gpu(instance_type: str) -> bool:
-    """Whether SageMaker's machine of that type carries NVIDIA GPUs (families g and p)."""
-    return re.match(r"ml\.(g|p)\d", instance_type) is not None
+def tags(settings: Settings) -> list[Any]:
+    """The tags of everything that is created."""
+    pairs = {PROJECT: settings.project.name, **settings.aws.tags}
+    return [{"Key": key, "Value": value} for key, value in pairs.items()]
 
 
-def _tags(settings: Settings) -> list[dict[str, str]]:
-    tags = {PROJECT: settings.project.name, **settings.aws.tags}
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
-
-
-def _vpc(settings: Settings) -> Request:
-    if not settings.aws.subnets:
-        return {}
-    return {
-        "VpcConfig": {
+def _network(settings: Settings) -> Request:
+    """VPC and isolation, of training jobs and of models; endpoints and transform jobs have their model's."""
+    request: Request = {}
+    if settings.aws.subnets:
+        request["VpcConfig"] = {
             "Subnets": list(settings.aws.subnets),
             "SecurityGroupIds": list(settings.aws.security_groups),
         }
-    }
+    if settings.aws.network_isolation:
+        request["EnableNetworkIsolation"] = True
+    return request
+
+
+def _disk_key(settings: Settings, instance_type: str, member: str, arn: str = "") -> Request:
+    if not settings.aws.kms_key or has_local_disk(instance_type):
+        return {}
+    return {member: arn or settings.aws.kms_key}
 
 
 def _kms(settings: Settings) -> Request:

@@ -14,14 +14,21 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import ByocError
+from contract.debugger import DEBUGGER_RULES, INTERVALS_MS, PROFILER_RULES
+from contract.errors import ByocError
+from contract.values import nearest
 
 Scalar = str | int | float | bool
 FILE = "byoc.toml"
+_MACHINE = "the name of an instance type, as in ml.m5.xlarge"
+# Settings that earlier versions had: why they are gone.
+GONE = {
+    "debugger.evaluator": "the rules run in the training container",
+    "debugger.instance_type": "the rules run in the training container, on no machine of their own",
+}
 
 
 def option(
@@ -32,14 +39,16 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     pattern: str = "",
+    form: str = "",
 ) -> Any:
-    """A setting: its default, what it means, and what is allowed."""
+    """A setting: its default, what it means, and what is allowed; `form` is `pattern` in words."""
     metadata = {
         "help": help,
         "choices": tuple(choices),
         "minimum": minimum,
         "maximum": maximum,
         "pattern": pattern,
+        "form": form,
     }
     if callable(default):
         return field(default_factory=default, metadata=metadata)
@@ -54,6 +63,7 @@ class Project:
         "pictures",
         "Begins the names of jobs and endpoints, and the S3 prefix.",
         pattern=r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,15}",
+        form="at most 16 letters and digits, with single hyphens between them, as in flower-types",
     )
 
 
@@ -65,16 +75,40 @@ class Aws:
         "",
         "The local SageMaker's address. Without this line, and without AWS_ENDPOINT_URL, it is AWS.",
         pattern=r"(https?://.+)?",
+        form="an address that begins with http:// or https://",
     )
     region: str = option("", "Empty: AWS_REGION, else the profile's, else us-east-1.")
     profile: str = option("", "A profile of ~/.aws/config. Empty: AWS_PROFILE, else the default one.")
     bucket: str = option("", "Empty: sagemaker-<region>-<account>, created when it is missing.")
+    bucket_owner: str = option(
+        "",
+        "Account that the bucket belongs to. Empty: this one.",
+        pattern=r"(\d{12})?",
+        form="the 12 digits of an account",
+    )
     prefix: str = option("", "Folder in the bucket. Empty: byoc/<project name>.")
     role: str = option("byoc-sagemaker", "Name or ARN of the IAM role that SageMaker's jobs run under.")
+    permissions_boundary: str = option(
+        "",
+        "ARN of the policy that bounds a role which `byoc doctor --create-role` makes.",
+        pattern=r"(arn:.+)?",
+        form="an ARN, as in arn:aws:iam::123456789012:policy/NAME",
+    )
     tags: Mapping[str, str] = option(dict, "Put on everything that is created.")
     subnets: tuple[str, ...] = option((), "Run inside these VPC subnets; needs security_groups too.")
     security_groups: tuple[str, ...] = option((), "Security groups for the subnets.")
-    kms_key: str = option("", "Key that encrypts what jobs write to S3. Empty: S3's own.")
+    kms_key: str = option(
+        "",
+        "Key (id, alias/… or ARN) for pictures, what jobs write, disks and images. Empty: AWS's own.",
+        pattern=r"[a-zA-Z0-9:/_-]*",
+        form="made of letters, digits and : / _ -",
+    )
+    network_isolation: bool = option(
+        False, "Containers reach nothing but their channels: pretrained weights must be one (data.weights)."
+    )
+    encrypt_between_containers: bool = option(
+        False, "Encrypt what the machines of one training say to each other; slower."
+    )
 
 
 @dataclass(frozen=True)
@@ -96,15 +130,15 @@ class Data:
 class Images:
     """The two containers: a name in this account's ECR, or a full URI. `byoc push` stores what it pushed"""
 
-    train: str = option("byoc-train", "The training image.")
-    serve: str = option("byoc-serve", "The serving image.")
+    train: str = option("byoc-train", "The training image; in ECR it is sagemaker-byoc-train.")
+    serve: str = option("byoc-serve", "The serving image; in ECR it is sagemaker-byoc-serve.")
 
 
 @dataclass(frozen=True)
 class Train:
     """Training jobs"""
 
-    instance_type: str = option("ml.m5.xlarge", "ml.g5.xlarge has a GPU.", pattern=r"ml\..+")
+    instance_type: str = option("ml.m5.xlarge", "ml.g5.xlarge has a GPU.", pattern=r"ml\..+", form=_MACHINE)
     instance_count: int = option(1, "More than one trains on several machines.", minimum=1)
     volume_gb: int = option(30, "Disk of the machine.", minimum=1)
     max_minutes: int = option(60, "SageMaker stops the job after that.", minimum=1, maximum=40320)
@@ -121,53 +155,33 @@ class Train:
     environment: Mapping[str, str] = option(dict, "Environment variables of the container.")
 
 
-def _default_collections() -> dict[str, dict[str, Scalar]]:
-    # Gradients and weights of ResNet-18 are 89 MB and take 120 to 190 ms to save; activations at 224 pixels
-    # are several times that, and are looked at seldom.
-    return {
-        "losses": {"save_interval": 10},
-        # Labels and scores, which the rule ClassImbalance looks at.
-        "loss_inputs": {"include_regex": ".*Loss_input", "save_interval": 10},
-        "gradients": {"save_interval": 50},
-        "weights": {"save_interval": 50},
-        "relu_input": {"save_interval": 500},
-        "relu_output": {"save_interval": 500},
-    }
-
-
 @dataclass(frozen=True)
 class Debugger:
-    """smdebug's hook, and the rules that watch a training job while it runs"""
+    """The rules that watch training inside its container, in training jobs and in trials"""
 
-    enabled: bool = option(True, "Off: no hook, no rules.")
-    collections: Mapping[str, Mapping[str, Scalar]] = option(
-        _default_collections, "Which tensors are saved, with SageMaker's CollectionParameters."
-    )
-    hook: Mapping[str, Scalar] = option(dict, "SageMaker's HookParameters.")
-    rules: tuple[str, ...] = option(
-        (
-            "LossNotDecreasing",
-            "VanishingGradient",
-            "ExplodingTensor",
-            "Overfit",
-            "DeadRelu",
-            "PoorWeightInitialization",
-            "WeightUpdateRatio",
-            "ClassImbalance",
-        ),
-        "Rules by AWS's names.",
-    )
+    enabled: bool = option(True, "Off: no tensor is looked at, no debugger rule runs.")
+    rules: tuple[str, ...] = option(DEBUGGER_RULES, "Rules by AWS's names.")
     parameters: Mapping[str, Mapping[str, Scalar]] = option(
-        dict, "Parameters of a rule, by its name, where AWS's defaults do not fit."
+        dict, "Parameters of a rule, by its name, where the defaults do not fit."
     )
-    evaluator: str = option(
-        "rule",
-        "What the rules run as: rule configurations of the training job, or one processing job beside it "
-        "for an account whose SageMaker does not take our image as an evaluator.",
-        choices=("rule", "processing"),
+    stop: tuple[str, ...] = option(
+        (), "Rules that end the training when they fire; the best weights until then are kept."
     )
-    instance_type: str = option(
-        "ml.t3.medium", "Machine that a rule is evaluated on (AWS).", pattern=r"ml\..+"
+    collections: Mapping[str, Mapping[str, Scalar] | bool] = option(
+        dict,
+        "Changes to what is looked at, with SageMaker's CollectionParameters: gradients.save_interval = 20; "
+        "gradients = false leaves them out.",
+    )
+    keep_tensors: bool = option(
+        False,
+        "Write the tensors too, for smdebug's create_trial. They are large: 89 MB for each step's "
+        "weights and gradients of a ResNet-18.",
+    )
+    hook: Mapping[str, Scalar] = option(dict, "SageMaker's HookParameters, for keep_tensors.")
+    service: str = option(
+        "container",
+        "sagemaker: the request has AWS's Debugger and Profiler too, which AWS closed to new customers.",
+        choices=("container", "sagemaker"),
     )
 
 
@@ -176,15 +190,12 @@ class Profiler:
     """Step times and utilisation of the machine"""
 
     enabled: bool = option(True, "Off: nothing is measured.")
-    interval_ms: int = option(
-        500, "How often the machine is looked at.", choices=(100, 200, 500, 1000, 5000, 60000)
+    interval_ms: int = option(500, "How often the machine is measured.", choices=INTERVALS_MS)
+    window_steps: int = option(
+        0, "So many steps under torch.profiler: a trace for Perfetto, top operators.", minimum=0, maximum=50
     )
-    window_steps: int = option(0, "So many steps under torch.profiler: a trace for Perfetto, top operators.")
-    window_start: int = option(10, "The first of them.")
-    rules: tuple[str, ...] = option(
-        ("ProfilerReport", "CPUBottleneck", "IOBottleneck", "LowGPUUtilization", "StepOutlier"),
-        "Rules by AWS's names.",
-    )
+    window_start: int = option(10, "The first of them.", minimum=0)
+    rules: tuple[str, ...] = option(PROFILER_RULES, "Rules by AWS's names.")
     parameters: Mapping[str, Mapping[str, Scalar]] = option(dict, "Parameters of a rule, by its name.")
 
 
@@ -227,6 +238,9 @@ class Tune:
     )
     seed: int = option(0, "The same seed tries the same values.", minimum=0, maximum=2**31 - 1)
     early_stopping: bool = option(False, "Stop trials that are worse than the median of the others.")
+    stop_hopeless: bool = option(
+        False, "Let LossNotDecreasing and ExplodingTensor end trials that cannot come to anything."
+    )
     hyperparameters: Mapping[str, Scalar] = option(
         dict, "What differs from [hyperparameters] in the trials, e.g. fewer epochs."
     )
@@ -238,13 +252,15 @@ class Deploy:
     """The endpoint"""
 
     endpoint: str = option(
-        "", "Its name. Empty: the project's name.", pattern=r"([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62})?"
+        "",
+        "Its name. Empty: the project's name.",
+        pattern=r"([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62})?",
+        form="at most 63 letters and digits, with hyphens between them",
     )
-    instance_type: str = option("ml.m5.large", "ml.g5.xlarge has a GPU.", pattern=r"ml\..+")
+    instance_type: str = option("ml.m5.large", "ml.g5.xlarge has a GPU.", pattern=r"ml\..+", form=_MACHINE)
     instance_count: int = option(1, "Machines behind the endpoint.", minimum=1)
     ami_version: str = option(
-        "al2-ami-sagemaker-inference-gpu-2-1",
-        "Machine image for GPU instances; the default one's driver is too old for this torch.",
+        "", "Machine image for GPU instances. Empty: one whose driver runs this torch (docs/aws.md)."
     )
     startup_seconds: int = option(
         300, "How long the container may take to become healthy.", minimum=60, maximum=3600
@@ -256,9 +272,9 @@ class Deploy:
 class Transform:
     """Batch transform: predictions for a whole folder in S3"""
 
-    instance_type: str = option("ml.m5.large", "ml.g4dn.xlarge has a GPU.", pattern=r"ml\..+")
+    instance_type: str = option("ml.m5.large", "ml.g4dn.xlarge has a GPU.", pattern=r"ml\..+", form=_MACHINE)
     instance_count: int = option(1, "Machines that share the folder.", minimum=1)
-    ami_version: str = option("al2-ami-sagemaker-batch-gpu-535", "Machine image for GPU instances.")
+    ami_version: str = option("", "Machine image for GPU instances. Empty: one whose driver runs this torch.")
     max_payload_mb: int = option(6, "Largest picture, in MB.", minimum=1, maximum=100)
     parallel: int = option(
         0, "Requests at a time for each machine. 0: as many as the container wants.", minimum=0, maximum=100
@@ -280,7 +296,10 @@ class Settings:
     tune: Tune = field(default_factory=Tune)
     deploy: Deploy = field(default_factory=Deploy)
     transform: Transform = field(default_factory=Transform)
-    folder: Path = field(default_factory=Path)  # where byoc.toml lies: relative paths and .byoc/ start here
+    # No settings themselves: where byoc.toml lies, as relative paths and .byoc/ start there; and what the
+    # environment has otherwise than byoc.toml, in sentences.
+    folder: Path = field(default_factory=Path, metadata={"setting": False})
+    moved: tuple[str, ...] = field(default=(), metadata={"setting": False})
 
     @property
     def endpoint_name(self) -> str:
@@ -314,6 +333,7 @@ def load(
     environment = os.environ if environment is None else environment
     file = path or Path(FILE)
     raw: dict[str, Any] = {}
+    moved: dict[str, str] = {}
     if file.is_file():
         try:
             raw = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -329,16 +349,25 @@ def load(
         ("endpoint_url", ("AWS_ENDPOINT_URL",)),
         ("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),
     ):
-        if value := next((environment[name] for name in variables if environment.get(name)), ""):
+        if name := next((name for name in variables if environment.get(name)), ""):
             section = raw.setdefault("aws", {})
             if isinstance(section, dict):  # what else it is, _build will say
-                section[key] = value
+                # A file with a region and no endpoint means AWS.
+                said = section.get(key) or ("AWS" if key == "endpoint_url" and section.get("region") else "")
+                if said not in ("", environment[name]):
+                    moved[key] = (
+                        f"{name} moves this project: aws.{key} is {environment[name]}, and not "
+                        f"{said} as {file} says. To stay there: `unset {name}`."
+                    )
+                section[key] = environment[name]
     settings: Settings = _build(Settings, raw, "", str(file))
     for override in overrides:
         _override(raw, override)
+        moved.pop(override.partition("=")[0].strip().removeprefix("aws."), None)
         settings = _build(Settings, raw, "", f"--set {override}")
     _check_together(settings)
     object.__setattr__(settings, "folder", file.parent)
+    object.__setattr__(settings, "moved", tuple(moved.values()))
     return settings
 
 
@@ -369,24 +398,28 @@ def _build(kind: Any, raw: Any, where: str, source: str) -> Any:
     if not isinstance(raw, dict):
         raise ByocError(f"{source}: [{where}] must be a table, not {raw!r}.")
     hints = typing.get_type_hints(kind)
-    known = {item.name: item for item in fields(kind) if hints[item.name] is not Path}
+    allowed = {item.name: item for item in fields(kind) if item.metadata.get("setting", True)}
     values: dict[str, Any] = {}
     for key, value in raw.items():
         name = f"{where}.{key}" if where else key
-        if key not in known:
-            raise _unknown(name, key, list(known), source)
+        if name in GONE:
+            raise ByocError(
+                f"{source}: {name} is gone: {GONE[name]}.", "Delete the line.", kind="GoneSetting"
+            )
+        if key not in allowed:
+            raise _unknown(name, key, list(allowed), source)
         hint = hints[key]
         if is_dataclass(hint):
             values[key] = _build(hint, value, name, source)
         else:
             values[key] = _value(hint, value, name, source)
-            _check(known[key].metadata, values[key], name, source)
+            _check(allowed[key].metadata, values[key], name, source)
     return kind(**values)
 
 
 def _unknown(name: str, key: str, allowed: list[str], source: str) -> ByocError:
-    near = get_close_matches(key, allowed, 1)
-    hint = f"Did you mean {near[0]}? " if near else ""
+    near = nearest(key, allowed)
+    hint = f"Did you mean {near}? " if near else ""
     return ByocError(
         f"{source}: there is no setting {name}.",
         f"{hint}Allowed here: {', '.join(allowed)}.",
@@ -408,6 +441,8 @@ def _value(hint: Any, value: Any, name: str, source: str) -> Any:
             raise _wrong(name, value, "a table", source)
         return {key: _value(arguments[1], item, f"{name}.{key}", source) for key, item in value.items()}
     if origin in {types.UnionType, typing.Union}:
+        if table := next((item for item in arguments if typing.get_origin(item) is Mapping), None):
+            return value if isinstance(value, bool) else _value(table, value, name, source)
         if isinstance(value, str | int | float | bool):
             return value
         raise _wrong(name, value, "a text, a number or true / false", source)
@@ -437,7 +472,7 @@ def _check(rules: Mapping[str, Any], value: Any, name: str, source: str) -> None
     if rules.get("maximum") is not None and value > rules["maximum"]:
         raise _wrong(name, value, f"at most {rules['maximum']}", source)
     if rules.get("pattern") and not re.fullmatch(rules["pattern"], value):
-        raise _wrong(name, value, f"of the form {rules['pattern']}", source)
+        raise _wrong(name, value, rules["form"], source)
 
 
 def _check_together(settings: Settings) -> None:
@@ -445,10 +480,29 @@ def _check_together(settings: Settings) -> None:
         raise ByocError("data.validation and data.test leave nothing to train on: their sum must be below 1.")
     if settings.data.validation == 0:
         raise ByocError("data.validation is 0, but training needs pictures to choose the best epoch by.")
+    _check_tags(settings.aws.tags)
     if bool(settings.aws.subnets) != bool(settings.aws.security_groups):
         raise ByocError("aws.subnets and aws.security_groups go together: set both or neither.")
     if settings.train.max_wait_minutes and settings.train.max_wait_minutes < settings.train.max_minutes:
         raise ByocError("train.max_wait_minutes must be at least train.max_minutes: it counts both.")
+
+
+_MOST_TAGS = 49  # AWS's 50 less byoc's own
+_TAG = r"[\w\s.:/=+\-@]"
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    if len(tags) > _MOST_TAGS:
+        raise ByocError(f"aws.tags has {len(tags)} tags; {_MOST_TAGS} are possible.", kind="BadSetting")
+    for key, value in tags.items():
+        if key.lower().startswith("aws:"):
+            raise ByocError(f"aws.tags: {key!r} begins with aws:, which is AWS's own.", kind="BadSetting")
+        if not re.fullmatch(_TAG + "{1,128}", key) or not re.fullmatch(_TAG + "{0,256}", value):
+            raise ByocError(
+                f"aws.tags: {key!r} = {value!r} cannot be a tag.",
+                "Letters, digits, spaces and _ . : / = + - @; 128 characters for the key, 256 for the value.",
+                kind="BadSetting",
+            )
 
 
 _SCALES = {
@@ -520,9 +574,9 @@ def text_of(value: Scalar) -> str:
 
 def defaults_of(kind: Any) -> dict[str, tuple[Any, str]]:
     """Each setting of a section: default and help, for the template and the documentation."""
-    found: dict[str, tuple[Any, str]] = {}
+    defaults: dict[str, tuple[Any, str]] = {}
     for item in fields(kind):
         factory: Callable[[], Any] | Any = item.default_factory
         default = factory() if factory is not MISSING else item.default
-        found[item.name] = (default, item.metadata.get("help", ""))
-    return found
+        defaults[item.name] = (default, item.metadata.get("help", ""))
+    return defaults

@@ -1,19 +1,22 @@
 """What `byoc` remembers between commands: the last job's name, the best hyperparameters, image digests.
 
 It lies in .byoc/state.json beside byoc.toml and can be deleted at any time: then names must be given.
-Keys in use: tuning_job, training_job, transform_job, endpoint, best, images, report, verdicts, evaluation.
+Keys in use: tuning_job, training_job, transform_job, newest_job (of any kind), endpoint, best, images,
+report, verdicts, evaluation.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import ByocError
+from contract.errors import ByocError
+from contract.files import write_atomically
 from scripts.output import Output
 from scripts.settings import Settings
+
+_JOBS = ("training_job", "tuning_job", "transform_job")
 
 
 def path_of(settings: Settings) -> Path:
@@ -47,6 +50,8 @@ def _put_aside(path: Path, why: str) -> dict[str, Any]:
 def update(settings: Settings, **changes: Any) -> None:
     """Remember `changes` (None forgets a key); the rest stays."""
     content = {**read(settings), **changes}
+    if newest := next((changes[key] for key in _JOBS if changes.get(key)), None):
+        content["newest_job"] = newest
     write_json(path_of(settings), {key: value for key, value in content.items() if value is not None})
 
 
@@ -56,11 +61,5 @@ def check(settings: Settings) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all: written aside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    """Whole or not at all."""
+    write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from scripts.errors import NOT_FOUND, translate
+from contract.errors import NOT_FOUND
+from scripts.errors import translate
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -18,14 +19,43 @@ _THREADS = 8
 Warn = Callable[[str], None]
 
 
+# What `byoc` lists, as the tagging API names it.
+_KINDS = ("training-job", "hyper-parameter-tuning-job", "transform-job", "endpoint")
+
+
 def of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn) -> set[str]:
     """Of these ARNs, those that carry the project's tag; one that is gone does not.
 
-    Where AWS does not allow to read tags, that is told once, and the project's name in theirs counts.
+    One request for all of them, or, where AWS does not allow that one, one for each. Where it does not allow
+    those either, that is told once, and the project's name in theirs counts.
 
     Raises:
-        ClientError: of any other kind, e.g. of throttling that did not end with botocore's retries.
+        ClientError: of any other kind, e.g. of throttling that did not end with the retries.
     """
+    if not arns:
+        return set()
+    tagged = _all_of_project(clients, project)
+    if tagged is not None:
+        return {arn for arn in arns if arn.lower() in tagged}
+    return _each_of_project(clients, project, arns, warn)
+
+
+def _all_of_project(clients: Clients, project: str) -> set[str] | None:
+    """ARNs, in lower case, of all that carry the tag; None where AWS does not answer that."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client: Any = clients.service("resourcegroupstaggingapi", patient=False, connect_timeout=2)
+        pages = client.get_paginator("get_resources").paginate(
+            TagFilters=[{"Key": PROJECT, "Values": [project]}],
+            ResourceTypeFilters=[f"sagemaker:{kind}" for kind in _KINDS],
+        )
+        return {item["ResourceARN"].lower() for page in pages for item in page["ResourceTagMappingList"]}
+    except (ClientError, BotoCoreError):  # or not reached from this VPC, or not there in this region
+        return None
+
+
+def _each_of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn) -> set[str]:
     from botocore.exceptions import ClientError
 
     tag = {"Key": PROJECT, "Value": project}
@@ -47,7 +77,7 @@ def of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn
     if None in found.values():
         warn(
             f"AWS does not allow ListTags: only what has {project} in its name is taken for this project's. "
-            "Ask for the permission sagemaker:ListTags."
+            "Ask for the permission tag:GetResources, or sagemaker:ListTags."
         )
 
     def named(arn: str) -> bool:
@@ -58,12 +88,13 @@ def of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn
 
 def is_forbidden(error: ClientError) -> bool:
     """Whether AWS refused for want of a permission, not e.g. for credentials that ran out."""
-    return "AccessDenied" in str(error.response.get("Error", {}).get("Code"))
+    code = str(error.response.get("Error", {}).get("Code"))
+    return "AccessDenied" in code or code == "UnauthorizedOperation"  # which is EC2's
 
 
 def endpoints_of_project(clients: Clients, project: str, warn: Warn) -> dict[str, str]:
     """Name → status of the project's endpoints, by `of_project`; not those that are being deleted."""
     pages: Any = clients.sagemaker.get_paginator("list_endpoints").paginate()
-    found = [item for page in pages for item in page["Endpoints"] if item["EndpointStatus"] != "Deleting"]
-    ours = of_project(clients, project, [item["EndpointArn"] for item in found], warn)
-    return {item["EndpointName"]: item["EndpointStatus"] for item in found if item["EndpointArn"] in ours}
+    endpoints = [item for page in pages for item in page["Endpoints"] if item["EndpointStatus"] != "Deleting"]
+    ours = of_project(clients, project, [item["EndpointArn"] for item in endpoints], warn)
+    return {item["EndpointName"]: item["EndpointStatus"] for item in endpoints if item["EndpointArn"] in ours}

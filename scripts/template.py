@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
+from contract.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from scripts.settings import Project, Range, Settings, defaults_of, number_or_text
-from train.interface import HYPERPARAMETERS, Hyperparameter
 
 WIDTH = 100
 _CHOICES_SHOWN = 6
@@ -32,27 +32,16 @@ DIGITS: Mapping[str, Any] = {
         "epochs": 8,
         "seed": 1,
     },
-    # At 32 pixels activations are small.
-    "debugger": {
-        "collections": {
-            "losses": {"save_interval": 10},
-            "loss_inputs": {"include_regex": ".*Loss_input", "save_interval": 10},
-            "gradients": {"save_interval": 50},
-            "weights": {"save_interval": 50},
-            "relu_input": {"save_interval": 50},
-            "relu_output": {"save_interval": 50},
-        }
-    },
-    "tune": {"jobs": 4, "parallel": 2, "hyperparameters": {"epochs": 2}},
+    "tune": {"jobs": 4, "parallel": 2, "hyperparameters": {"epochs": 2, "save_model": False}},
 }
 
 
-def render(given: Mapping[str, Mapping[str, Any]]) -> str:
+def render(chosen: Mapping[str, Mapping[str, Any]]) -> str:
     """The file's text; `given` (section → key → value) is set, everything else is shown as a comment."""
     parts = [_HEAD]
     hints = get_type_hints(Settings)
     for section in (item.name for item in fields(Settings)):
-        values = given.get(section, {})
+        values = chosen.get(section, {})
         if section == "hyperparameters":
             parts.append(_hyperparameters(values))
         elif is_dataclass(hints[section]):
@@ -64,8 +53,8 @@ def project_name(folder: str) -> str:
     """What of a folder's name may begin the names of jobs; the default project's name if nothing may."""
     [item] = (item for item in fields(Project) if item.name == "name")
     plain = unicodedata.normalize("NFKD", folder).encode("ascii", "ignore").decode()
-    found = re.match(item.metadata["pattern"], re.sub(r"[^a-zA-Z0-9]+", "-", plain).lstrip("-"))
-    return found[0] if found else Project().name
+    name = re.match(item.metadata["pattern"], re.sub(r"[^a-zA-Z0-9]+", "-", plain).lstrip("-"))
+    return name[0] if name else Project().name
 
 
 def _section(name: str, kind: Any, values: Mapping[str, Any]) -> str:

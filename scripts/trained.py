@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scripts import jobs
-from scripts.account import split_uri
-from scripts.errors import ByocError
-from scripts.report.artifacts import Unreadable, join_s3, read_from_archive
+from contract import s3
+from contract.errors import ByocError
+from report.read import jobs
+from report.read.artifacts import Unreadable, read_members
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -65,14 +65,17 @@ def _same_pictures(clients: Clients, job: dict[str, Any], artifact: str, test_ur
     }
     if sources.get("test") != test_uri:
         return False
-    bucket, prefix = split_uri(test_uri)
+    bucket, prefix = s3.split(test_uri)
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     objects = [item for page in pages for item in page.get("Contents", ())]
     if any(item["LastModified"] > job["CreationTime"] for item in objects):
         return False
     try:  # what was removed has no date
-        output = join_s3(artifact.rpartition("/")[0], "output.tar.gz")
-        test = read_from_archive(clients.s3, output, ("data/report.json", "report.json"))["data"]["test"]
+        output = s3.join(artifact.rpartition("/")[0], "output.tar.gz")
+        report = read_members(clients.s3, output, ("report.json",))["report.json"]
+        if isinstance(report, Unreadable):
+            return True
+        test = report["data"]["test"]
         return bool(len(objects) == test["images"] + test["skipped_count"])
     except (Unreadable, KeyError, TypeError):
         return True

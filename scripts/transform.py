@@ -6,16 +6,20 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from scripts import requests
-from scripts.account import split_uri
+from contract import s3
+from contract.errors import FAILED, ByocError
+from contract.names import TRANSFORM_LOGS
+from report.read import aws
+from report.read.jobs import UNDER_WAY, Event, failure
+from report.read.logs import LogTail
+from report.read.pace import Pace
+from scripts import creation, endpoints, requests
 from scripts.endpoints import Say, whole_or_nothing
-from scripts.errors import FAILED, NOT_FOUND, ByocError
-from scripts.jobs import ENDED, TRANSFORM_LOGS, Event, LogTail, Pace, failure
 from scripts.predict import Answer, parse_answer
 from scripts.requests import Place
 from scripts.settings import Settings
@@ -35,41 +39,33 @@ def start(
 ) -> None:
     """Create the model `name` and the job `name`; the model is deleted again if the job cannot be made."""
     sagemaker = clients.sagemaker
+    model = requests.model(settings, place, name, artifact)
     request = requests.transform_job(settings, place, name, name, given.uri, given.kind)
     with whole_or_nothing(say) as undo:
-        sagemaker.create_model(**requests.model(settings, place, name, artifact))
+        creation.create(
+            place, lambda: sagemaker.create_model(**model), lambda: endpoints.find_model(clients, name)
+        )
         undo.steps.append((f"model {name}", lambda: sagemaker.delete_model(ModelName=name)))
         undo.in_use_by = lambda: f"the transform job {name}" if exists(clients, name) else ""
-        sagemaker.create_transform_job(**request)
+        creation.create(place, lambda: sagemaker.create_transform_job(**request), lambda: find(clients, name))
 
 
 def describe(clients: Clients, name: str) -> dict[str, Any]:
-    """DescribeTransformJob, with our word for a job that does not exist."""
-    from botocore.exceptions import ClientError
+    """DescribeTransformJob; an error where there is no such job."""
+    return aws.describe("transform job", name, lambda: _ask(clients, name))
 
-    try:
-        return dict(clients.sagemaker.describe_transform_job(TransformJobName=name))
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in {
-            "ValidationException",
-            "ValidationError",
-            "ResourceNotFound",
-        }:
-            raise
-        raise ByocError(
-            f"There is no transform job {name}.",
-            "`byoc jobs` lists what there is.",
-            code=NOT_FOUND,
-            kind="NoJob",
-        ) from None
+
+def find(clients: Clients, name: str) -> dict[str, Any] | None:
+    """The transform job, if there is one."""
+    return aws.find(lambda: _ask(clients, name))
+
+
+def _ask(clients: Clients, name: str) -> Mapping[str, Any]:
+    return clients.sagemaker.describe_transform_job(TransformJobName=name)
 
 
 def exists(clients: Clients, name: str) -> bool:
-    try:
-        describe(clients, name)
-    except ByocError:
-        return False
-    return True
+    return find(clients, name) is not None
 
 
 @dataclass
@@ -95,7 +91,10 @@ class Watch:
                 news = True
                 self._note(line)
                 yield Event("line", line)
-            if status in ENDED:
+            if status not in UNDER_WAY:
+                for line in tail.rest():
+                    self._note(line)
+                    yield Event("line", line)
                 return
             yield Event("look")
             pace.wait(news=news)
@@ -109,7 +108,7 @@ class Watch:
 
 def outputs(clients: Clients, job: dict[str, Any]) -> dict[str, str]:
     """A job's outputs so far: key below its output path → key in the bucket."""
-    bucket, prefix = split_uri(job["TransformOutput"]["S3OutputPath"].rstrip("/") + "/")
+    bucket, prefix = s3.split(job["TransformOutput"]["S3OutputPath"].rstrip("/") + "/")
     return {key[len(prefix) :]: key for key in sizes(clients, bucket, prefix) if key.endswith(".out")}
 
 
@@ -126,7 +125,7 @@ def collect(
         told: what is known of pictures without an answer, by S3 address.
     """
     there = outputs(clients, job)
-    bucket = split_uri(job["TransformOutput"]["S3OutputPath"])[0]
+    bucket = s3.split(job["TransformOutput"]["S3OutputPath"])[0]
 
     def read(item: Item) -> Answer:
         key = there.get(f"{item.key}.out")

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from contract import s3
+from contract.errors import NOT_FOUND, ByocError
+from contract.pictures import ENDINGS
 from scripts import upload
-from scripts.account import split_uri
-from scripts.dataset import PICTURES, files_below
-from scripts.errors import NOT_FOUND, ByocError
-from scripts.predict import class_of, no_file
+from scripts.dataset import files_below
+from scripts.predict import no_file
+from scripts.requests import tags
 from scripts.settings import Settings
+from scripts.tags import Warn
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -41,7 +44,7 @@ class Item:
 
     @property
     def folder(self) -> str:
-        return class_of(PurePosixPath(self.source).parent.name)
+        return PurePosixPath(self.source).parent.name
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,18 @@ class Input:
 
 def find(clients: Clients, uri: str) -> tuple[Input, list[str]]:
     """The pictures below an S3 address, and the addresses of objects there that are none by their name."""
-    bucket, key = split_uri(uri)
-    found = sizes(clients, bucket, key)
-    if key in found and not key.endswith("/"):  # the address of one object
+    bucket, key = s3.split(uri)
+    objects = sizes(clients, bucket, key)
+    if key in objects and not key.endswith("/"):  # the address of one object
         folder = key.rpartition("/")[0]
-        prefix, found, whole = f"{folder}/" if folder else "", {key: found[key]}, False
+        prefix, objects, whole = f"{folder}/" if folder else "", {key: objects[key]}, False
     else:
         prefix, whole = key if not key or key.endswith("/") else f"{key}/", True
     pictures, others = [], []
-    for name, size in found.items():
+    for name, size in objects.items():
         if not name.startswith(prefix):
             continue  # `dogs` is not `dogs2`
-        if PurePosixPath(name).suffix.lower() in PICTURES:
+        if PurePosixPath(name).suffix.lower() in ENDINGS:
             pictures.append(Item(f"s3://{bucket}/{name}", name[len(prefix) :], size))
             continue
         whole = False
@@ -117,14 +120,17 @@ def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
         yield f"{path.resolve().parent.name}/{path.name}", path
 
 
-def send(clients: Clients, given: Input, progress: Callable[[int, int], None] | None = None) -> None:
+def send(
+    clients: Clients, settings: Settings, given: Input, progress: Callable[[int, int], None], warn: Warn
+) -> None:
     """Send to S3 what `gather` has found, and beside it which file each picture was."""
-    bucket, prefix = split_uri(given.uri)
+    bucket, prefix = s3.split(given.uri)
     files = {item.key: Path(item.file) for item in given.items}
-    upload.ensure_bucket(clients.s3, bucket, clients.region)
-    upload.send(clients.s3, bucket, prefix, files, {}, progress)
-    names = json.dumps({item.key: item.file for item in given.items})
-    clients.s3.put_object(Bucket=bucket, Key=_names_key(prefix), Body=names.encode())
+    key = settings.aws.kms_key
+    upload.ensure_bucket(clients.s3, bucket, clients.region, tags(settings), warn)
+    upload.send(clients.s3, bucket, prefix, files, {}, progress, key)
+    names = json.dumps({item.key: item.file for item in given.items}).encode()
+    clients.s3.put_object(Bucket=bucket, Key=_names_key(prefix), Body=names, **upload.encryption(key))
 
 
 def check_sizes(settings: Settings, given: Input) -> None:
@@ -138,12 +144,13 @@ def check_sizes(settings: Settings, given: Input) -> None:
         )
 
 
-def write_manifest(clients: Clients, given: Input, target: str) -> Input:
+def write_manifest(clients: Clients, settings: Settings, given: Input, target: str) -> Input:
     """The same pictures by a manifest, which leaves out what else lies beside them."""
     uri = f"{target}{MANIFEST}"
-    bucket, key = split_uri(uri)
+    bucket, key = s3.split(uri)
     content = json.dumps([{"prefix": given.uri}, *(item.key for item in given.items)])
-    clients.s3.put_object(Bucket=bucket, Key=key, Body=content.encode())
+    encrypted = upload.encryption(settings.aws.kms_key)
+    clients.s3.put_object(Bucket=bucket, Key=key, Body=content.encode(), **encrypted)
     return Input(uri, given.items, "ManifestFile")
 
 
@@ -151,7 +158,7 @@ def given_of(clients: Clients, job: dict[str, Any]) -> Input:
     """The input of a job that was started before, with the names of the files that were sent for it."""
     source = job["TransformInput"]["DataSource"]["S3DataSource"]
     uri = source["S3Uri"]
-    bucket, key = split_uri(uri)
+    bucket, key = s3.split(uri)
     if source["S3DataType"] == "ManifestFile":
         first, *keys = json.loads(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         items = (Item(f"{first['prefix']}{key}", key, 0) for key in keys)

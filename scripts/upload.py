@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from scripts.errors import REFUSED, ByocError
+from contract.errors import REFUSED, ByocError
+from scripts.errors import translate
+from scripts.tags import Warn
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,6 +22,7 @@ THREADS = 16
 CHANNELS = ("train", "validation", "test")
 # An object beside the channels, so that no job reads it: while it is there, they may hold two splits.
 UNFINISHED = "upload-unfinished"
+MD5 = "byoc-md5"  # of the content, in the metadata of objects whose ETag is not it
 _SINGLE_PART = 5 * 1024**3  # S3's limit; one part, so that the ETag is the content's MD5
 
 
@@ -33,19 +36,25 @@ class Uploaded:
     bytes: int
 
 
-def ensure_bucket(s3: S3Client, bucket: str, region: str) -> bool:
-    """Create the bucket where it is missing; returns whether it was created."""
+def ensure_bucket(s3: S3Client, bucket: str, region: str, tags: Sequence[Any], warn: Warn) -> bool:
+    """Create the bucket where it is missing; returns whether it was created.
+
+    Raises:
+        ByocError: it belongs to somebody else, or lies in another region than the jobs.
+    """
     from botocore.exceptions import ClientError
 
     try:
-        s3.head_bucket(Bucket=bucket)
+        check_region(s3.head_bucket(Bucket=bucket), bucket, region)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == 403:
             raise ByocError(
-                f"The bucket {bucket} exists but may not be used with these credentials.",
-                "Set another one as aws.bucket in byoc.toml.",
-                code=3,
+                f"The bucket {bucket} exists, but is another account's or may not be used with these "
+                "credentials.",
+                "Set another one as aws.bucket in byoc.toml; of another account's, aws.bucket_owner too.",
+                code=REFUSED,
+                kind="BucketForbidden",
             ) from None
         if status != 404:
             raise
@@ -56,8 +65,23 @@ def ensure_bucket(s3: S3Client, bucket: str, region: str) -> bool:
                 Bucket=bucket,
                 CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
             )
+        try:
+            s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": list(tags)})
+        except ClientError as refused:
+            warn(f"The bucket {bucket} has no tags: {translate(refused)}")
         return True
     return False
+
+
+def check_region(head: Mapping[str, Any], bucket: str, region: str) -> None:
+    """ByocError where HeadBucket's answer names another region: jobs read and write in their own only."""
+    there = head.get("BucketRegion") or head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+    if there and there != region:
+        raise ByocError(
+            f"The bucket {bucket} is in {there}, and the jobs are in {region}.",
+            f"Set aws.region to {there}, or another aws.bucket: SageMaker takes both in one region only.",
+            kind="OtherRegion",
+        )
 
 
 def sync(
@@ -66,20 +90,22 @@ def sync(
     prefix: str,
     files: Mapping[str, Path],
     progress: Callable[[int, int], None] | None = None,
+    kms_key: str = "",
 ) -> Uploaded:
     """Make the channels below `prefix` in the bucket hold exactly `files` (key below the prefix → file).
 
-    A file is left alone where size and MD5 agree with the object's. Other objects of the channels are
-    deleted: a picture that moved from train to test must not stay in train. The channel `weights` is left
-    alone where `files` has nothing for it: it may be somebody else's. Until all is done, the object
-    UNFINISHED lies below the prefix; it stays where this is interrupted or fails.
+    A file is left alone where size and MD5 agree with the object's, and the object is encrypted with a key of
+    one's own if there is one. Other objects of the channels are deleted: a picture that moved from train to
+    test must not stay in train. The channel `weights` is left alone where `files` has nothing for it: it may
+    be somebody else's. Until all is done, the object UNFINISHED lies below the prefix; it stays where this is
+    interrupted or fails.
     """
     from botocore.exceptions import ClientError
 
     prefix = prefix.strip("/") + "/"
-    s3.put_object(Bucket=bucket, Key=prefix + UNFINISHED, Body=b"")
+    s3.put_object(Bucket=bucket, Key=prefix + UNFINISHED, Body=b"", **encryption(kms_key))
     there = _list(s3, bucket, prefix)
-    sizes = send(s3, bucket, prefix, files, there, progress)
+    sizes = send(s3, bucket, prefix, files, there, progress, kms_key)
     channels = {*CHANNELS, *(key.partition("/")[0] for key in files)}
     ours = tuple(f"{prefix}{channel}/" for channel in channels)
     stale = [key for key in there if key.startswith(ours) and key[len(prefix) :] not in files]
@@ -103,6 +129,7 @@ def send(
     files: Mapping[str, Path],
     there: Mapping[str, tuple[int, str]],
     progress: Callable[[int, int], None] | None = None,
+    kms_key: str = "",
 ) -> list[int]:
     """Send files (key below the prefix → file), several at a time; the sizes of those that were sent.
 
@@ -113,7 +140,7 @@ def send(
     sizes: list[int] = []
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         jobs = {
-            pool.submit(_send, s3, bucket, prefix + key, path, there.get(prefix + key)): key
+            pool.submit(_send, s3, bucket, prefix + key, path, there.get(prefix + key), kms_key): key
             for key, path in files.items()
         }
         try:
@@ -138,17 +165,42 @@ def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, tuple[int, str]]:
     }
 
 
-def _send(s3: S3Client, bucket: str, key: str, path: Path, there: tuple[int, str] | None) -> int | None:
+def encryption(kms_key: str) -> Any:
+    """Members of PutObject."""
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+
+
+def _send(
+    s3: S3Client, bucket: str, key: str, path: Path, there: tuple[int, str] | None, kms_key: str
+) -> int | None:
     """Send one file; returns its bytes, or None where the object is the same already."""
     size = path.stat().st_size
     if size > _SINGLE_PART:
         raise ByocError(f"{path} is larger than 5 GB.", "S3 takes no larger file in one piece.")
     content = path.read_bytes()
-    if there == (size, hashlib.md5(content, usedforsecurity=False).hexdigest()):
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if there == (size, digest) and not kms_key:
+        return None
+    # An ETag that is the MD5 is of an object that was not encrypted so; of one that is, it says nothing.
+    if (
+        kms_key
+        and there
+        and there[0] == size
+        and there[1] != digest
+        and _is_same(s3.head_object(Bucket=bucket, Key=key), digest, kms_key)
+    ):
         return None
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind)
+    encrypted = {"Metadata": {MD5: digest}, **encryption(kms_key)} if kms_key else {}
+    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind, **encrypted)
     return size
+
+
+def _is_same(head: Mapping[str, Any], digest: str, kms_key: str) -> bool:
+    """Whether an object has that content and is encrypted with that key; an alias says not with which."""
+    used = str(head.get("SSEKMSKeyId", ""))
+    encrypted = "alias/" in kms_key or not used or used.rpartition("/")[2] == kms_key.rpartition("/")[2]
+    return head["Metadata"].get(MD5) == digest and encrypted
 
 
 def md5_of(path: Path) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from model import artifact, device
+from model import artifact, device, quick
 from model.preprocess import Preprocessing
-from serve import explain, folder, precision, quick
+from serve import explain, folder, precision
 from serve.errors import ServeError
 from serve.frozen import channels_last, freeze
 
@@ -109,9 +109,12 @@ class Classifier:
         return {"method": "grad-cam", "class": self.classes[index], "png": png}
 
     def _input(self, pictures: Sequence[Pixels]) -> torch.Tensor:
-        batch = torch.from_numpy(np.stack(pictures))  # [N, H, W, 3]: permuted, it is channels-last already
-        if self.device.type == "cuda":  # from pinned memory the copy does not wait for the GPU
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        stacked = np.stack(pictures)  # [N, H, W, 3]: permuted, it is channels-last already
+        if self.device.type == "cpu":
+            batch = torch.from_numpy(self.preprocessing.normalise_array(stacked))
+            return batch.permute(0, 3, 1, 2).to(self.kind)
+        # From pinned memory the copy does not wait for the GPU.
+        batch = torch.from_numpy(stacked).pin_memory().to(self.device, non_blocking=True)
         return self.preprocessing.normalise(batch.permute(0, 3, 1, 2)).to(self.kind)
 
     def _chunk(self, pictures: Sequence[Pixels]) -> Probabilities:
@@ -136,7 +139,7 @@ def prepare(module: nn.Module, place: torch.device, number: torch.dtype, side: i
     if place.type == "cuda":
         return channels_last(module if number == torch.float32 else copy.deepcopy(module).to(number))
     try:
-        frozen = freeze(module, number)
+        frozen = freeze(module, side, number)
         if number == torch.float32:
             check_frozen(module, frozen, side)
     except Exception as error:  # torch.fx does not understand every network

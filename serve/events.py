@@ -11,6 +11,7 @@ from typing import Any, Final
 
 VARIABLE: Final = "BYOC_EVENTS"
 _MAX_BYTES: Final = 32_768
+_BUFFER: Final = 4 * _MAX_BYTES  # macOS sends at most 2 KiB and keeps 4 unless it is asked for more
 
 
 class Inbox:
@@ -18,6 +19,7 @@ class Inbox:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._socket.bind(str(path))
         self._socket.setblocking(False)
 
@@ -43,5 +45,6 @@ def send(kind: str, **fields: Any) -> None:
         return
     data = json.dumps({"kind": kind, "pid": os.getpid(), **fields}, default=str).encode()
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outgoing:
+        outgoing.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         outgoing.setblocking(False)
         outgoing.sendto(data[:_MAX_BYTES], path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
 from model.artifact import ArtifactError
+
+log = logging.getLogger(__name__)
 
 _PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib")
 _MOST: Final = 10_000
@@ -37,3 +40,8 @@ def check(folder: Path) -> None:
                 raise ArtifactError(f"{folder} holds more than {_MOST} files; that is no model")
         if len(Path(place).relative_to(folder).parts) >= _DEEPEST and folders:
             raise ArtifactError(f"{folder} holds folders more than {_DEEPEST} deep; that is no model")
+    if (folder / "code").is_dir():
+        log.warning(
+            "%s is not used: this image runs its own handler, never code that comes with a model",
+            folder / "code",
+        )

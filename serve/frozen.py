@@ -21,10 +21,16 @@ _ADDITIONS: Final = (operator.add, operator.iadd, torch.add)
 class _Convolution(nn.Module):
     """Convolution, then (plus another tensor, then) the activation. Channels-last."""
 
-    def __init__(self, source: nn.Conv2d, activation: str, scalars: list[float]) -> None:
+    def __init__(
+        self, source: nn.Conv2d, input_size: list[int], activation: str, scalars: list[float]
+    ) -> None:
         super().__init__()
         self.geometry = (list(source.padding), list(source.stride), list(source.dilation), source.groups)
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(source.weight.to_mkldnn(), *self.geometry)
+        # Without the size of its input oneDNN guesses a layout. On a CPU without AVX-512 the guess is wrong,
+        # and each call lays the weights out anew: a hundred times the time of a small picture.
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
+            source.weight.to_mkldnn(), *self.geometry, input_size
+        )
         self.bias = source.bias
         self.activation = activation
         self.scalars = scalars
@@ -52,11 +58,25 @@ class _ConvolutionAdd(_Convolution):
         )
 
 
-def freeze(module: nn.Module, number: torch.dtype = torch.float32) -> nn.Module:
+class _InputSizes(fx.Interpreter):
+    """Runs a network and notes the size of what each convolution is given, by the name of its node."""
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self.noted: dict[str, list[int]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "call_module" and isinstance(self.fetch_attr(str(n.target)), nn.Conv2d):
+            self.noted[n.name] = list(self.fetch_args_kwargs_from_env(n)[0][0].shape)
+        return super().run_node(n)
+
+
+def freeze(module: nn.Module, side: int, number: torch.dtype = torch.float32) -> nn.Module:
     """The same function of a tensor [N, 3, H, W], faster.
 
     Args:
         module: in evaluation mode; it stays as it is.
+        side: H and W of the pictures that it will be given. Others are computed rightly, and may be slower.
         number: type of the weights and of the tensor. Folding is done in full precision in any case.
     """
     graph_module = fx.symbolic_trace(module)
@@ -64,12 +84,15 @@ def freeze(module: nn.Module, number: torch.dtype = torch.float32) -> nn.Module:
         return channels_last(copy.deepcopy(module).to(number))
     for node in list(graph_module.graph.nodes):
         _fold_normalisation(graph_module, node)
+    sizes = _InputSizes(graph_module)
+    with torch.inference_mode():
+        sizes.run(torch.zeros(1, 3, side, side))
     if number != torch.float32:
         graph_module = copy.deepcopy(graph_module).to(number)
     for node in list(graph_module.graph.nodes):
         source = _module(graph_module, node)
         if isinstance(source, nn.Conv2d) and source.padding_mode == "zeros":
-            _replace(graph_module, node, source)
+            _replace(graph_module, node, source, sizes.noted[node.name])
     graph_module.graph.lint()  # type: ignore[no-untyped-call]
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
@@ -95,7 +118,7 @@ def _fold_normalisation(graph_module: fx.GraphModule, node: fx.Node) -> None:
         graph_module.graph.erase_node(node)
 
 
-def _replace(graph_module: fx.GraphModule, node: fx.Node, source: nn.Conv2d) -> None:
+def _replace(graph_module: fx.GraphModule, node: fx.Node, source: nn.Conv2d, input_size: list[int]) -> None:
     """Put one fused operation in the place of the convolution and of what follows it, where that fits."""
     absorbed, other = [node], None
     follower = _only_user(node)
@@ -116,7 +139,7 @@ def _replace(graph_module: fx.GraphModule, node: fx.Node, source: nn.Conv2d) -> 
 
     kind = _Convolution if other is None else _ConvolutionAdd
     name = f"frozen_{node.name}"
-    graph_module.add_module(name, kind(source, activation, scalars))
+    graph_module.add_module(name, kind(source, input_size, activation, scalars))
     with graph_module.graph.inserting_after(node):
         arguments = (node.args[0],) if other is None else (node.args[0], other)
         new = graph_module.graph.call_module(name, arguments)

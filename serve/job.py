@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from contract.pictures import FORMATS
 from model import images
 from model.artifact import ArtifactError
 from serve import answer, models, request, s3
@@ -20,7 +21,7 @@ from serve.explain import CannotExplain
 from serve.settings import Limits
 
 log = logging.getLogger(__name__)
-_TOGETHER = 5  # times the pixels that one picture may have: what all of a request may have
+_REQUEST_TO_PICTURE = 5  # the pixel limit of all pictures of a request, in limits of one picture
 _OURS = "this is a fault of the server, and is in its log"
 
 
@@ -47,7 +48,7 @@ class Job:
         try:
             job.classifier = choose(headers)
             if models.LOAD not in headers:
-                job._read(bytes(body or b""), headers)
+                job._parse(bytes(body or b""), headers)
         except RequestError as error:
             job.fail(error.code, str(error))
         except MemoryError as error:
@@ -61,7 +62,7 @@ class Job:
             job.fail(500, f"the request could not be read; {_OURS}")
         return job
 
-    def _read(self, body: bytes, headers: Mapping[str, str]) -> None:
+    def _parse(self, body: bytes, headers: Mapping[str, str]) -> None:
         assert self.classifier is not None
         limits = self.limits
         asked = request.parse(body, headers, limits)
@@ -74,7 +75,7 @@ class Job:
         def count(picture: bytes) -> None:
             nonlocal pixels
             pixels += check_size(picture, limits)
-            if pixels > _TOGETHER * limits.pixels:
+            if pixels > _REQUEST_TO_PICTURE * limits.pixels:
                 raise RequestError(413, f"up to here the request has {pixels} pixels; send less at once")
 
         for number, picture in enumerate(asked.pictures):  # before the first is decoded
@@ -151,7 +152,7 @@ def decode(picture: bytes | request.Array, preprocessing: Any, limits: Limits) -
 def check_size(data: bytes, limits: Limits) -> int:
     """Pixels, by the header only; 0 for what is no picture (decoding refuses it). Raises RequestError 413."""
     try:
-        with Image.open(io.BytesIO(data), formats=images.FORMATS) as header:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
             width, height = header.size
     except Exception:
         return 0

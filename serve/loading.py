@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from contract.log import with_level
 from model import architecture, artifact, device
 from serve import events, memory, models, process, settings
 from serve.classifier import Classifier, prepare
@@ -68,7 +69,7 @@ class OneLine(logging.Formatter):
     """Messages may hold what somebody else has named; only a traceback has lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
+        return with_level(record.levelname, printable(super().formatMessage(record)))
 
 
 def silence_libraries() -> None:
@@ -91,9 +92,9 @@ def rehearse() -> None:
 
 def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
     limits = settings.read_limits(os.environ)
-    wanted: Any = os.environ.get("BYOC_DEVICE") or "auto"
+    wanted = settings.read_device(os.environ)
     threads = int(os.environ.get("BYOC_THREADS") or 1)
-    precision = os.environ.get("BYOC_PRECISION") or "auto"
+    precision = settings.read_precision(os.environ)
     gpu = properties.get("gpu_id")
     seconds = int(os.environ.get("BYOC_TIMEOUT") or Worker.seconds)
 

@@ -39,20 +39,20 @@ class Models:
             MemoryError: there is no room for it.
             model.artifact.ArtifactError, ServeError: it cannot be read.
         """
-        found = self._loaded.get(key)
-        if found is not None:
-            return found
+        loaded = self._loaded.get(key)
+        if loaded is not None:
+            return loaded
         folder = Path(base64.b64decode(key.split(" ")[1]).decode())
         memory.require(folder)
-        found = self._load(folder)
+        loaded = self._load(folder)
         memory.give_back()  # what reading has left
         with self._lock:
             if key in self._keys():  # it may have been unloaded while it was read
-                self._loaded[key] = found
+                self._loaded[key] = loaded
         if self._watcher is None:  # late, because threads do not survive the fork of a worker
             self._watcher = threading.Thread(target=self._watch, daemon=True, name="models")
             self._watcher.start()
-        return found
+        return loaded
 
     def _keys(self) -> set[str]:
         try:

@@ -74,11 +74,11 @@ def compare(
         shift = float(np.abs(expected - samples.trained).max())
         if shift > _MAX_DRIFT:
             return Verdict(False, f"fp32 itself is {shift:.3f} off what training found {where}")
-    found = reduced(samples.pictures)
-    if not np.isfinite(found).all():
+    rounded = reduced(samples.pictures)
+    if not np.isfinite(rounded).all():
         return Verdict(False, "it overflows")
-    changed = int((expected.argmax(axis=1) != found.argmax(axis=1)).sum())
-    shift = float(np.abs(expected - found).max())
+    changed = int((expected.argmax(axis=1) != rounded.argmax(axis=1)).sum())
+    shift = float(np.abs(expected - rounded).max())
     if changed:
         return Verdict(False, f"it changes the class {where}: {changed}")
     if shift > _MAX_SHIFT:

@@ -21,6 +21,7 @@ from serve.settings import Limits
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 IMAGE_TYPES: Final = ("application/octet-stream", "application/x-image", "application/x-image-file")
+LINES: Final = ("application/jsonlines", "application/x-ndjson", "application/x-jsonlines")
 ACCEPTED: Final = (
     "a picture as image/jpeg, image/png, ... or application/octet-stream; application/json; "
     "application/jsonlines; application/x-npy; multipart/form-data"
@@ -67,19 +68,21 @@ def parse(body: bytes, headers: Mapping[str, str], limits: Limits) -> Request:
     """
     if len(body) > limits.bytes:
         raise RequestError(413, f"the request has {len(body)} bytes; the limit is {limits.bytes}")
-    if not body:
-        raise RequestError(400, f"the request is empty; send {ACCEPTED}")
     options = _attributes(headers.get(ATTRIBUTES, ""), Options(limits.top_k))
     # The front end hands forms on under another name, so that multi-model-server leaves them alone.
     full_type = headers.get("x-form-type") or headers.get("content-type", "")
     media_type = full_type.partition(";")[0].strip().lower()
+    if limits.batch and media_type in LINES and not body.strip():
+        return Request((), True, options)
+    if not body:
+        raise RequestError(400, f"the request is empty; send {ACCEPTED}")
     many = False
     pictures: list[Picture]
     if not media_type or media_type in IMAGE_TYPES or media_type.startswith("image/"):
         pictures = [body]
     elif media_type == "application/json":
         pictures, many, options = _json(body, options, limits)
-    elif media_type in ("application/jsonlines", "application/x-ndjson", "application/x-jsonlines"):
+    elif media_type in LINES:
         pictures, many = [], True
         for line in body.splitlines():
             if line.strip():
@@ -104,17 +107,21 @@ def _json(body: bytes, options: Options, limits: Limits) -> tuple[list[Picture],
         raise RequestError(400, f"the body is not valid JSON ({error}); {JSON_HELP}") from error
     if not isinstance(document, dict):
         raise RequestError(400, f"the JSON is not an object; {JSON_HELP}")
-    given = [name for name in ("image", "images", "instances") if name in document]
-    if len(given) != 1:
+    members = [name for name in ("image", "images", "instances") if name in document]
+    if not members and {"url", "image_url", "uri"} & set(document):
+        raise RequestError(
+            400, f"this endpoint fetches nothing from the web: fetch the picture yourself and {JSON_HELP}"
+        )
+    if len(members) != 1:
         raise RequestError(400, f"give exactly one of image, images and instances; {JSON_HELP}")
-    unknown = sorted(set(document) - {*given, *OPTIONS})
+    unknown = sorted(set(document) - {*members, *OPTIONS})
     if unknown:
         shown = ", ".join(name[:40] for name in unknown[:3])
-        raise RequestError(400, f"unknown field {shown}; allowed beside {given[0]}: {', '.join(OPTIONS)}")
+        raise RequestError(400, f"unknown field {shown}; allowed beside {members[0]}: {', '.join(OPTIONS)}")
     for name in OPTIONS:
         if name in document:
             options = dataclasses.replace(options, **{name: OPTIONS[name](document[name])})
-    field, value = given[0], document[given[0]]
+    field, value = members[0], document[members[0]]
     if field == "image":
         return [_picture(value, "image", limits)], False, options
     if not isinstance(value, list) or not value:
@@ -140,6 +147,8 @@ def _picture(value: Any, where: str, limits: Limits) -> bytes | s3.Object:
 
 
 def _base64(value: Any, where: str) -> bytes:
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        raise RequestError(400, f"{where} is a web address, and this endpoint fetches nothing; {JSON_HELP}")
     if not isinstance(value, str):
         raise RequestError(400, f"{where} must be a string, the picture in base64; {JSON_HELP}")
     if value.startswith("data:"):

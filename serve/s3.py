@@ -23,12 +23,12 @@ class Object:
     def read(self, limits: Limits) -> bytes:
         """The object's bytes. Raises RequestError: 413 if it is too large, 422 if it cannot be had."""
         try:
-            found = client().get_object(Bucket=self.bucket, Key=self.key)
-            if found["ContentLength"] > limits.bytes:
+            answer = client().get_object(Bucket=self.bucket, Key=self.key)
+            if answer["ContentLength"] > limits.bytes:
                 raise RequestError(
-                    413, f"the object has {found['ContentLength']} bytes; the limit is {limits.bytes}"
+                    413, f"the object has {answer['ContentLength']} bytes; the limit is {limits.bytes}"
                 )
-            data: bytes = found["Body"].read(limits.bytes)
+            data: bytes = answer["Body"].read(limits.bytes)
         except RequestError:
             raise
         except Exception as error:  # botocore's errors have two bases, and the transport's more
@@ -51,10 +51,10 @@ def find(uri: str, where: str, limits: Limits) -> Object:
         RequestError: 400 if this is not allowed.
     """
     if not any(uri.startswith(prefix) for prefix in limits.s3):
-        known = (
+        reason = (
             "this endpoint reads some prefixes only" if limits.s3 else "this endpoint reads nothing from S3"
         )
-        raise RequestError(400, f"{where} is an S3 URI that is not allowed: {known} (BYOC_S3_PREFIXES)")
+        raise RequestError(400, f"{where} is an S3 URI that is not allowed: {reason} (BYOC_S3_PREFIXES)")
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     # S3 takes a key as it is, but a proxy or another store may walk such a path out of the prefix.
     if not key or any(part in (".", "..") for part in key.split("/")):

@@ -35,14 +35,13 @@ SAGEMAKER_BASE_DIR than /opt/ml it runs on somebody's own machine, and listens o
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
-from serve import memory
+from contract import container
+from contract.values import boolean
 from serve.errors import ServeError
 
 DEFAULT_BASE: Final = "/opt/ml"
@@ -63,6 +62,8 @@ class Limits:
     images: int = 64
     top_k: int = 5
     s3: tuple[str, ...] = ()
+    batch: bool = False
+    """Whether this is batch transform, where an empty line of an object is a request of its own."""
 
     @property
     def answer(self) -> int:
@@ -102,20 +103,20 @@ def read(environment: Mapping[str, str]) -> Settings:
     """Settings from the environment. Raises ServeError naming the variable, its value and what is allowed."""
     base = environment.get("SAGEMAKER_BASE_DIR") or DEFAULT_BASE
     own_machine = Path(base) != Path(DEFAULT_BASE)
-    device = _choice(environment, "BYOC_DEVICE", "auto", ("auto", "cpu", "cuda"))
+    device = read_device(environment)
     gpus = 0 if device == "cpu" else visible_gpus()
     on_gpu = bool(gpus) or device == "cuda"
-    workers = _number(environment, "BYOC_WORKERS", (gpus or 1) if on_gpu else cores(), 1, 512)
-    limits = read_limits(environment, affordable_pixels(memory.total(), workers))
-    _choice(environment, "BYOC_PRECISION", "auto", ("auto", "fp32", "bf16", "fp16"))
-    memory_mb = int(0.7 * (memory.total() or 4 * 1024**3)) >> 20
+    workers = _number(environment, "BYOC_WORKERS", (gpus or 1) if on_gpu else container.cores(), 1, 512)
+    limits = read_limits(environment, affordable_pixels(container.total_memory(), workers))
+    read_precision(environment)
+    memory_mb = int(0.7 * (container.total_memory() or 4 * 1024**3)) >> 20
     return Settings(
         model_dir=Path(base) / "model",
         models_dir=Path(base).absolute() / "models" if flag(environment, "SAGEMAKER_MULTI_MODEL") else None,
         models_memory_mb=_number(environment, "BYOC_MODELS_MEMORY_MB", memory_mb, 1, 10**7),
         address=environment.get("BYOC_BIND_ADDRESS") or ("127.0.0.1" if own_machine else "0.0.0.0"),
         port=_number(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
-        device=device,  # type: ignore[arg-type]
+        device=device,
         gpus=gpus,
         workers=workers,
         threads=_number(environment, "BYOC_THREADS", 1, 1, 512),
@@ -130,6 +131,16 @@ def read(environment: Mapping[str, str]) -> Settings:
         java=environment.get("BYOC_JAVA") or None,
         limits=limits,
     )
+
+
+def read_device(environment: Mapping[str, str]) -> Literal["auto", "cpu", "cuda"]:
+    """BYOC_DEVICE. Raises ServeError."""
+    return _choice(environment, "BYOC_DEVICE", "auto", ("auto", "cpu", "cuda"))  # type: ignore[return-value]
+
+
+def read_precision(environment: Mapping[str, str]) -> str:
+    """BYOC_PRECISION. Raises ServeError."""
+    return _choice(environment, "BYOC_PRECISION", "auto", ("auto", "fp32", "bf16", "fp16"))
 
 
 def affordable_pixels(memory_bytes: int | None, workers: int) -> int:
@@ -151,6 +162,7 @@ def read_limits(environment: Mapping[str, str], pixels: int = Limits.pixels) -> 
         images=_number(environment, "BYOC_MAX_IMAGES", Limits.images, 1, 10**4),
         top_k=_number(environment, "BYOC_TOP_K", Limits.top_k, 1, 10**6),
         s3=_prefixes(environment),
+        batch=environment.get("SAGEMAKER_BATCH", "").lower() == "true",
     )
 
 
@@ -169,17 +181,6 @@ def visible_gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
-def cores() -> int:
-    """Whole cores that this process may use, by its affinity and its control group's quota."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        available = min(available, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        pass
-    return max(available, 1)
-
-
 def _number(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = environment.get(name, "").strip()
     if not text:
@@ -195,10 +196,11 @@ def _number(environment: Mapping[str, str], name: str, default: int, low: int, h
 
 def flag(environment: Mapping[str, str], name: str) -> bool:
     """True for true and 1. Raises ServeError for what is no truth value."""
-    text = environment.get(name, "").strip().lower()
-    if text not in ("", "true", "false", "1", "0"):
+    text = environment.get(name, "").strip()
+    wanted = boolean(text or "false")
+    if wanted is None:
         raise ServeError(f"{name} is {text!r}; it must be true or false")
-    return text in ("true", "1")
+    return wanted
 
 
 def _choice(environment: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:

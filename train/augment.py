@@ -34,7 +34,7 @@ def draw(kind: str, sizes: crop.Sizes, numbers: crop.Numbers) -> tuple[crop.Boxe
     """The changes of N pictures: a box for each as crop.draw has it, and what `operate` takes.
 
     Args:
-        kind: "crop", "flip", "trivial" or "rand"; see train.interface.
+        kind: "crop", "flip", "trivial" or "rand"; see contract.hyperparameters.
         sizes: height and width of the pictures, [N, 2].
         numbers: their rows of the table.
     """

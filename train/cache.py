@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
+
+from contract import container
 
 log = logging.getLogger("train")
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -89,14 +92,5 @@ def disk_budget(setting_mb: int, folder: Path, processes: int = 1) -> int:
 
 
 def _free_memory() -> int:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):
-        pass  # no cgroup limit to be seen
-    return max(0, free)
+    free = container.available_memory()
+    return max(0, int(psutil.virtual_memory().available) if free is None else free)

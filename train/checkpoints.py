@@ -10,26 +10,69 @@ import hashlib
 import io
 import logging
 import pickle
+import re
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 
-from model.artifact import write_atomically
+from contract.files import write_atomically
+from contract.hyperparameters import FREE, Settings
 from train.distributed import Process
 from train.errors import TrainingError
-from train.interface import FREE, Settings
 from train.listing import Listing
-
-if TYPE_CHECKING:
-    from train.loop import Trainer
 
 log = logging.getLogger("train")
 
-_MAGIC: Final = b"byoc checkpoint 2\n"  # count on when what a state holds changes
+_MAGIC: Final = b"byoc checkpoint 3\n"  # count on when what a state holds changes
 _KEEP: Final = 2
+_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's, of a training job
 State = dict[str, Any]
+
+
+def folder_of_job(folder: Path, environment: Mapping[str, str], hyperparameters: Mapping[str, str]) -> Path:
+    """Where a job keeps its checkpoints below the platform's folder: a trial in one of its own.
+
+    All trials of a tuning job have the same address in S3, whose content each of them may be given at its
+    start; SageMaker names the objective to those only.
+    """
+    if "_tuning_objective_metric" not in hyperparameters:
+        return folder
+    name = environment.get("TRAINING_JOB_NAME", "")
+    return folder / name if _NAME.fullmatch(name) else folder
+
+
+def clear(folder: Path) -> None:
+    """Drop the checkpoints of a trial that has completed: nothing will go on from them.
+
+    Other jobs' trials would be sent them, and S3 would keep them for ever.
+    """
+    try:
+        for path in [*_newest_first(folder), *folder.glob(".checkpoint-*")]:
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError as error:  # the training is complete all the same
+        log.warning("the checkpoints in %s stay: %s", folder, error.strerror or error)
+
+
+def check_disk(folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """TrainingError if the disk has no room for the checkpoints that will lie there at a time.
+
+    Before the first step is paid for, not ten minutes later. A state holds at least the weights, the best of
+    them so far, and one moment of the optimizer's for each.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    there = sum(path.stat().st_size for path in _newest_first(folder))
+    each = 3 * sum(tensor.element_size() * tensor.nelement() for tensor in weights.values())
+    needed, free = (_KEEP + 1) * each - there, shutil.disk_usage(existing).free
+    if needed > free:
+        raise TrainingError(
+            f"the disk has no room for checkpoints in {folder}: {_KEEP + 1} of them take at least "
+            f"{needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free; give the job a larger volume"
+        )
 
 
 def save(folder: Path, step: int, state: State) -> Path:
@@ -43,8 +86,7 @@ def save(folder: Path, step: int, state: State) -> Path:
     payload = buffer.getvalue()
     path = folder / f"checkpoint-{step:010d}.pt"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
+        write_atomically(path, _MAGIC + hashlib.sha256(payload).digest() + payload, durable=True)
         for old in _newest_first(folder)[_KEEP:]:
             old.unlink(missing_ok=True)
         for leftover in folder.glob(".checkpoint-*"):  # of a process killed while it wrote
@@ -68,7 +110,7 @@ def load_newest(folder: Path) -> tuple[State, Path] | None:
     paths = _newest_first(folder) if folder.is_dir() else []
     for path in paths:
         try:
-            return _read(path), path
+            return _read_checkpoint(path), path
         except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             log.warning("checkpoint %s cannot be used (%s): trying the one before it", path, reason)
@@ -84,7 +126,7 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("checkpoint-*.pt") if path.is_file()), reverse=True)
 
 
-def _read(path: Path) -> State:
+def _read_checkpoint(path: Path) -> State:
     data = path.read_bytes()
     start = len(_MAGIC) + hashlib.sha256().digest_size
     if data.startswith(_MAGIC[:-2]) and not data.startswith(_MAGIC):
@@ -101,7 +143,8 @@ class Saver:
     """Decides when to write a checkpoint, and goes on from the newest.
 
     Args:
-        folder: what the platform keeps; SageMaker fills it again when a job is restarted.
+        folder: what the platform keeps; SageMaker fills it again when a job is restarted. See
+            `folder_of_job`.
         settings, listing: a checkpoint of another job is refused instead of being mixed in.
     """
 
@@ -120,34 +163,38 @@ class Saver:
         long_ago = time.monotonic() - self._last_time >= self._seconds
         return since > 0 and (long_ago or 0 < self._steps <= since)
 
-    def save(self, trainer: Trainer) -> None:
-        """Write one; all processes have to call it, and the first one writes."""
-        state = {"job": self._job, **trainer.state()}
-        self._last_time, self._last_step = time.monotonic(), trainer.progress.step
+    def save(self, step: int, state: State) -> None:
+        """Write the state before a step; the first rank writes, and all of them count from here on."""
+        self._last_time, self._last_step = time.monotonic(), step
         if self._process.is_first:
-            self.newest = save(self._folder, trainer.progress.step, state)
+            self.newest = save(self._folder, step, {"job": self._job, **state})
             log.info("checkpoint %s", self.newest)
 
-    def resume(self, trainer: Trainer) -> None:
-        """Go on from the newest checkpoint, if there is one.
+    def resume(self, weights: Mapping[str, torch.Tensor]) -> State | None:
+        """The state of the newest checkpoint; None where there is none.
+
+        Args:
+            weights: of the network, which say how large a checkpoint is.
 
         Raises:
-            TrainingError: it belongs to other settings or pictures.
+            TrainingError: it belongs to other settings or pictures, or the disk has no room for checkpoints.
         """
-        found = load_newest(self._folder)
-        if found is None:
-            return
-        state, path = found
+        if self._process.is_first:
+            check_disk(self._folder, weights)
+        newest = load_newest(self._folder)
+        if newest is None:
+            return None
+        state, path = newest
         different = [name for name, value in self._job.items() if state["job"].get(name) != value]
         if different:
             raise TrainingError(
                 f"the checkpoint {path} was made with another {', '.join(different[:5])}: "
                 "use the same settings and pictures, or an empty checkpoint folder"
             )
-        trainer.restore(state)
-        progress = trainer.progress
-        self.newest, self._last_step = path, progress.step
-        log.info("going on from %s: epoch %d, step %d", path, progress.epoch + 1, progress.step)
+        epoch, step = state["progress"]["epoch"], state["progress"]["step"]
+        self.newest, self._last_step = path, step
+        log.info("going on from %s: epoch %d, step %d", path, epoch + 1, step)
+        return state
 
 
 def _identity(settings: Settings, listing: Listing) -> dict[str, Any]:

@@ -94,9 +94,9 @@ def stack(parts: Sequence[Part], *, pin: bool = False) -> tuple[torch.Tensor, to
     width = max((part.pixels.shape[1] for part in parts), default=1)
     pixels = torch.empty(len(parts), height, width, 3, dtype=torch.uint8, pin_memory=pin)
     boxes = torch.empty(len(parts), 6, pin_memory=pin)
-    for number, (found, box) in enumerate(parts):
-        rows, columns = found.shape[:2]
-        pixels.numpy()[number, :rows, :columns] = found
+    for number, (picture, box) in enumerate(parts):
+        rows, columns = picture.shape[:2]
+        pixels.numpy()[number, :rows, :columns] = picture
         boxes.numpy()[number] = (*box, columns, rows)
     return pixels, boxes
 

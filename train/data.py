@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from contract.pictures import MAX_BYTES
 from model import images
 from model.preprocess import INTERPOLATIONS, Preprocessing
 from train.cache import Cache, Pixels
@@ -19,7 +20,6 @@ from train.listing import Listing, Skipped
 
 # The longer side of a kept picture is cut to this many times the shorter one: no crop reaches further.
 _MAX_ASPECT: Final = 2.0
-MAX_BYTES: Final = 500_000_000  # the largest picture that is taken, 16 bits a channel and not compressed
 
 
 class Pictures:
@@ -88,11 +88,11 @@ class Pictures:
 
     def news(self) -> list[Skipped]:
         """Files found unreadable since the last call."""
-        found = []
+        skipped = []
         while self._new:
             index = self._new.popleft()
-            found.append(Skipped(self.listing.files[index], self._unreadable[index]))
-        return found
+            skipped.append(Skipped(self.listing.files[index], self._unreadable[index]))
+        return skipped
 
     def check(self) -> None:
         """Raise TrainingError if too many files are unreadable, or all of a class."""
@@ -120,10 +120,8 @@ class Pictures:
 
     def _decode(self, index: int) -> Pixels | None:
         path = self.listing.root / self.listing.files[index]
-        data = _read(path)
+        data = _read_bytes(path)
         try:
-            if len(data) > MAX_BYTES:
-                raise images.BadImage(f"the file is larger than {MAX_BYTES // 1_000_000} MB")
             image = images.decode(data, self._min_side)
         except images.BadImage as error:
             self._unreadable[index] = str(error)
@@ -140,7 +138,7 @@ class Pictures:
         return pixels
 
 
-def _read(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     # Not one bad picture among many but the storage: going on would train on something else than was listed.
     try:
         with path.open("rb") as file:
@@ -179,11 +177,11 @@ def _shorten(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
 
 def same_pictures(first: Pictures, second: Pictures) -> list[tuple[str, str]]:
     """Files with the same content in both splits, as pairs; complete once all pictures were asked for."""
-    known = {digest: index for index, digest in sorted(first.hashes.items(), reverse=True)}
+    first_with = {digest: index for index, digest in sorted(first.hashes.items(), reverse=True)}
     return [
-        (first.listing.files[known[digest]], second.listing.files[index])
+        (first.listing.files[first_with[digest]], second.listing.files[index])
         for index, digest in sorted(second.hashes.items())
-        if digest in known
+        if digest in first_with
     ]
 
 

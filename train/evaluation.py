@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from train.debug import Monitor
+from debugger.monitor import Monitor
 from train.distributed import Process
 from train.features import FeatureLoader
 from train.loader import Loader
@@ -21,9 +21,9 @@ from train.stopping import Stopped
 Matrix = np.ndarray[Any, np.dtype[np.int64]]
 Counts = np.ndarray[Any, np.dtype[np.float64]]
 _TOP: Final = 5
-# Batches that are counted together: until they hold so many logits (4 MB), or are so many.
-_TOGETHER: Final = 1 << 20
-_AT_MOST: Final = 64
+# Batches wait and are counted together, until they hold so many logits (4 MB) or are so many.
+_LOGITS_TO_COUNT: Final = 1 << 20
+_BATCHES_TO_COUNT: Final = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,8 @@ class Result:
     @property
     def top5(self) -> float:
         """Share of pictures whose class is among the five likeliest (all, where there are five or fewer)."""
-        count = min(_TOP, self.probabilities.shape[1])
-        best = np.argpartition(-self.probabilities, count - 1, axis=1)[:, :count]
-        return float((best == self.labels[:, None]).any(axis=1).mean())
+        hits = among_likeliest(torch.from_numpy(self.probabilities), torch.from_numpy(self.labels))
+        return float(hits.double().mean())
 
     def confusion(self) -> Matrix:
         """Counts [truth, predicted]."""
@@ -64,20 +63,31 @@ class Result:
 
     def per_class(self) -> dict[str, Counts]:
         """support, precision, recall and f1 of each class; 0 where there is nothing to divide by."""
-        classes, predicted = self.probabilities.shape[1], self.predicted
-        right, support, named = (
-            np.bincount(which, minlength=classes).astype(np.float64)
-            for which in (self.labels[predicted == self.labels], self.labels, predicted)
-        )
+        right, support, named = self._counts()
         precision = right / np.maximum(named, 1)
         recall = right / np.maximum(support, 1)
         return {
             "support": support, "precision": precision, "recall": recall, "f1": _f1(right, support, named),
         }  # fmt: skip
 
+    def _counts(self) -> tuple[Counts, Counts, Counts]:
+        """Of each class: its pictures that were recognised, its pictures, how often it was named."""
+        classes, predicted = self.probabilities.shape[1], self.predicted
+        right, support, named = (
+            np.bincount(which, minlength=classes).astype(np.float64)
+            for which in (self.labels[predicted == self.labels], self.labels, predicted)
+        )
+        return right, support, named
+
     @property
     def macro_f1(self) -> float:
-        return float(self.per_class()["f1"].mean())
+        """The mean over the classes that have pictures here or were named."""
+        return _mean_f1(*self._counts())[0]
+
+    @property
+    def absent(self) -> int:
+        """Classes that neither have pictures here nor were named; macro F1 leaves them out."""
+        return _mean_f1(*self._counts())[1]
 
     def metrics(self, split: str) -> dict[str, float]:
         return {
@@ -90,6 +100,25 @@ class Result:
 
 def _f1(right: Counts, support: Counts, named: Counts) -> Counts:
     return np.asarray(2 * right / np.maximum(support + named, 1), dtype=np.float64)
+
+
+def _mean_f1(right: Counts, support: Counts, named: Counts) -> tuple[float, int]:
+    """The mean over the classes that occur, 0 where none does; and how many do not."""
+    occurs = support + named > 0
+    f1 = _f1(right, support, named)[occurs]
+    return float(f1.mean()) if len(f1) else 0.0, int((~occurs).sum())
+
+
+def among_likeliest(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Whether each label is among the five likeliest of its row of scores [N, classes]: bool [N].
+
+    Of equals the first in the order of the classes counts as likelier, as for the likeliest of all. A score
+    that is not a number makes its own picture no hit, and is no less likely than others.
+    """
+    own = scores.gather(1, labels[:, None])
+    first = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
+    likelier = ~(scores <= own) | ((scores == own) & first)
+    return (likelier.sum(dim=1) < _TOP) & ~own[:, 0].isnan()
 
 
 class Tally:
@@ -109,7 +138,7 @@ class Tally:
         """Logits [N, classes], and int64 [N] of the likeliest classes and of the true ones."""
         self._waiting.append((logits.detach(), named, labels))
         # Where a step takes less than a millisecond, counting each one alone would be felt.
-        if len(self._waiting) * logits.numel() >= _TOGETHER or len(self._waiting) >= _AT_MOST:
+        if len(self._waiting) * logits.numel() >= _LOGITS_TO_COUNT or len(self._waiting) >= _BATCHES_TO_COUNT:
             self._count()
 
     @torch.no_grad()
@@ -118,13 +147,13 @@ class Tally:
             return
         logits, named, labels = (torch.cat(those) for those in zip(*self._waiting, strict=True))
         self._waiting.clear()
-        likelier = (logits > logits.gather(1, labels[:, None])).sum(dim=1)
+        top = among_likeliest(logits, labels)
         one = torch.ones_like(labels)
-        what = torch.stack([one, (named == labels).to(one.dtype), one, (likelier < _TOP).to(one.dtype)])
+        what = torch.stack([one, (named == labels).to(one.dtype), one, top.to(one.dtype)])
         self._counts.scatter_add_(1, torch.stack([labels, labels, named, labels]), what)
 
     def counts(self, process: Process) -> list[float]:
-        """Of all processes, which all have to call it."""
+        """Summed over ranks; collective: every rank must call it."""
         self._count()
         return process.sum(self._counts.flatten().tolist())
 
@@ -142,7 +171,7 @@ class Tally:
         support, right, named, top = np.array(self.counts(process)).reshape(tuple(self._counts.shape))
         return {
             f"{split}_top5": float(top.sum() / max(support.sum(), 1)),
-            f"{split}_macro_f1": float(_f1(right, support, named).mean()),
+            f"{split}_macro_f1": _mean_f1(right, support, named)[0],
         }
 
 

@@ -105,11 +105,11 @@ def compute(
     parts = process.gather((torch.cat(rows), torch.cat(indices)))
     count = len(loader.pictures)
     features = torch.zeros(count, head.in_features)
-    known = torch.zeros(count, dtype=torch.bool)
+    computed = torch.zeros(count, dtype=torch.bool)
     for values, numbers in parts:
         features[numbers] = values
-        known[numbers] = True
-    return FeatureLoader(loader, features, known)
+        computed[numbers] = True
+    return FeatureLoader(loader, features, computed)
 
 
 class FeatureLoader:

@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import nn
 
-from train.interface import Settings
+from contract.hyperparameters import Settings
 
 QUARTERS: Final = 4
 

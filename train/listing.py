@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from contract.folders import (
+    SPLITS,
+    class_names,
+    describe_spelling,
+    entries,
+    files_below,
+    look_like_splits,
+    spelled_twice,
+)
+from contract.pictures import OTHER_ENDINGS
 from train import manifest
 from train.errors import TrainingError
 
-# Endings of what lies beside pictures in a data set. Anything else is opened: the content decides.
-NO_PICTURES: Final = frozenset(
-    (
-        ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".yaml", ".yml", ".ini", ".db",
-        ".log", ".pdf", ".zip", ".tar", ".gz", ".tgz", ".py",
-    )
-)  # fmt: skip
 MAX_CLASSES: Final = 20_000  # about as many as ImageNet has in all
 _MAX_NAME: Final = 255  # characters of a class's name; a folder's cannot be longer
 _OUTSIDE: Final = "lies outside the class folders"
@@ -58,10 +61,49 @@ class Listing:
     def __len__(self) -> int:
         return len(self.files)
 
+    def digest(self) -> str:
+        """Of files, labels and classes: the same where two processes would train on the same."""
+        content = json.dumps([self.files, self.labels, self.classes])
+        return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
+
     def per_class(self) -> dict[str, int]:
         """How many files of each class; every class is named."""
         counts = Counter(self.labels)
         return {name: counts[index] for index, name in enumerate(self.classes)}
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What one process sees: of each split a digest and the number of pictures, or why it sees none."""
+
+    host: str
+    splits: Mapping[str, tuple[str, int]]
+    problem: str = ""
+
+    @classmethod
+    def of(cls, listings: Mapping[str, Listing], environment: Mapping[str, str], problem: str = "") -> View:
+        splits = {name: (those.digest(), len(those)) for name, those in listings.items()}
+        return cls(environment.get("SM_CURRENT_HOST", "this host"), splits, problem)
+
+
+def check_same(views: Sequence[View], rank: int) -> None:
+    """Raise TrainingError, in every process, where one sees no pictures or others than the first.
+
+    Args:
+        views: of all processes, in order of rank.
+        rank: this process's, whose own problem comes first.
+    """
+    for view in (views[rank], *views):
+        if view.problem:
+            raise TrainingError(view.problem if view is views[rank] else f"{view.host}: {view.problem}")
+    for name in views[0].splits:
+        if len({view.splits.get(name) for view in views}) > 1:
+            counts = {view.host: view.splits.get(name, ("", 0))[1] for view in views}
+            shown = ", ".join(f"{count} on {host}" for host, count in list(counts.items())[:8])
+            raise TrainingError(
+                f"the hosts see different pictures in '{name}' ({shown}): every host needs all of them; give "
+                "the channels S3DataDistributionType=FullyReplicated (ShardedByS3Key gives each host a part)"
+            )
 
 
 def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Listing:
@@ -82,13 +124,22 @@ def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Li
     """
     root = _class_root(folder)
     listed = manifest.find(root)
-    found, skipped = _from_manifest(listed) if listed else _from_folders(root)
-    filled = [name for name in found if found[name]]
+    files_of, skipped = _from_manifest(listed) if listed else _from_folders(root)
+    filled = [name for name in files_of if files_of[name]]
     if not filled:
         raise TrainingError(
             f"channel '{channel}' holds no pictures: it needs a folder for each class, with pictures in it, "
             f"or a manifest ({len(skipped)} other files were found in {folder})"
         )
+    if look_like_splits(filled):
+        inner = next((name for name in filled if SPLITS[name.lower()] == channel), filled[0])
+        raise TrainingError(
+            f"channel '{channel}' holds the folders {', '.join(filled)}, parts of a data set and no classes: "
+            f"let the channel '{channel}' begin at .../{inner}"
+        )
+    if pair := spelled_twice([*filled, *(classes or ())]):
+        where = f"channel '{channel}'" + (" and 'train'" if classes is not None else "")
+        raise TrainingError(f"{describe_spelling(pair, where)}: rename the folders alike")
     if classes is None:
         if len(filled) < 2:
             raise TrainingError(
@@ -98,7 +149,7 @@ def scan(folder: Path, channel: str, classes: Sequence[str] | None = None) -> Li
         classes = _in_order_of_classes_txt(root, filled) or filled
         _check_names(channel, classes)
     _check_classes(channel, filled, classes)
-    pairs = [(file, index) for index, name in enumerate(classes) for file in found[name]]
+    pairs = [(file, index) for index, name in enumerate(classes) for file in files_of[name]]
     return Listing(
         root,
         tuple(file for file, _ in pairs),
@@ -112,47 +163,37 @@ Found = tuple[dict[str, list[str]], list[Skipped]]
 
 
 def _from_folders(root: Path) -> Found:
-    entries = [entry for entry in _entries(root) if entry.name != manifest.CLASSES]
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    found: dict[str, list[str]] = {name: [] for name in readable(folders)}
-    skipped = [Skipped(entry.name, _OUTSIDE) for entry in entries if not entry.is_dir()]
-    for name, folder in zip(found, folders, strict=True):
-        for file, regular in sorted(_files_below(root / folder)):
+    there = [entry for entry in entries(root) if entry.name != manifest.CLASSES]
+    folders = [entry.name for entry in there if entry.is_dir()]
+    files_of: dict[str, list[str]] = {name: [] for name in class_names(folders)}
+    skipped = [Skipped(entry.name, _OUTSIDE) for entry in there if not entry.is_dir()]
+    for name, folder in zip(files_of, folders, strict=True):
+        for file, regular in sorted(files_below(root / folder)):
             relative = str(file.relative_to(root))
             if not regular:
                 skipped.append(Skipped(relative, _NO_FILE))
-            elif file.suffix.lower() in NO_PICTURES:
+            elif file.suffix.lower() in OTHER_ENDINGS:
                 skipped.append(Skipped(relative, f"{_NO_PICTURE} {file.suffix}"))
             else:
-                found[name].append(relative)
-    return found, skipped
+                files_of[name].append(relative)
+    return files_of, skipped
 
 
 def _from_manifest(path: Path) -> Found:
     pairs = manifest.read(path)
-    found: dict[str, list[str]] = {name: [] for name in sorted({label for _, label in pairs})}
+    files_of: dict[str, list[str]] = {name: [] for name in sorted({label for _, label in pairs})}
     for file, label in pairs:
-        found[label].append(file)
-    known = {file for file, _ in pairs} | {path.name, manifest.CLASSES}
-    others = sorted(str(file.relative_to(path.parent)) for file, _ in _files_below(path.parent))
-    return found, [Skipped(file, f"not in {path.name}") for file in others if file not in known]
-
-
-def readable(folders: Sequence[str]) -> list[str]:
-    """Names of classes from names of folders: `002.Afghan_hound` is "Afghan hound" if all are like that.
-
-    So are the folders of Udacity's dogs and of Caltech's birds. Other names stay as they are.
-    """
-    parts = [re.fullmatch(r"\d+\.(.+)", name) for name in folders]
-    names = [part[1].replace("_", " ").strip() for part in parts if part]
-    return names if len(set(names)) == len(folders) and all(names) else list(folders)
+        files_of[label].append(file)
+    listed = {file for file, _ in pairs} | {path.name, manifest.CLASSES}
+    others = sorted(str(file.relative_to(path.parent)) for file, _ in files_below(path.parent))
+    return files_of, [Skipped(file, f"not in {path.name}") for file in others if file not in listed]
 
 
 def _in_order_of_classes_txt(root: Path, filled: Sequence[str]) -> list[str] | None:
     wanted = manifest.read_classes(root)
     if wanted is None:
         return None
-    names = wanted if set(wanted) == set(filled) else readable(wanted)
+    names = wanted if set(wanted) == set(filled) else class_names(wanted)
     if set(names) != set(filled):
         only_text, only_found = sorted(set(names) - set(filled)), sorted(set(filled) - set(names))
         raise TrainingError(
@@ -215,37 +256,12 @@ def _class_root(folder: Path) -> Path:
     # data/photos/<class>/...: what a zipped folder often unpacks to.
     root = folder
     while True:
-        entries = _entries(root)
-        if len(entries) != 1 or not entries[0].is_dir():
+        inside = entries(root)
+        if len(inside) != 1 or not inside[0].is_dir():
             return root
-        if not any(entry.is_dir() for entry in _entries(Path(entries[0]))):
+        if not any(entry.is_dir() for entry in entries(Path(inside[0]))):
             return root
-        root = Path(entries[0])
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name; hidden files are passed over."""
-    with os.scandir(folder) as found:
-        entries = [entry for entry in found if not entry.name.startswith(".")]
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _files_below(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """What lies at any depth, and whether it is a regular file; links are followed, but no folder is entered
-    twice."""
-    seen: set[tuple[int, int]] = set()
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        for entry in _entries(here):
-            if entry.is_dir():
-                waiting.append(Path(entry))
-            else:
-                yield Path(entry), entry.is_file()
+        root = Path(inside[0])
 
 
 def _check_names(channel: str, classes: Sequence[str]) -> None:

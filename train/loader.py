@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 
+from contract import container
 from train import augment, crop
 from train.cache import Pixels
 from train.data import Pictures
@@ -125,13 +125,13 @@ def _part(chunk: Indices, rank: int, world: int) -> Indices:
         return chunk
     sizes = [len(chunk[number::world]) for number in range(world)]
     at_home = [chunk[chunk % world == number][: sizes[number]] for number in range(world)]
-    homeless = chunk[~np.isin(np.arange(len(chunk)), _positions(chunk, world, sizes))]
+    unassigned = chunk[~np.isin(np.arange(len(chunk)), _positions(chunk, world, sizes))]
     first = sum(sizes[number] - len(at_home[number]) for number in range(rank))
-    return np.concatenate([at_home[rank], homeless[first : first + sizes[rank] - len(at_home[rank])]])
+    return np.concatenate([at_home[rank], unassigned[first : first + sizes[rank] - len(at_home[rank])]])
 
 
 def _positions(chunk: Indices, world: int, sizes: Sequence[int]) -> Indices:
-    """Where in the batch those stand who stay at home; a balanced batch may hold a picture twice."""
+    """Positions whose rank caches the picture already; a balanced batch may hold a picture twice."""
     return np.concatenate(
         [np.flatnonzero(chunk % world == number)[: sizes[number]] for number in range(world)]
     )
@@ -234,14 +234,14 @@ class Loader:
     def _prepare(self, chunk: Indices, numbers: crop.Numbers | None) -> _Piece:
         pictures, preprocessing = self.pictures, self.pictures.preprocessing
         asked = ((index, pictures.get(index)) for index in map(int, chunk))
-        found = [(index, picture) for index, picture in asked if picture is not None]
-        indices = [index for index, _ in found]
-        if numbers is None or not found:
-            return _Piece(indices, [picture for _, picture in found])
-        sizes = np.array([picture.shape[:2] for _, picture in found])
+        readable = [(index, picture) for index, picture in asked if picture is not None]
+        indices = [index for index, _ in readable]
+        if numbers is None or not readable:
+            return _Piece(indices, [picture for _, picture in readable])
+        sizes = np.array([picture.shape[:2] for _, picture in readable])
         boxes, operations = augment.draw(pictures.augmentation, sizes, numbers[indices])
         places: Any = boxes.tolist()
-        pairs = [(picture, box) for (_, picture), box in zip(found, places, strict=True)]
+        pairs = [(picture, box) for (_, picture), box in zip(readable, places, strict=True)]
         if self._gpu:
             return _Piece(indices, [], [crop.cut(*pair, preprocessing) for pair in pairs], operations)
         return _Piece(indices, [crop.crop(*pair, preprocessing) for pair in pairs], [], operations)
@@ -285,5 +285,4 @@ class Loader:
 
 def worker_count(setting: int, processes: int = 1) -> int:
     """Threads: as asked, or this process's share of the cores that it may use, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-    return setting or min(16, max(1, cores // processes))
+    return setting or min(16, max(1, container.cores() // processes))

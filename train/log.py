@@ -7,7 +7,8 @@ import re
 import sys
 from typing import Final
 
-from train.interface import METRIC_KEYS, format_metrics
+from contract.log import with_level
+from contract.metrics import METRIC_KEYS, format_metrics
 
 _METRIC: Final = re.compile(rf"(?<!\S)({'|'.join(METRIC_KEYS)})=")
 
@@ -23,7 +24,7 @@ class _Formatter(logging.Formatter):
         text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in super().format(record))
         if not hasattr(record, "metrics"):
             text = _METRIC.sub(r"\1 =", text)
-        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+        return with_level(record.levelname, text)
 
 
 def start_logging(is_first: bool) -> None:

@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from contract.findings import format_line
+from contract.hyperparameters import Settings
+from debugger.monitor import Monitor
 from train import schedule
 from train.augment import erase, mix
-from train.cache import memory_budget
 from train.checkpoints import Saver
-from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, Tally, evaluate
-from train.features import FeatureLoader, compute, sample
-from train.freezing import Freezing
-from train.interface import Settings
 from train.loader import Batch, Loader
 from train.log import tell_metrics
-from train.precision import FULL, Precision
+from train.phases import Phases
+from train.precision import Precision
+from train.progress import ProgressLog
 from train.stopping import Stopped
 
 log = logging.getLogger("train")
@@ -104,35 +104,52 @@ class Trainer:
         self.optimizer = schedule.make_optimizer(groups, settings)
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._average = schedule.MovingAverage(module, settings.ema) if settings.ema else None
-        self._tame_head = pretrained and settings.optimizer == "sgd"
         self._scaler = torch.amp.grad_scaler.GradScaler(device, enabled=precision.name == "fp16")
         self._tally = Tally(len(train.pictures.listing.classes), device)  # of the running epoch
-        self._head = module.get_submodule(head)
-        self._freezing = Freezing(module, head, settings)
         self._pictures = self._train, self._validation = train, validation
-        self._source: tuple[Loader | FeatureLoader, Loader | FeatureLoader] = self._pictures
-        self._network: nn.Module | None = None
-        self._steps = settings.epochs * len(train)
-        self._warmup = schedule.warmup_steps(settings, len(train))
+        self._phases = Phases(
+            module, head, self.optimizer, train, validation, settings,
+            limits_head=pretrained and settings.optimizer == "sgd",
+            device=device, precision=precision, process=process, should_stop=should_stop,
+        )  # fmt: skip
+        self.steps = settings.epochs * len(train)
+        self.warmup = schedule.warmup_steps(settings, len(train))
+        # Epochs before the backbone joins its head; 0 where it learns from the start, or never.
+        late = settings.freeze != "backbone" and settings.head_epochs < settings.epochs
+        self._alone = settings.head_epochs if late else 0
+        self.joins = self._alone * len(train)  # the step
         self._should_stop = should_stop
         self._saver = saver
         self._on_epoch = on_epoch
         self._rate = 0.0
         self._unread: _Step | None = None
+        self._log = ProgressLog(self.steps if process.is_first else 0, settings.epochs)
+        self._initial: dict[str, torch.Tensor] | None = None
+        self._lost = False  # the loss or the weights are no longer finite
 
     def run(self) -> None:
-        """All epochs that are left, or fewer with early stopping. The best weights are in `best_state` then.
+        """All epochs that are left, or fewer with early stopping or where a rule of the debugger ends the
+        training. The best weights are in `best_state` then.
 
         Raises:
             Stopped: told to end. `progress` is where to go on.
-            TrainingError: the loss is no number, or too many pictures are unreadable.
+            TrainingError: the loss is not finite and no rule ends the training for it, or too many pictures
+                are unreadable.
         """
         progress = self.progress
+        if self.monitor.may_stop:
+            self._initial = {
+                name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()
+            }
         while progress.epoch < self.settings.epochs and not self._is_stale():
             speed = self._epoch()
             self._tell_skipped(self._train)
             loss, right, seen = self.process.sum(progress.sums)
-            result = self._validate()
+            lost, hopeless = self.process.any(self._lost, self._is_hopeless())
+            result = None if lost else self._validate()
+            if result is None or not math.isfinite(result.loss):
+                self._give_up("the loss is not finite" if lost else "the validation loss is not finite")
+                break
             self._finish_epoch(
                 {
                     "train_loss": loss / max(seen, 1),
@@ -143,12 +160,47 @@ class Trainer:
                     **speed,
                 }
             )
+            if hopeless:
+                break
+        if stop := self.monitor.stop:
+            log.info("%s", format_line(stop))
+
+    def _is_hopeless(self) -> bool:
+        """Whether a rule asks for the end, or there is nothing finite left to go on with."""
+        return self._lost or self.monitor.stop is not None
+
+    def _give_up(self, reason: str) -> None:
+        """End with weights that are finite: the best ones, or else those that the training began with.
+
+        Raises:
+            TrainingError: no rule is to end the training, so it fails.
+        """
+        if not self.monitor.may_stop or self._initial is None:
+            raise self._diverged(reason, self.progress.step, self._rate)
+        log.warning(
+            "%s from epoch %d on: the best weights before that are kept", reason, self.progress.epoch + 1
+        )
+        if self.progress.best:
+            return
+        self.module.load_state_dict(self._initial)
+        if self._average:
+            for name, tensor in self._initial.items():
+                self._average.state[name].copy_(tensor)
+        result = self._validate()
+        if not math.isfinite(result.loss):
+            raise TrainingError(
+                f"{reason} from epoch {self.progress.epoch + 1} on, and the validation loss is not finite "
+                "with the weights that the training began with either: check these weights"
+            )
+        self._finish_epoch({**result.metrics("validation"), "learning_rate": self._rate})
 
     def _is_stale(self) -> bool:
-        stale = 0 < self.settings.patience <= self.progress.stale
-        if stale:
-            log.info("no better validation accuracy for %d epochs: stopping early", self.progress.stale)
-        return stale
+        # A head that has stopped improving does not end a job whose backbone has yet to join.
+        stale = min(self.progress.stale, self.progress.epoch - self._alone)
+        if not 0 < self.settings.patience <= stale:
+            return False
+        log.info("no better validation accuracy for %d epochs: stopping early", self.progress.stale)
+        return True
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values: all that `restore` needs to go on as if nothing had happened.
@@ -156,9 +208,10 @@ class Trainer:
         All processes have to call it. Random numbers are not among it: they are drawn anew in each step from
         (seed, step, rank).
         """
-        self._read_last()
-        if not all(bool(parameter.isfinite().all()) for parameter in self._parameters):
-            raise self._diverged("a weight is no finite number", self.progress.step, self._rate)
+        self._add_up_last()
+        self._share()
+        if not self._is_finite():
+            raise self._diverged("a weight is not finite", self.progress.step, self._rate)
         progress = dataclasses.asdict(self.progress)
         progress["sums"] = self.process.sum(self.progress.sums)
         return {
@@ -170,6 +223,7 @@ class Trainer:
             "average": self._average.state if self._average else None,
             "average_updates": self._average.updates if self._average else 0,
             "best": self.best_state,
+            "debugger": torch.frombuffer(bytearray(self.monitor.state() or b"\0"), dtype=torch.uint8),
             "unreadable": [self._faults(loader) for loader in self._pictures],
         }
 
@@ -189,16 +243,21 @@ class Trainer:
         self.best_state = state["best"]
         for loader, faults in zip(self._pictures, state["unreadable"], strict=True):
             loader.pictures.learn(faults)
+        self.monitor.restore(state["debugger"].numpy().tobytes())
 
     def _epoch(self) -> dict[str, float]:
         """The rest of the running epoch. Returns images_per_second and data_wait_share."""
         progress, process, seed = self.progress, self.process, self.settings.seed
         started, waited, seen_before = time.perf_counter(), 0.0, progress.sums[2]
-        self._begin_phase()
-        batches = self._source[0].shuffled(progress.epoch, seed, progress.batch, process.rank, process.world)
+        self._phases.begin(progress.epoch, progress.step, self.monitor)
+        self._log.begin_epoch()
+        batches = self._phases.train.shuffled(
+            progress.epoch, seed, progress.batch, process.rank, process.world
+        )
         with contextlib.closing(batches):
             for _ in range(len(batches)):
-                self._save_or_stop()
+                if self._save_or_stop():
+                    break
                 with self.monitor.step("TRAIN", progress.step):
                     with self.monitor.phase("data_wait"):
                         before = time.perf_counter()
@@ -208,104 +267,48 @@ class Trainer:
                         self._step(batch)
                 progress.batch += 1
                 progress.step += 1
-        self._read_last()
+        self._add_up_last()
         elapsed = max(time.perf_counter() - started, 1e-9)
         seen = process.sum([progress.sums[2] - seen_before])[0]
         return {"images_per_second": seen / elapsed, "data_wait_share": waited / elapsed}
 
-    def _begin_phase(self) -> None:
-        """Freeze what this epoch freezes; where nothing but the head learns, spare the backbone the work."""
-        changed = self._freezing.apply(self.progress.epoch)
-        on_features = self._can_use_features()
-        if changed or self._network is None or on_features is not self._on_features:
-            self.monitor.model_changed(self._head if on_features else self.module)
-            schedule.let_join(self.optimizer)
-            if on_features and not self._on_features:
-                # Validation in full precision costs once what it would have cost in each epoch, and is exact.
-                exact = dataclasses.replace(self.precision, name="fp32")
-                self._source = (
-                    self._features(self._train, self.precision), self._features(self._validation, exact)
-                )  # fmt: skip
-            elif not on_features:
-                self._source = self._pictures
-            if self._tame_head and not self.progress.step:
-                self._limit_head()
-            self._network = self.process.wrap(self._head if on_features else self.module)
-            if self.settings.compile and not on_features:
-                self._network = torch.compile(self._network)  # type: ignore[assignment]
-        self._freezing.train_mode()
-
-    def _limit_head(self) -> None:
-        """See that the head's learning rate fits its features; the optimizer's state remembers it."""
-        source, rate = self._source[0], self.settings.lr
-        found = (
-            source.sample(self.settings.seed)
-            if isinstance(source, FeatureLoader)
-            else sample(
-                self.module, self._head, source, self.settings.seed, self.device, self.precision, self.process
-            )
-        )
-        limit = self.process.broadcast(schedule.stable_rate(found))  # to the last bit
-        wanted = schedule.limit_head(self.optimizer, rate, limit)
-        if wanted > limit:
-            log.info(
-                "the head learns with %.2g at most instead of %.2g: on what this backbone tells it, more "
-                "would not settle", limit, wanted,
-            )  # fmt: skip
-
-    @property
-    def _on_features(self) -> bool:
-        return self._source is not self._pictures
-
-    def _can_use_features(self) -> bool:
-        settings, head = self.settings, self._head
-        if self._freezing.blocks(self.progress.epoch) or not isinstance(head, nn.Linear):
-            return False
-        plain = settings.augment == "none" and not settings.mixup and not settings.erase
-        if not plain and self.progress.epoch >= settings.head_epochs:
-            return False
-        pictures = len(self._train.pictures) + len(self._validation.pictures)
-        budget = memory_budget(settings.cache_mb, self.process.local_world)
-        return not self.process.any(pictures * head.in_features * 4 > budget)[0]  # all, or none
-
-    def _features(self, loader: Loader, precision: Precision) -> FeatureLoader:
-        assert isinstance(self._head, nn.Linear)
-        before = time.perf_counter()
-        found = compute(
-            self.module, self._head, loader, self.device, precision, self.process, self._should_stop
-        )
-        log.info(
-            "only the head learns: the backbone saw %d pictures once, in %.1f s",
-            len(loader.pictures), time.perf_counter() - before,
-        )  # fmt: skip
-        return found
-
-    def _save_or_stop(self) -> None:
+    def _save_or_stop(self) -> bool:
+        """Write a checkpoint where one is due; returns whether a rule ends the training here."""
         due = self._saver is not None and self._saver.due(self.progress.step)
-        save, stop = self.process.any(due, self._should_stop())
+        save, stop, hopeless = self.process.any(due, self._should_stop(), self._is_hopeless())
+        if hopeless:
+            return True
         if save and self._saver is not None:
-            self._saver.save(self)
+            self._add_up_last()
+            if self.monitor.may_stop and self.process.any(self._lost or not self._is_finite())[0]:
+                self._lost = True
+                return True
+            self._saver.save(self.progress.step, self.state())
         if stop:
             raise Stopped
+        return False
+
+    def _is_finite(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self._parameters)
 
     def _step(self, batch: Batch) -> None:
         progress, settings, process = self.progress, self.settings, self.process
-        assert self._network is not None
-        share = schedule.factor(progress.step, self._steps, self._warmup, settings.schedule)
+        network, source = self._phases.network, self._phases.train
+        assert network is not None
+        share = schedule.factor(progress.step, self.steps, self.warmup, settings.schedule)
         self._rate = settings.lr * share
         schedule.set_learning_rate(self.optimizer, self._rate)
         torch.manual_seed((settings.seed * 1_000_003 + progress.step) * process.world + process.rank)
         count = len(batch) if len(batch) > 1 else 0
         with self.monitor.phase("host_to_device"):
-            source = self._source[0]
             inputs = source.inputs(batch, self.device, self.precision.memory_format)
             labels = batch.labels.to(self.device, non_blocking=True)
             inputs, labels = _at_least_two(inputs, labels)
             targets = labels
-            if (settings.mixup or settings.erase) and not self._on_features:
+            if (settings.mixup or settings.erase) and not self._phases.on_features:
                 inputs, targets = self._blend(inputs, labels)
-        with self.monitor.phase("forward"), self._autocast():
-            logits = self._network(inputs).float()
+        with self.monitor.phase("forward"), self._phases.autocast():
+            logits = network(inputs).float()
             loss = self.criterion(logits, targets)
             # The mean of the processes is then the mean over the pictures of all of them.
             everywhere = process.sum([count])[0] if process.world > 1 else count
@@ -326,7 +329,7 @@ class Trainer:
         if count:
             self._tally.add(logits, named, labels)
         before, self._unread = self._unread, (loss.detach(), right, count, progress.step, self._rate)
-        self._read(before)
+        self._add_up(before)
 
     def _blend(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         settings, progress = self.settings, self.progress
@@ -339,18 +342,21 @@ class Trainer:
             inputs, targets = mix(inputs, labels, classes, settings.mixup, random)
         return inputs, targets
 
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext() if self._on_features else self.precision.autocast(self.device)
-
-    def _read(self, step: _Step | None) -> None:
+    def _add_up(self, step: _Step | None) -> None:
         """Add up a step that is over. The one before the last is read, so that a GPU is never waited for."""
         if step is None:
             return
         loss, right, count, number, rate = float(step[0]), float(step[1]), step[2], step[3], step[4]
+        self.monitor.trained(number, loss, count)
         if not math.isfinite(loss):
-            raise self._diverged(f"the loss became {loss}", number + 1, rate)
+            if not self.monitor.may_stop:
+                raise self._diverged(f"the loss became {loss}", number + 1, rate)
+            self._lost = True
+            return
         if not count:
             return
+        if self.process.is_first:
+            self._log.step(self.progress.epoch, number, loss, count * self.process.world)
         self.progress.sums = [
             old + new for old, new in zip(self.progress.sums, (loss * count, right, count), strict=True)
         ]
@@ -363,23 +369,20 @@ class Trainer:
             f"{saved or 'none'}"
         )
 
-    def _read_last(self) -> None:
+    def _add_up_last(self) -> None:
         last, self._unread = self._unread, None
-        self._read(last)
+        self._add_up(last)
 
     def _validate(self) -> Result:
-        network = self._head if self._on_features else self.module
-        precision = FULL if self._on_features else self.precision
-        loader = self._source[1]
+        phases = self._phases
         with self._averaged():
             result = evaluate(
-                network, self.criterion, loader, self.device, precision,
+                phases.learner, self.criterion, phases.validation, self.device, phases.evaluation_precision,
                 process=self.process, monitor=self.monitor, first_step=self.progress.eval_step,
                 should_stop=self._should_stop,
             )  # fmt: skip
         self._tell_skipped(self._validation)
-        if not math.isfinite(result.loss):
-            raise self._diverged(f"the validation loss is {result.loss}", self.progress.step, self._rate)
+        self.monitor.evaluated(self.progress.step, result.loss, len(result.labels))
         self.progress.eval_step += self.evaluation_steps
         return result
 
@@ -393,6 +396,7 @@ class Trainer:
         progress = self.progress
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
         self._tally.replace([])
+        self._share()
         metrics = {"epoch": progress.epoch, "step": progress.step, **metrics}
         progress.history.append(metrics)
         if self.process.is_first:
@@ -404,6 +408,11 @@ class Trainer:
             self.best_state = {name: tensor.detach().clone() for name, tensor in source.items()}
         else:
             progress.stale += 1
+
+    def _share(self) -> None:
+        """Bring what the debugger of each process measured to the first one."""
+        if self.process.world > 1:
+            self.monitor.share(self.process.gather_to_first)
 
     @contextlib.contextmanager
     def _averaged(self) -> Any:
@@ -431,8 +440,8 @@ class Trainer:
 
 
 def _at_least_two(inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A process that is left with less by unreadable pictures still has to take part in the step: it computes
-    on two empty pictures, which count nothing."""
+    """Pad a batch that unreadable pictures left with fewer than two: every rank must run the step, and batch
+    norm needs two pictures. The padding has weight 0."""
     if len(labels) > 1:
         return inputs, labels
     return inputs.new_zeros(2, *inputs.shape[1:]), labels.new_zeros(2)

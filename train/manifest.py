@@ -20,10 +20,10 @@ _SHOWN: Final = 5
 
 def find(folder: Path) -> Path | None:
     """The manifest in a folder, or None. Raises TrainingError for two of them."""
-    found = [folder / name for name in NAMES if (folder / name).is_file()]
-    if len(found) > 1:
+    manifests = [folder / name for name in NAMES if (folder / name).is_file()]
+    if len(manifests) > 1:
         raise TrainingError(f"{folder} holds both {' and '.join(NAMES)}: keep one of them")
-    return found[0] if found else None
+    return manifests[0] if manifests else None
 
 
 def read(path: Path) -> list[tuple[str, str]]:

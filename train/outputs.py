@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from contract.files import write_atomically
+from contract.hyperparameters import Settings
 from model import architecture, artifact
 from model.device import Machine
 from train import report
@@ -17,7 +19,6 @@ from train.data import Pictures, repeated_pictures, same_pictures
 from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result
-from train.interface import Settings
 from train.loop import Trainer
 from train.paths import Paths
 from train.precision import Precision
@@ -95,9 +96,18 @@ def share_model(paths: Paths, process: Process) -> None:
         files = {name: (paths.model / name).read_bytes() for name in artifact.FILES}
     for name, content in process.broadcast(files).items():
         if process.local_rank == 0 and not process.is_first:
-            paths.model.mkdir(parents=True, exist_ok=True)
-            artifact.write_atomically(paths.model / name, content)
+            write_atomically(paths.model / name, content, durable=True)
     process.gather(None)
+
+
+def discard_model(paths: Paths, process: Process) -> None:
+    """Leave only the description of the model that was tested: for trials, of which only metrics count."""
+    process.gather(None)  # all processes have loaded it
+    if process.local_rank == 0:
+        for name in (artifact.WEIGHTS_FILE, artifact.SAMPLES_FILE):
+            (paths.model / name).unlink(missing_ok=True)
+    if process.is_first:
+        log.info("save_model is off: the weights are not kept")
 
 
 def save_samples(paths: Paths, result: Result, pictures: Pictures) -> None:
@@ -165,11 +175,11 @@ def _tell_repeated(pictures: dict[str, Pictures]) -> None:
 
 def _tell_leaked(pictures: dict[str, Pictures], split: str) -> list[tuple[str, str]]:
     """Files that are in training and in another split."""
-    found = same_pictures(pictures["train"], pictures[split])
-    for first, second in found[:10]:
+    leaked = same_pictures(pictures["train"], pictures[split])
+    for first, second in leaked[:10]:
         log.warning("the same picture is in training and %s: %s and %s", split, first, second)
-    if found:
+    if leaked:
         log.warning(
-            "%d pictures of %s were trained on: its accuracy is too good to be true", len(found), split
+            "%d pictures of %s were trained on: its accuracy is too good to be true", len(leaked), split
         )
-    return found
+    return leaked

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from contract.folders import entries
 from train.errors import TrainingError
 
 
@@ -41,6 +42,11 @@ class Paths:
         """Folder of an input channel, or None where the job does not have it."""
         folder = self.base / "input" / "data" / name
         return folder if folder.is_dir() else None
+
+    def channels(self) -> list[str]:
+        """Names of the job's input channels."""
+        folder = self.base / "input" / "data"
+        return [entry.name for entry in entries(folder) if entry.is_dir()] if folder.is_dir() else []
 
     def hyperparameters(self) -> dict[str, str]:
         """As the job was given them; none without the file. Raises TrainingError for a damaged one."""

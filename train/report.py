@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from contract.files import write_atomically
 from model import images
-from model.artifact import write_atomically
 from train.data import Pictures, repeated_pictures
 from train.evaluation import Result
 
@@ -61,6 +61,7 @@ def write(
         if omitted
         else None,
         "per_class": _per_class(result, classes),
+        "classes_left_out_of_macro_f1": result.absent,
         "data": {name: _data(those) for name, those in pictures.items()},
         **{
             f"in_train_and_{name}": [list(pair) for pair in those[:_LISTED]]
@@ -71,10 +72,9 @@ def write(
         "settings": dict(settings),
         "environment": dict(environment),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Names of files need not be UTF-8; what then stands for a byte is valid JSON.
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, text.encode(errors="backslashreplace"))
+    write_atomically(path, text.encode(errors="backslashreplace"), durable=True)
 
 
 def _per_class(result: Result, classes: tuple[str, ...]) -> list[dict[str, Any]]:

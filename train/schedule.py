@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from train.interface import Settings
+from contract.hyperparameters import Settings
 
 
 def parameter_groups(

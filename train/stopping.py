@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
+import threading
 import time
+from collections.abc import Callable
+from typing import Final
+
+_PATIENCE: Final = 100.0  # seconds; SageMaker sends SIGKILL 120 s after SIGTERM
 
 
 class Stopped(Exception):
@@ -19,6 +26,7 @@ class Stopping:
     def __init__(self) -> None:
         self.reason = ""
         self._deadline = float("inf")
+        self._asked = threading.Event()
 
     def listen(self) -> None:
         """Take SIGTERM (and Ctrl-C) as a request to end. A second one changes nothing."""
@@ -33,7 +41,45 @@ class Stopping:
     def asked(self) -> bool:
         if not self.reason and time.monotonic() > self._deadline:
             self.reason = "because max_minutes is over"
+        if self.reason:
+            self._asked.set()
         return bool(self.reason)
+
+    def watch(self, give_up: Callable[[], None], patience: float = _PATIENCE) -> Callable[[], None]:
+        """Call `give_up`, from a thread, where nobody asks within `patience` seconds of the request to end.
+
+        Then the main thread waits for another rank, in a collective, where Python runs no signal handlers.
+
+        Returns:
+            What ends the watching. To be called, as this, in the main thread.
+        """
+        ended = threading.Event()
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+        def wait() -> None:
+            # The byte comes from the signal's C handler, which runs whatever the main thread does.
+            told = False
+            while not (ended.is_set() or told or time.monotonic() > self._deadline):
+                left = max(0.0, min(1.0, self._deadline - time.monotonic()))
+                if select.select([read], [], [], left)[0]:
+                    told = bool({signal.SIGTERM, signal.SIGINT} & set(os.read(read, 64)))
+            if not ended.is_set() and not self._asked.wait(patience) and not ended.is_set():
+                give_up()
+
+        thread = threading.Thread(target=wait, name="watch", daemon=True)
+        thread.start()
+
+        def end() -> None:
+            ended.set()
+            self._asked.set()
+            signal.set_wakeup_fd(before)
+            thread.join()
+            os.close(read)
+            os.close(write)
+
+        return end
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.reason = f"by {signal.Signals(number).name}"

@@ -1,16 +1,59 @@
-"""sagemaker-training's `train` command, which reads SageMaker's files and runs SAGEMAKER_PROGRAM; four
-things mended."""
+"""sagemaker-training's `train` command, which reads SageMaker's files and runs SAGEMAKER_PROGRAM.
+
+Mended here, in the running process: what it imports for nothing, signals, torchrun, the reason of a failure,
+and switches that this image does not have.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
 import sys
+import types
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
+
+# A shared library that `mpirun` preloads, which nothing here uses; the toolkit imports it in every mode.
+# Where there was no compiler it is missing.
+if importlib.util.find_spec("gethostname") is None:
+    sys.modules["gethostname"] = types.ModuleType("gethostname")
+
+
+class _Late(types.ModuleType):
+    """A module that is imported when something of it is used.
+
+    The toolkit imports these for what few jobs need; together they cost every job 0.3 s of CPU.
+    """
+
+    NAMES = ("boto3", "boto3.s3", "boto3.s3.transfer", "paramiko")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__path__":  # `inspect` looks at every module
+            raise AttributeError(name)
+        for other in self.NAMES:
+            if isinstance(sys.modules.get(other), _Late):
+                del sys.modules[other]
+        return getattr(importlib.import_module(self.__name__), name)
+
+    @classmethod
+    def stand_in(cls) -> None:
+        for name in cls.NAMES:
+            sys.modules[name] = cls(name)
+            parent, _, child = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], child, sys.modules[name])
+        # All that every job asks: where a container has no file with another answer.
+        region = types.SimpleNamespace(region_name=os.environ.get("AWS_DEFAULT_REGION"))
+        setattr(sys.modules["boto3"], "session", types.SimpleNamespace(Session=lambda: region))  # noqa: B010
+
+
+_Late.stand_in()
+
+# ruff: noqa: E402 (this has to come after)
 from sagemaker_training import entry_point, environment, files, process, runner, torch_distributed
 from sagemaker_training.cli.train import main
 
@@ -84,7 +127,50 @@ def _run_with_torchrun(*arguments: Any, **options: Any) -> Any:
     return _run(*arguments, **options)
 
 
+# What of its own hyperparameters the toolkit may act upon here.
+_OBEYED: Final = frozenset(
+    (
+        "sagemaker_torch_distributed_enabled", "sagemaker_region", "sagemaker_job_name",
+        "sagemaker_container_log_level", "sagemaker_s3_output", "sagemaker_enable_cloudwatch_metrics",
+    )
+)  # fmt: skip
+# Variables by which a job could make the toolkit run something else.
+_OTHER_PROGRAMS: Final = ("SAGEMAKER_SUBMIT_DIRECTORY", "SAGEMAKER_TRAINING_MODULE")
+_read_hyperparameters = environment.read_hyperparameters
+
+
+def _hyperparameters_for_this_image() -> dict[str, Any]:
+    """Without the switches that the toolkit would obey and this image cannot.
+
+    With sagemaker_mpi_enabled, be it "False", it would look for an sshd; sagemaker_submit_directory would put
+    other code in the place of ours.
+    """
+    given: dict[str, Any] = _read_hyperparameters()
+    return {name: value for name, value in given.items() if not is_ignored(name)}
+
+
+def is_ignored(name: str) -> bool:
+    return name.startswith("sagemaker_") and name not in _OBEYED
+
+
+def tell_ignored() -> None:
+    """One line about what a job asks for that this image does not do."""
+    try:
+        names = sorted(filter(is_ignored, _read_hyperparameters()))
+    except Exception:  # the toolkit says what is wrong with the file
+        names = []
+    names += [name for name in _OTHER_PROGRAMS if os.environ.pop(name, None)]
+    if names:
+        print(
+            f"ignored: {', '.join(names)}; this image runs its own training program, without MPI or "
+            "parameter servers",
+            flush=True,
+        )
+
+
 if __name__ == "__main__":
+    tell_ignored()
+    environment.read_hyperparameters = _hyperparameters_for_this_image
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(signal.Signals[name], _pass_on)
     process.get_debugger_exception_classes = _no_exception_classes

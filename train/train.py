@@ -14,20 +14,27 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from model import quick
+
+# ruff: noqa: E402 (this has to come before torch)
+quick.import_torchvision()
+
 import torch
 from torch import nn
 
+from contract import hyperparameters
+from contract.folders import SPLITS
+from contract.hyperparameters import HyperparameterError, Settings
+from debugger.monitor import Monitor
+from debugger.rules.rule import Plan
 from model import architecture, artifact
 from model import device as devices
-from model.preprocess import Preprocessing
-from train import checkpoints, interface, listing, outputs, precision, tensorboard
+from train import checkpoints, listing, outputs, precision, tensorboard
 from train.cache import Cache, disk_budget, memory_budget
 from train.data import Pictures
-from train.debug import Monitor
 from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, evaluate
-from train.interface import HyperparameterError, Settings
 from train.loader import Loader, worker_count
 from train.log import start_logging, tell_metrics
 from train.loop import Trainer
@@ -38,7 +45,7 @@ log = logging.getLogger("train")
 
 
 def run(paths: Paths, stopping: Stopping) -> None:
-    settings = interface.parse(paths.hyperparameters())
+    settings = hyperparameters.parse(paths.hyperparameters())
     stopping.after_minutes(settings.max_minutes)
 
     machine = devices.probe()
@@ -59,7 +66,8 @@ def run(paths: Paths, stopping: Stopping) -> None:
         module, head, loaded = make_network(paths, settings, len(pictures["train"].listing.classes))
         module.to(device).to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
 
-        saver = checkpoints.Saver(paths.checkpoints, settings, pictures["train"].listing, process)
+        own = checkpoints.folder_of_job(paths.checkpoints, os.environ, paths.hyperparameters())
+        saver = checkpoints.Saver(own, settings, pictures["train"].listing, process)
         trainer = Trainer(
             module,
             head,
@@ -75,24 +83,28 @@ def run(paths: Paths, stopping: Stopping) -> None:
             saver=saver,
             on_epoch=tell_tensorboard(paths, process),
         )
-        saver.resume(trainer)
-        trainer.monitor = Monitor.from_environment(
+        trainer.monitor = Monitor.start(
             model=module,
             loss=trainer.criterion,
-            optimizer=trainer.optimizer,
+            output=paths.output_data,
             rank=process.rank,
-            steps=settings.epochs * len(loaders["train"]),
-            evaluation=trainer.evaluation_steps,
+            world=process.world,
+            local_rank=process.local_rank,
+            plan=Plan(trainer.steps, trainer.warmup, settings.epochs, trainer.joins),
         )
-        log.info("training for %d epochs of %d steps", settings.epochs, len(loaders["train"]))
+        end_watch = watch(paths, stopping, process)
         try:
+            if state := saver.resume(module.state_dict()):
+                trainer.restore(state)
+            log.info("training for %d epochs of %d steps", settings.epochs, len(loaders["train"]))
             trainer.run()
         except Stopped:
-            saver.save(trainer)
+            saver.save(trainer.progress.step, trainer.state())
             log.info("stopped %s, at step %d", stopping.reason, trainer.progress.step)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             raise explain(error, settings) from error
         finally:
+            end_watch()
             trainer.monitor.close()
 
         info = outputs.describe_model(settings, pictures, loaded, machine, number_format, trainer)
@@ -104,29 +116,67 @@ def run(paths: Paths, stopping: Stopping) -> None:
             if process.is_first:
                 outputs.save_samples(paths, result, pictures[split])
                 outputs.write_report(paths, result, split, pictures, settings, info, trainer)
+                if own != paths.checkpoints:
+                    checkpoints.clear(own)
         elif process.is_first and (kept := outputs.kept_metrics(trainer)):
             tell_metrics(**kept)
+        if not settings.save_model:
+            outputs.discard_model(paths, process)
         process.end()
 
 
 def find_pictures(paths: Paths, settings: Settings, process: Process) -> dict[str, Pictures]:
-    """The splits train, validation and, where the job has the channel, test."""
+    """The splits train, validation and, where the job has the channel, test; the same in all processes."""
+    listings, problem = dict[str, listing.Listing](), ""
+    try:
+        listings = list_pictures(paths, settings)
+    except TrainingError as error:
+        problem = str(error)
+    # A process that raised alone would leave the others waiting for it.
+    listing.check_same(process.gather(listing.View.of(listings, os.environ, problem)), process.rank)
+    cache = Cache(
+        memory_budget(settings.cache_mb, process.local_world),
+        disk_budget(settings.cache_disk_mb, paths.base, process.local_world),
+        paths.base / "tmp",
+    )
+    preprocessing = architecture.preprocessing(
+        settings.arch, settings.image_size, pretrained=settings.weights != "none"
+    )
+    return {
+        name: Pictures(
+            those,
+            preprocessing,
+            augmentation=settings.augment if name == "train" else "none",
+            cache=cache,
+            max_skipped_share=settings.max_skipped_share,
+        )
+        for name, those in listings.items()
+    }
+
+
+def list_pictures(paths: Paths, settings: Settings) -> dict[str, listing.Listing]:
     folders = {name: paths.channel(name) for name in ("train", "validation", "test")}
+    for name in paths.channels():
+        if name not in (*folders, "weights"):
+            meant = SPLITS.get(name.lower(), "")
+            if meant and folders[meant] is None:
+                raise TrainingError(f"the job has a channel '{name}', and it must be called '{meant}'")
+            log.warning("the channel '%s' is not used; those that are: %s, weights", name, ", ".join(folders))
     if folders["train"] is None:
         raise TrainingError(
             "the job has no channel 'train': add one, with a folder of pictures for each class"
         )
-    found = {"train": listing.scan(folders["train"], "train")}
+    listings = {"train": listing.scan(folders["train"], "train")}
     if folders["validation"] is None:
-        found["train"], found["validation"] = listing.split(
-            found["train"], settings.validation_share, settings.seed
+        listings["train"], listings["validation"] = listing.split(
+            listings["train"], settings.validation_share, settings.seed
         )
-        log.info("no channel 'validation': %d pictures of 'train' are set aside", len(found["validation"]))
+        log.info("no channel 'validation': %d pictures of 'train' are set aside", len(listings["validation"]))
     for name in ("validation", "test"):
         folder = folders[name]
         if folder is not None:
-            found[name] = listing.scan(folder, name, found["train"].classes)
-    for name, those in found.items():
+            listings[name] = listing.scan(folder, name, listings["train"].classes)
+    for name, those in listings.items():
         listing.check_skipped(those, name, settings.max_skipped_share)
         counts = ", ".join(f"{key} {count}" for key, count in list(those.per_class().items())[:20])
         log.info("%s: %d pictures of %d classes (%s)", name, len(those), len(those.classes), counts)
@@ -134,21 +184,7 @@ def find_pictures(paths: Paths, settings: Settings, process: Process) -> dict[st
             log.warning("skipped %s: %s", skipped.file, skipped.reason)
         if len(those.skipped) > 20:
             log.warning("skipped %d more such files", len(those.skipped) - 20)
-    cache = Cache(
-        memory_budget(settings.cache_mb, process.local_world),
-        disk_budget(settings.cache_disk_mb, paths.base, process.local_world),
-        paths.base / "tmp",
-    )
-    return {
-        name: Pictures(
-            those,
-            Preprocessing.for_size(settings.image_size),
-            augmentation=settings.augment if name == "train" else "none",
-            cache=cache,
-            max_skipped_share=settings.max_skipped_share,
-        )
-        for name, those in found.items()
-    }
+    return listings
 
 
 def make_loaders(
@@ -210,6 +246,19 @@ def make_criterion(settings: Settings, pictures: Pictures, device: str) -> nn.Mo
     return nn.CrossEntropyLoss(weight=weight, label_smoothing=settings.label_smoothing).to(device)
 
 
+def watch(paths: Paths, stopping: Stopping, process: Process) -> Callable[[], None]:
+    """End this process where it waits for others that do not come, and is to stop; returns what ends that."""
+
+    def give_up() -> None:
+        fail(
+            paths,
+            "the job was to end, and waited in vain for another process; see the logs of the other hosts",
+        )
+        os._exit(1)
+
+    return stopping.watch(give_up) if process.world > 1 else lambda: None
+
+
 def tell_tensorboard(paths: Paths, process: Process) -> Callable[[dict[str, float]], None]:
     """What to do with the metrics of an epoch beside printing them."""
     folder = tensorboard.folder(os.environ, paths.base)
@@ -250,8 +299,19 @@ def final_evaluation(
         module, trainer.criterion, loaders[split], device, precision.FULL, process=process, monitor=Monitor()
     )
     if process.is_first:
-        # Where the split is validation, these are newer: of full precision.
-        tell_metrics(**{**outputs.kept_metrics(trainer), **result.metrics(split)})
+        if result.absent:
+            count = len(loaders[split].pictures.listing.classes)
+            log.info(
+                "macro F1 is over %d of %d classes: the others have no pictures in %s and were never named",
+                count - result.absent, count, split,
+            )  # fmt: skip
+        scored = {
+            f"{name}_pictures": len(loader.pictures) - loader.pictures.unreadable
+            for name, loader in loaders.items()
+            if name in ("validation", "test")
+        }
+        # Where the split is validation, its metrics are newer: of full precision.
+        tell_metrics(**{**outputs.kept_metrics(trainer), **result.metrics(split), **scored})
     return result, split
 
 
@@ -291,7 +351,7 @@ def fail(paths: Paths, reason: str) -> int:
         with paths.failure.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
     except FileExistsError:
-        pass  # another process failed first; here it only was missed
+        pass  # another rank failed first and wrote the reason
     except OSError as error:
         log.error("%s could not be written: %s", paths.failure, error)
     return 1

@@ -13,6 +13,14 @@ from local.seam import EngineLike
 from local.store import Document, Store
 
 Request = dict[str, Any]
+_ARN_MEMBERS = {
+    "training-job": "TrainingJobArn",
+    "tuning-job": "HyperParameterTuningJobArn",
+    "transform-job": "TransformJobArn",
+    "model": "ModelArn",
+    "endpoint-config": "EndpointConfigArn",
+    "endpoint": "EndpointArn",
+}
 
 
 @dataclass(frozen=True)
@@ -59,13 +67,25 @@ class Control:
 
     def remove(self, kind: str, name: str) -> None:
         """Deletes a document and its tags."""
+        doc = self.store.get(kind, name)
         self.store.delete(kind, name)
-        self.store.delete("tags", self.config.arn(kind, name))
+        if doc is not None:
+            self.store.delete("tags", arn_of(kind, doc))
+
+
+def arn_of(kind: str, doc: Document) -> str:
+    """A document's ARN, in the region of the client who made it."""
+    return str(doc[_ARN_MEMBERS[kind]])
 
 
 def unique_tags(tags: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The tags as AWS keeps them. ValidationException if a key is there twice."""
+    """The tags as AWS keeps them. ValidationException if a key is there twice, or AWS's own."""
     keys = [tag["Key"] for tag in tags]
+    reserved = sorted(key for key in keys if key.lower().startswith("aws:"))
+    if reserved:
+        raise ValidationException(
+            f"Tag keys that begin with aws: are reserved: {', '.join(reserved)}. Choose other names."
+        )
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         raise ValidationException(f"Duplicate tag keys: {', '.join(twice)}. Give each key once.")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.api.control import Control, Request, echo, now
-from local.api.listing import Columns, page
+from local.api.listing import page
+from local.api.members import ENDPOINT
 from local.api.models import missing, taken
 from local.errors import ValidationException
 from local.protocol import Handler
 from local.store import Document
 
-_COLUMNS = Columns(name="EndpointName", status="EndpointStatus")
 _CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
@@ -26,6 +26,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         return control.find("endpoint-config", name, lambda arn: missing("endpoint configuration", arn))
 
     def create(request: Request) -> dict[str, Any]:
+        _check(request)
         name = request["EndpointName"]
         chosen = find_config(request["EndpointConfigName"])
         time = now()
@@ -35,7 +36,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             "EndpointArn": arn,
             "EndpointConfigName": request["EndpointConfigName"],
             "ProductionVariants": _variants(chosen),
-            **echo(chosen, "AsyncInferenceConfig", "ExplainerConfig", "MetricsConfig"),
+            **echo(chosen, "MetricsConfig"),
             "EndpointStatus": "Creating",
             "CreationTime": time,
             "LastModifiedTime": time,
@@ -47,6 +48,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         return {"EndpointArn": arn}
 
     def update(request: Request) -> dict[str, Any]:
+        _check(request)
         name = request["EndpointName"]
         arn = find(name)["EndpointArn"]
         chosen = find_config(request["EndpointConfigName"])
@@ -73,7 +75,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         return find(request["EndpointName"])
 
     def list_(request: Request) -> dict[str, Any]:
-        found = page(store.list("endpoint"), request, _COLUMNS, order="Descending")
+        found = page(store, "endpoint", request, order="Descending")
         return found.answer("Endpoints", found.items)
 
     def delete(request: Request) -> None:
@@ -100,6 +102,17 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         "ListEndpoints": list_,
         "DeleteEndpoint": delete,
     }
+
+
+def _check(request: Request) -> None:
+    ENDPOINT.check(request)
+    policy = request.get("DeploymentConfig", {}).get("BlueGreenUpdatePolicy", {})
+    kind = policy.get("TrafficRoutingConfiguration", {}).get("Type", "ALL_AT_ONCE")
+    if kind != "ALL_AT_ONCE":
+        raise ValidationException(
+            f"TrafficRoutingConfiguration.Type {kind}: the local SageMaker moves all traffic at once; use "
+            "ALL_AT_ONCE."
+        )
 
 
 def _mutate(control: Control, name: str, change: Any) -> None:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from local.errors import ValidationException
-from local.store import Document
+from local.store import Condition, Document, Store
 
 DEFAULT_PAGE = 10  # AWS's, where a request has no MaxResults
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Which members of a document a List* operation filters and sorts by."""
-
-    name: str
-    status: str = ""
-    created: str = "CreationTime"
-    modified: str = "LastModifiedTime"
+# SortBy, as the store calls it.
+_FIELDS = {
+    "Name": "name",
+    "CreationTime": "created",
+    "Status": "status",
+    "FinalObjectiveMetricValue": "objective",
+}
+# Members of a request that filter.
+_FILTERS = {
+    "NameContains": ("name", "contains"),
+    "StatusEquals": ("status", "equals"),
+    "CreationTimeAfter": ("created", "after"),
+    "CreationTimeBefore": ("created", "before"),
+    "LastModifiedTimeAfter": ("modified", "after"),
+    "LastModifiedTimeBefore": ("modified", "before"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,56 +43,33 @@ class Page:
 
 
 def page(
-    docs: Iterable[Document],
+    store: Store,
+    kind: str,
     request: Mapping[str, Any],
-    columns: Columns,
     *,
     sort_by: str = "CreationTime",
     order: str = "Ascending",
+    only: Sequence[Condition] = (),
 ) -> Page:
-    """The page of `docs` that a List* request asks for. `sort_by` and `order`: the operation's defaults."""
-    sort_by = request.get("SortBy", sort_by)
-    descending = request.get("SortOrder", order) == "Descending"
-    keys = {
-        "Name": columns.name,
-        "CreationTime": columns.created,
-        "Status": columns.status,
-    }
+    """The page of a kind's documents that a List* request asks for.
 
-    def key(doc: Document) -> tuple[Any, str]:
-        # The name makes the order total, so that a token names one place in it.
-        return _value(doc, sort_by, keys), doc[columns.name]
-
-    found = [doc for doc in docs if _wanted(doc, request, columns)]
-    if sort_by == "FinalObjectiveMetricValue":
-        found = [doc for doc in found if "_FinalObjectiveMetric" in doc]
-    found.sort(key=key, reverse=descending)
-    if request.get("NextToken"):
-        last = _read_token(request["NextToken"], text=sort_by in ("Name", "Status"))
-        found = [doc for doc in found if (key(doc) < last if descending else key(doc) > last)]
+    `sort_by` and `order`: the operation's defaults. `only`: what else the documents must meet.
+    """
+    sort = _FIELDS[request.get("SortBy", sort_by)]
+    filters = [Condition(*how, request[member]) for member, how in _FILTERS.items() if member in request]
     size = request.get("MaxResults", DEFAULT_PAGE)
-    more = len(found) > size
-    return Page(found[:size], _write_token(key(found[size - 1])) if more else None)
-
-
-def _value(doc: Document, sort_by: str, keys: Mapping[str, str]) -> Any:
-    if sort_by == "FinalObjectiveMetricValue":
-        return doc["_FinalObjectiveMetric"]["Value"]
-    return doc[keys[sort_by]]
-
-
-def _wanted(doc: Document, request: Mapping[str, Any], columns: Columns) -> bool:
-    if "NameContains" in request and request["NameContains"].lower() not in doc[columns.name].lower():
-        return False
-    if "StatusEquals" in request and doc[columns.status] != request["StatusEquals"]:
-        return False
-    for prefix, member in (("CreationTime", columns.created), ("LastModifiedTime", columns.modified)):
-        time = doc.get(member, doc[columns.created])
-        if time <= request.get(f"{prefix}After", float("-inf")):
-            return False
-        if time >= request.get(f"{prefix}Before", float("inf")):
-            return False
-    return True
+    token = request.get("NextToken")
+    rows = store.page(
+        kind,
+        [*only, *filters],
+        sort=sort,
+        descending=request.get("SortOrder", order) == "Descending",
+        # The name makes the order total, so that a token names one place in it.
+        after=_read_token(token, text=sort in ("name", "status")) if token else None,
+        limit=size + 1,
+    )
+    token = _write_token(rows[size - 1][1:]) if len(rows) > size else None
+    return Page([doc for doc, _, _ in rows[:size]], token)
 
 
 def _write_token(place: tuple[Any, str]) -> str:
@@ -98,8 +82,11 @@ def _read_token(token: str, *, text: bool) -> tuple[Any, str]:
         value, name = json.loads(base64.urlsafe_b64decode(token.encode()))
         if not isinstance(value, str if text else int | float) or not isinstance(name, str):
             raise ValueError(token)
-    except (ValueError, TypeError, binascii.Error):
+        # SQLite takes no larger integers, and no text that is not Unicode.
+        place = (value if text else float(value), name)
+        "".join(map(str, place)).encode()
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise ValidationException(
             "Invalid NextToken: pass the one of the answer before, with the same filters and order."
         ) from None
-    return value, name
+    return place

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.api.control import Control, Request, echo, now, unique
-from local.api.listing import Columns, page
+from local.api.listing import page
+from local.api.members import ENDPOINT_CONFIG, MODEL
 from local.api.training import check_s3
 from local.errors import AwsError, ValidationException
 from local.protocol import Handler
-
-_MODEL = Columns(name="ModelName")
-_CONFIG = Columns(name="EndpointConfigName")
 
 
 def missing(what: str, arn: str) -> AwsError:
@@ -29,6 +27,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
 
     def create_model(request: Request) -> dict[str, Any]:
         name = request["ModelName"]
+        MODEL.check(request)
         _check_model(control, request)
         doc = {
             **echo(
@@ -53,7 +52,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         return find_model(request["ModelName"])
 
     def list_models(request: Request) -> dict[str, Any]:
-        found = page(store.list("model"), request, _MODEL, order="Descending")
+        found = page(store, "model", request, order="Descending")
         return found.answer("Models", found.items)
 
     def delete_model(request: Request) -> None:
@@ -62,6 +61,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
 
     def create_config(request: Request) -> dict[str, Any]:
         name = request["EndpointConfigName"]
+        ENDPOINT_CONFIG.check(request)
         _check_variants(control, request)
         doc = {
             **echo(
@@ -70,9 +70,6 @@ def handlers(control: Control) -> Mapping[str, Handler]:
                 "ProductionVariants",
                 "DataCaptureConfig",
                 "KmsKeyId",
-                "AsyncInferenceConfig",
-                "ExplainerConfig",
-                "ShadowProductionVariants",
                 "ExecutionRoleArn",
                 "VpcConfig",
                 "MetricsConfig",
@@ -93,7 +90,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         return find_config(request["EndpointConfigName"])
 
     def list_configs(request: Request) -> dict[str, Any]:
-        found = page(store.list("endpoint-config"), request, _CONFIG, order="Descending")
+        found = page(store, "endpoint-config", request, order="Descending")
         return found.answer("EndpointConfigs", found.items)
 
     def delete_config(request: Request) -> None:
@@ -126,12 +123,17 @@ def _check_model(control: Control, request: Request) -> None:
         raise ValidationException("The container has no Image: name the image that serves the model.")
     if "ModelDataUrl" in container and "ModelDataSource" in container:
         raise ValidationException("Give either ModelDataUrl or ModelDataSource.")
+    if container.get("Mode") == "MultiModel":
+        raise ValidationException(
+            "Mode MultiModel: the local SageMaker serves one model a container; deploy an endpoint for each."
+        )
+    source = container.get("ModelDataSource", {}).get("S3DataSource")
+    if source is not None:
+        _check_model_source(source)
     url = container.get("ModelDataUrl")
     if url is None:
         return
     check_s3(url, "ModelDataUrl")
-    if container.get("Mode", "SingleModel") == "MultiModel":
-        return
     try:
         there = control.config.bucket_path(url).is_file()
     except ValueError as error:
@@ -140,6 +142,16 @@ def _check_model(control: Control, request: Request) -> None:
         raise ValidationException(
             f"Could not find model data at {url}. Check that the object exists; a training job that did not "
             "complete has none."
+        )
+
+
+def _check_model_source(source: Mapping[str, Any]) -> None:
+    check_s3(source["S3Uri"], "ModelDataSource.S3DataSource.S3Uri")
+    kind, compression = source["S3DataType"], source["CompressionType"]
+    if (kind, compression) not in (("S3Prefix", "None"), ("S3Object", "Gzip")):
+        raise ValidationException(
+            f"ModelDataSource.S3DataSource has S3DataType {kind} and CompressionType {compression}: the "
+            "local SageMaker takes S3Prefix with None, or S3Object with Gzip (a model.tar.gz)."
         )
 
 

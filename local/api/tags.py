@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from local.api.control import Control, Request, unique_tags
+from local.api.control import Control, Request, arn_of, unique_tags
 from local.config import ARN_TYPES
 from local.errors import ValidationException
 from local.protocol import Handler
@@ -22,10 +22,12 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         _, _, resource = arn.partition(f":{control.config.account}:")
         kind_in_arn, _, name = resource.partition("/")
         for kind in KINDS:
-            if ARN_TYPES.get(kind) == kind_in_arn and any(
-                control.config.arn(kind, other) == arn.lower() for other in store.names(kind)
-            ):
-                return
+            if ARN_TYPES.get(kind) != kind_in_arn:
+                continue
+            for other in store.names(kind):
+                doc = store.get(kind, other) if other.lower() == name.lower() else None
+                if doc is not None and arn_of(kind, doc) == arn.lower():
+                    return
         raise ValidationException(
             f'Could not find "{arn}": there is no {kind_in_arn or "resource"} {name!r}.'
         )

@@ -1,4 +1,4 @@
-"""Training jobs: CreateTrainingJob, DescribeTrainingJob, ListTrainingJobs, StopTrainingJob."""
+"""Training jobs: create, describe, list, stop, delete."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contract.debugger import INTERVALS_MS
+from contract.metrics import compiled, is_explosive
 from local.api.control import Control, Request, unique
-from local.api.listing import Columns, page
+from local.api.listing import page
+from local.api.members import TRAINING
+from local.config import Config
 from local.errors import ResourceInUse, ResourceNotFound, ValidationException
 from local.jobs.documents import training_document
-from local.jobs.metrics import compiled, is_explosive
 from local.protocol import Handler
+from local.runtime import optml
 
 NOT_FOUND = "Requested resource not found."
-COLUMNS = Columns(name="TrainingJobName", status="TrainingJobStatus")
 _LONGEST = 28 * 86_400  # seconds that AWS lets a job run
 
 
@@ -23,7 +26,8 @@ def handlers(control: Control) -> Mapping[str, Handler]:
 
     def create(request: Request) -> dict[str, Any]:
         name = request["TrainingJobName"]
-        check(request)
+        TRAINING.check(request)
+        check(control.config, request)
         doc = training_document(control.config, request)
         arn = doc["TrainingJobArn"]
         taken = ResourceInUse(
@@ -39,11 +43,10 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         )
 
     def list_(request: Request) -> dict[str, Any]:
-        docs = store.list("training-job")
         if "WarmPoolStatusEquals" in request or "TrainingPlanArnEquals" in request:
-            docs = []  # there are no warm pools and no training plans here
-        found = page(docs, request, COLUMNS)
-        return found.answer("TrainingJobSummaries", found.items)
+            return {"TrainingJobSummaries": []}  # there are no warm pools and no training plans here
+        jobs = page(store, "training-job", request)
+        return jobs.answer("TrainingJobSummaries", jobs.items)
 
     def stop(request: Request) -> None:
         name = request["TrainingJobName"]
@@ -55,7 +58,15 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             )
         control.engine.stop_training(name)
 
+    def delete(request: Request) -> None:
+        name = request["TrainingJobName"]
+        doc = control.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
+        if doc["TrainingJobStatus"] in ("InProgress", "Stopping"):
+            raise ResourceInUse(f"The training job {name} is {doc['TrainingJobStatus']}: stop it first.")
+        control.remove("training-job", name)
+
     return {
+        "DeleteTrainingJob": delete,
         "CreateTrainingJob": create,
         "DescribeTrainingJob": describe,
         "ListTrainingJobs": list_,
@@ -63,33 +74,32 @@ def handlers(control: Control) -> Mapping[str, Handler]:
     }
 
 
-def check(request: Mapping[str, Any]) -> None:
-    """What AWS refuses at once though the shapes allow it. Also for a tuning job's definitions."""
+def check(config: Config, request: Mapping[str, Any]) -> None:
+    """What AWS refuses at once though the shapes allow it, and what is not done here.
+
+    Also for a tuning job's definitions. `members` has refused what is not done whatever its value.
+    """
     algorithm = request.get("AlgorithmSpecification", {})
-    image = algorithm.get("TrainingImage")
-    if "AlgorithmName" in algorithm:
-        raise ValidationException(
-            "AlgorithmSpecification.AlgorithmName: the local SageMaker has no algorithms of AWS's; "
-            "give TrainingImage instead."
-        )
-    if not image:
+    if not algorithm.get("TrainingImage"):
         raise ValidationException("AlgorithmSpecification.TrainingImage is missing: name the image to run.")
+    _check_entrypoint(config, algorithm)
     check_metrics(algorithm.get("MetricDefinitions", []))
-    _check_resources(request)
+    _check_resources(config, request)
     check_time(request)
     channels = request.get("InputDataConfig", [])
     unique([channel["ChannelName"] for channel in channels], "channel name")
     for channel in channels:
-        _check_source(channel)
+        _check_channel(channel, algorithm)
     check_s3(request["OutputDataConfig"]["S3OutputPath"], "OutputDataConfig.S3OutputPath")
-    for config, member in (
+    for block, member in (
         ("CheckpointConfig", "S3Uri"),
         ("DebugHookConfig", "S3OutputPath"),
         ("ProfilerConfig", "S3OutputPath"),
         ("TensorBoardOutputConfig", "S3OutputPath"),
     ):
-        if member in request.get(config, {}):
-            check_s3(request[config][member], f"{config}.{member}")
+        if member in request.get(block, {}):
+            check_s3(request[block][member], f"{block}.{member}")
+    _check_profiler(request.get("ProfilerConfig", {}))
     _check_rules(request)
 
 
@@ -140,7 +150,21 @@ def check_s3(uri: str, where: str) -> None:
         raise ValidationException(f"{where} {uri!r} must be an S3 URI: s3://BUCKET/PREFIX.")
 
 
-def _check_source(channel: Mapping[str, Any]) -> None:
+def _check_entrypoint(config: Config, algorithm: Mapping[str, Any]) -> None:
+    if not algorithm.get("ContainerEntrypoint"):
+        if algorithm.get("ContainerArguments"):
+            raise ValidationException(
+                "AlgorithmSpecification.ContainerArguments: the local SageMaker hands them to a "
+                "ContainerEntrypoint only; give one."
+            )
+    elif config.runtime == "process" and not optml.works():
+        raise ValidationException(
+            "AlgorithmSpecification.ContainerEntrypoint: its program expects /opt/ml, and this machine lets "
+            "no process have one of its own (it takes Linux and user namespaces); use --runtime docker."
+        )
+
+
+def _check_channel(channel: Mapping[str, Any], algorithm: Mapping[str, Any]) -> None:
     name = channel["ChannelName"]
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
@@ -148,22 +172,45 @@ def _check_source(channel: Mapping[str, Any]) -> None:
             f"Channel {name!r} has no S3DataSource: the local SageMaker takes data from S3 only."
         )
     check_s3(source["S3Uri"], f"S3Uri of channel {name!r}")
+    mode = channel.get("InputMode") or algorithm.get("TrainingInputMode")
+    kind = source.get("S3DataType")
+    for member, value, refused, instead in (
+        ("the InputMode", mode, "Pipe", "use File or FastFile"),
+        ("the S3DataType", kind, "AugmentedManifestFile", "use S3Prefix or ManifestFile"),
+        ("the S3DataType", kind, "Converse", "use S3Prefix or ManifestFile"),
+        ("the CompressionType", channel.get("CompressionType"), "Gzip", "upload the files uncompressed"),
+        ("the RecordWrapperType", channel.get("RecordWrapperType"), "RecordIO", "upload RecordIO files"),
+    ):
+        if value == refused:
+            raise ValidationException(
+                f"Channel {name!r} has {member} {refused}: the local SageMaker does not have it; {instead}."
+            )
 
 
-def _check_resources(request: Mapping[str, Any]) -> None:
+def _check_resources(config: Config, request: Mapping[str, Any]) -> None:
     resources = request.get("ResourceConfig") or request.get("HyperParameterTuningResourceConfig")
     if not resources:
         raise ValidationException(
             "ResourceConfig is missing: give InstanceType, InstanceCount, VolumeSizeInGB."
         )
-    if "InstanceGroups" in resources or "InstanceConfigs" in resources or "InstancePreferences" in resources:
-        raise ValidationException(
-            "The local SageMaker has no instance groups, configs or preferences: "
-            "give InstanceType and InstanceCount."
-        )
     for member in ("InstanceType", "InstanceCount", "VolumeSizeInGB"):
         if not resources.get(member):
             raise ValidationException(f"ResourceConfig.{member} is missing or 0.")
+    count = resources["InstanceCount"]
+    if count > 1 and config.runtime == "process":
+        raise ValidationException(
+            f"ResourceConfig.InstanceCount is {count}: the local SageMaker's process mode runs one "
+            "instance; give 1, or use --runtime docker."
+        )
+
+
+def _check_profiler(config: Mapping[str, Any]) -> None:
+    interval = config.get("ProfilingIntervalInMilliseconds")
+    if interval is not None and interval not in INTERVALS_MS:
+        raise ValidationException(
+            f"ProfilerConfig.ProfilingIntervalInMilliseconds {interval} is not one of "
+            f"{', '.join(map(str, INTERVALS_MS))}."
+        )
 
 
 def _check_rules(request: Mapping[str, Any]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.api.control import Control, Request, echo, now
-from local.api.listing import Columns, page
+from local.api.listing import page
+from local.api.members import TRANSFORM
 from local.api.models import missing
 from local.api.training import check_s3
 from local.config import Config
@@ -15,7 +16,6 @@ from local.jobs.records import Processing
 from local.protocol import Handler
 from local.store import Document
 
-_COLUMNS = Columns(name="TransformJobName", status="TransformJobStatus")
 _MOST_MB = 100  # of one payload, and of all that are on their way to one instance
 _DEFAULT_MB = 6
 _ECHOED = (
@@ -29,7 +29,6 @@ _ECHOED = (
     "TransformOutput",
     "TransformResources",
     "DataProcessing",
-    "ExperimentConfig",
 )
 
 
@@ -38,6 +37,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
 
     def create(request: Request) -> dict[str, Any]:
         name = request["TransformJobName"]
+        TRANSFORM.check(request)
         check(request)
         control.find("model", request["ModelName"], lambda arn: missing("model", arn))
         doc = transform_document(control.config, request)
@@ -54,7 +54,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         return control.find("transform-job", name, lambda _: ValidationException(_not_found(name)))
 
     def list_(request: Request) -> dict[str, Any]:
-        found = page(store.list("transform-job"), request, _COLUMNS, order="Descending")
+        found = page(store, "transform-job", request, order="Descending")
         return found.answer("TransformJobSummaries", found.items)
 
     def stop(request: Request) -> None:
@@ -103,8 +103,6 @@ def check(request: Mapping[str, Any]) -> None:
         raise ValidationException(
             f"SplitType {source['SplitType']}: the local SageMaker splits by Line, or not at all (None)."
         )
-    if "DataCaptureConfig" in request:
-        raise ValidationException("DataCaptureConfig: the local SageMaker captures no data; leave it out.")
     _check_limits(request)
     try:
         Processing(request)

@@ -1,4 +1,4 @@
-"""Hyperparameter tuning jobs: create, describe, list, stop, and the list of their training jobs."""
+"""Hyperparameter tuning jobs: create, describe, list, stop, delete, and the list of their training jobs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.api import training
-from local.api.control import Control, Request, echo, now, unique
-from local.api.listing import Columns, page
+from local.api.control import Control, Request, unique
+from local.api.listing import page
+from local.api.members import TUNING
+from local.config import Config
 from local.errors import ResourceInUse, ResourceLimitExceeded, ResourceNotFound, ValidationException
-from local.jobs.documents import tuning_summary
+from local.jobs.documents import tuning_document, tuning_summary
 from local.jobs.search import SearchProblem, grid_size, ranges
 from local.protocol import Handler
+from local.store import Condition
 
-_COLUMNS = Columns(name="HyperParameterTuningJobName", status="HyperParameterTuningJobStatus")
 _STRATEGIES = ("Bayesian", "Random", "Grid")
 _RANGES = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
 
@@ -35,31 +37,14 @@ def handlers(control: Control) -> Mapping[str, Handler]:
 
     def create(request: Request) -> dict[str, Any]:
         name = request["HyperParameterTuningJobName"]
-        _check(request)
+        TUNING.check(request)
+        _check(control.config, request)
         arn = control.config.arn("tuning-job", name)
         taken = ResourceInUse(
             "Hyperparameter tuning job names must be unique within an AWS account and region, and a tuning "
             f"job with this name already exists ({arn})"
         )
-        time = now()
-        doc = {
-            "HyperParameterTuningJobName": name,
-            "HyperParameterTuningJobArn": arn,
-            **echo(
-                request, "HyperParameterTuningJobConfig", "TrainingJobDefinition", "TrainingJobDefinitions"
-            ),
-            "HyperParameterTuningJobStatus": "InProgress",
-            "CreationTime": time,
-            "LastModifiedTime": time,
-            "TrainingJobStatusCounters": {
-                "Completed": 0,
-                "InProgress": 0,
-                "RetryableError": 0,
-                "NonRetryableError": 0,
-                "Stopped": 0,
-            },
-            "ObjectiveStatusCounters": {"Succeeded": 0, "Pending": 0, "Failed": 0},
-        }
+        doc = tuning_document(control.config, request)
         control.add("tuning-job", name, doc, request, taken, control.engine.submit_tuning)
         return {"HyperParameterTuningJobArn": arn}
 
@@ -67,7 +52,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         return find(request["HyperParameterTuningJobName"])
 
     def list_(request: Request) -> dict[str, Any]:
-        found = page(store.list("tuning-job"), request, _COLUMNS, sort_by="Name")
+        found = page(store, "tuning-job", request, sort_by="Name")
         return found.answer(
             "HyperParameterTuningJobSummaries",
             (
@@ -82,8 +67,8 @@ def handlers(control: Control) -> Mapping[str, Handler]:
 
     def list_children(request: Request) -> dict[str, Any]:
         arn = find(request["HyperParameterTuningJobName"])["HyperParameterTuningJobArn"]
-        children = [doc for doc in store.list("training-job") if doc.get("TuningJobArn") == arn]
-        found = page(children, request, training.COLUMNS, sort_by="Name")
+        only = [Condition("parent", "equals", arn)]
+        found = page(store, "training-job", request, sort_by="Name", only=only)
         return found.answer("TrainingJobSummaries", map(tuning_summary, found.items))
 
     def stop(request: Request) -> None:
@@ -95,7 +80,20 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             )
         control.engine.stop_tuning(name)
 
+    def delete(request: Request) -> None:
+        """Its training jobs stay, as on AWS."""
+        name = request["HyperParameterTuningJobName"]
+        doc = store.get("tuning-job", name)
+        if doc is None:
+            return  # as on AWS
+        if doc["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+            raise ValidationException(
+                f"The tuning job {name} is {doc['HyperParameterTuningJobStatus']}: stop it first."
+            )
+        control.remove("tuning-job", name)
+
     return {
+        "DeleteHyperParameterTuningJob": delete,
         "CreateHyperParameterTuningJob": create,
         "DescribeHyperParameterTuningJob": describe,
         "ListHyperParameterTuningJobs": list_,
@@ -107,10 +105,7 @@ def handlers(control: Control) -> Mapping[str, Handler]:
 # --- what AWS refuses at once --------------------------------------------------------------------------
 
 
-def _check(request: Mapping[str, Any]) -> None:
-    for member in ("WarmStartConfig", "Autotune"):
-        if member in request:
-            raise ValidationException(f"{member} is not available in the local SageMaker; leave it out.")
+def _check(settings: Config, request: Mapping[str, Any]) -> None:
     config = request["HyperParameterTuningJobConfig"]
     if config["Strategy"] not in _STRATEGIES:
         raise ValidationException(
@@ -128,13 +123,14 @@ def _check(request: Mapping[str, Any]) -> None:
                     f"TrainingJobDefinitions, number {number}: DefinitionName is missing."
                 )
         unique([definition["DefinitionName"] for definition in several], "definition name")
+    for definition in definitions:
+        training.check(settings, definition)
     parameters = [_check_definition(definition, config) for definition in definitions]
     _check_limits(config, parameters)
 
 
 def _check_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Checks one definition; its parameter ranges."""
-    training.check(definition)
+    """Check the members that only a tuning job's definition has; return its parameter ranges."""
     objective = definition.get("TuningObjective") or config.get("HyperParameterTuningJobObjective")
     if not objective:
         raise ValidationException(
@@ -154,8 +150,6 @@ def _check_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) 
 
 
 def _check_parameters(parameters: Mapping[str, Any], static: Mapping[str, str], strategy: str) -> None:
-    if parameters.get("AutoParameters"):
-        raise ValidationException("AutoParameters are not available in the local SageMaker; give ranges.")
     names = [entry["Name"] for kind in _RANGES for entry in parameters.get(kind, [])]
     if not names:
         raise ValidationException("ParameterRanges has no range: name at least one hyperparameter to tune.")

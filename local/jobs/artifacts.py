@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from local.jobs.files import open_below, put_file, regular_files
+from local.jobs.files import open_below, place, put_file, regular_files
 
 _SAMPLE = 256 * 1024
 _CHUNK = 1024 * 1024
@@ -90,8 +90,7 @@ def pack(folder: Path, target: Path, scratch: Path, base: Path | None = None) ->
                         tar.addfile(info, file)
                         count += 1
                 packed.level(1)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside.replace(target)
+        place(aside, target)
     finally:
         aside.unlink(missing_ok=True)
     return count

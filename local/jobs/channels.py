@@ -50,20 +50,8 @@ class Downloader:
             raise DataProblem(f"ClientError: {name!r} cannot be a channel's name.")
         folder.mkdir(parents=True, exist_ok=True)
         mode = channel.get("InputMode", "File")
-        if mode == "Pipe":
-            raise DataProblem(
-                f"ClientError: Channel {name!r} asks for Pipe mode, which the local SageMaker does not have. "
-                "Use File or FastFile."
-            )
-        if channel.get("CompressionType", "None") != "None":
-            raise DataProblem(
-                f"ClientError: Channel {name!r} has CompressionType Gzip, which the local SageMaker does not "
-                "unpack. Upload the files uncompressed."
-            )
-        source = channel["DataSource"].get("S3DataSource")
-        if source is None:
-            raise DataProblem(f"ClientError: Channel {name!r} has no S3DataSource; others are not supported.")
-        pairs = self.objects(f"Channel {name!r}", source)
+        source = channel["DataSource"]["S3DataSource"]
+        pairs = self.objects(source)
         if source.get("S3DataDistributionType") == "ShardedByS3Key":
             pairs = [pair for number, pair in enumerate(pairs) if number % hosts == host]
         made: set[Path] = set()
@@ -83,27 +71,14 @@ class Downloader:
                 ) from error
         return len(pairs)
 
-    def objects(self, what: str, source: Mapping[str, Any]) -> list[tuple[str, Path]]:
-        """An S3DataSource's objects: key below its prefix, and file. DataProblem if there are none.
-
-        `what`: whose source it is, for messages.
-        """
+    def objects(self, source: Mapping[str, Any]) -> list[tuple[str, Path]]:
+        """An S3DataSource's objects: key below its prefix, and file. DataProblem if there are none."""
         uri = source["S3Uri"]
-        kind = source.get("S3DataType", "S3Prefix")
+        listed = self._manifest if source.get("S3DataType") == "ManifestFile" else self._prefix
         try:
-            if kind == "S3Prefix":
-                found = list(self._prefix(uri))
-            elif kind == "ManifestFile":
-                found = list(self._manifest(uri))
-            else:
-                raise DataProblem(
-                    f"ClientError: {what} has S3DataType {kind}; the local SageMaker has "
-                    "S3Prefix and ManifestFile."
-                )
+            found = list(listed(uri))
         except ValueError as error:
             raise DataProblem(f"ClientError: Data download failed: {error}") from error
-        # The S3 server's name for an upload that is not complete: no object yet.
-        found = [pair for pair in found if not pair[1].name.startswith(".rclone_temp_")]
         if not found:
             raise self._nothing(uri)
         return found

@@ -58,9 +58,9 @@ TERMINAL: Mapping[str, str] = {
     "MaxRuntimeExceeded": "Stopped",
 }
 
-DEFAULT_MAX_RUNTIME = 86_400  # seconds; what AWS takes when StoppingCondition names none
+_REASON_LIMIT = 1024  # characters of a FailureReason, in every Describe*
 
-_REASON_LIMIT = 4096
+DEFAULT_MAX_RUNTIME = 86_400  # seconds; what AWS takes when StoppingCondition names none
 
 
 def training_document(
@@ -73,7 +73,6 @@ def training_document(
         "TrainingJobName": name,
         "TrainingJobArn": config.arn("training-job", name),
         **({"TuningJobArn": tuning_job_arn} if tuning_job_arn else {}),
-        "ModelArtifacts": {},
         "TrainingJobStatus": "InProgress",
         "SecondaryStatus": "Starting",
         **{key: request[key] for key in _ECHOED if key in request},
@@ -89,6 +88,7 @@ def training_document(
         ),
         "EnableManagedSpotTraining": bool(request.get("EnableManagedSpotTraining", False)),
     }
+    doc["OutputDataConfig"] = _output(request)
     doc["StoppingCondition"] = {
         "MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME,
         **request.get("StoppingCondition", {}),
@@ -109,6 +109,55 @@ def training_document(
                 for rule in rules
             ]
     return doc
+
+
+def tuning_document(config: Config, request: Mapping[str, Any]) -> Document:
+    """The first document of a tuning job that `request` (a valid CreateHyperParameterTuningJob) asks for.
+
+    Its definitions say what their jobs are given, which clients rely on: ResourceConfig also where the
+    request has HyperParameterTuningResourceConfig, and the metric's name among the static hyperparameters.
+    """
+    name, now = str(request["HyperParameterTuningJobName"]), time.time()
+    tuning = request["HyperParameterTuningJobConfig"]
+    doc: Document = {
+        "HyperParameterTuningJobName": name,
+        "HyperParameterTuningJobArn": config.arn("tuning-job", name),
+        "HyperParameterTuningJobConfig": tuning,
+        "HyperParameterTuningJobStatus": "InProgress",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "TrainingJobStatusCounters": dict.fromkeys(
+            ("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped"), 0
+        ),
+        "ObjectiveStatusCounters": dict.fromkeys(("Succeeded", "Pending", "Failed"), 0),
+    }
+    if "TrainingJobDefinition" in request:
+        doc["TrainingJobDefinition"] = _definition(request["TrainingJobDefinition"], tuning)
+    else:
+        doc["TrainingJobDefinitions"] = [
+            _definition(each, tuning) for each in request["TrainingJobDefinitions"]
+        ]
+    return doc
+
+
+def _definition(definition: Mapping[str, Any], tuning: Mapping[str, Any]) -> Document:
+    objective = definition.get("TuningObjective") or tuning["HyperParameterTuningJobObjective"]
+    resources = definition.get("HyperParameterTuningResourceConfig", {})
+    members = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
+    return {
+        "ResourceConfig": {member: resources[member] for member in members if member in resources},
+        **definition,
+        "OutputDataConfig": _output(definition),
+        "StaticHyperParameters": {
+            "_tuning_objective_metric": objective["MetricName"],
+            **definition.get("StaticHyperParameters", {}),
+        },
+    }
+
+
+def _output(request: Mapping[str, Any]) -> Document:
+    """A request's OutputDataConfig as AWS shows it: with a key, if only an empty one."""
+    return {"KmsKeyId": "", **request["OutputDataConfig"]}
 
 
 def rules_job(training_job: str) -> str:
@@ -139,8 +188,13 @@ def enter(doc: Document, status: str, message: str | None = None) -> None:
 
 def fail(doc: Document, reason: str) -> None:
     """Ends a training document as Failed, in place."""
-    doc["FailureReason"] = reason[:_REASON_LIMIT]
+    doc["FailureReason"] = shortened(reason)
     enter(doc, "Failed")
+
+
+def shortened(reason: str) -> str:
+    """A FailureReason of no more characters than AWS's model has."""
+    return reason if len(reason) <= _REASON_LIMIT else reason[: _REASON_LIMIT - 1] + "…"
 
 
 def tuning_summary(doc: Document) -> Document:

@@ -7,11 +7,11 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from local.errors import RequestTooLarge, ValidationError
-from local.jobs.documents import Document
+from local.jobs.documents import Document, shortened
 from local.jobs.files import remove_tree
 from local.jobs.run import cause_of
 from local.jobs.services import Services, log
@@ -21,6 +21,14 @@ from local.seam import InvokeResult
 
 T = TypeVar("T")
 _TARGET_VARIANT = "x-amzn-sagemaker-target-variant"
+# Headers that select a model, container or component: an endpoint here has one of each, so they are refused.
+_REFUSED = {
+    "x-amzn-sagemaker-target-model": ("TargetModel", "has no multi-model endpoints"),
+    "x-amzn-sagemaker-target-container-hostname": ("TargetContainerHostname", "runs one container a model"),
+    "x-amzn-sagemaker-inference-component": ("InferenceComponentName", "has no inference components"),
+    "x-amzn-sagemaker-session-id": ("SessionId", "has no stateful sessions"),
+    "x-amzn-sagemaker-enable-explanations": ("EnableExplanations", "has no Clarify"),
+}
 
 
 class Fleet:
@@ -113,6 +121,7 @@ class EndpointRun:
                 self._live = None
 
     def invoke(self, body: bytes, headers: dict[str, str]) -> InvokeResult:
+        refuse(self.name, headers)
         target = headers.get(_TARGET_VARIANT)
         while True:
             live = self._live
@@ -198,7 +207,7 @@ class EndpointRun:
         """A failed creation is a Failed endpoint; a failed update leaves the old one in service."""
 
         def change(doc: Document) -> None:
-            doc["FailureReason"] = reason
+            doc["FailureReason"] = shortened(reason)
             doc.pop("PendingDeploymentSummary", None)
             if self._live is None:
                 doc["EndpointStatus"] = "Failed"
@@ -222,6 +231,13 @@ class EndpointRun:
             self._services.store.mutate("endpoint", self.name, change)
         except KeyError:
             log.warning("endpoint %s: its document is gone", self.name)
+
+
+def refuse(endpoint: str, headers: Mapping[str, str]) -> None:
+    """ValidationError for an invocation that asks for what no endpoint here does. `headers`: lower case."""
+    for header in headers.keys() & _REFUSED.keys():
+        member, why = _REFUSED[header]
+        raise ValidationError(f"{member} of endpoint {endpoint}: the local SageMaker {why}; leave it out.")
 
 
 def _pending(doc: Document) -> str | None:
@@ -272,7 +288,7 @@ class Endpoints:
 
     def restore(self) -> None:
         """After a restart: what was in service comes back, what was being deleted goes."""
-        for doc in self._services.store.list("endpoint"):
+        for doc in self._services.store.each("endpoint"):
             name, status = doc["EndpointName"], doc["EndpointStatus"]
             if status == "Deleting":
                 self._services.store.delete("endpoint", name)

@@ -43,15 +43,15 @@ class Engine:
     def _fail_orphans(self) -> None:
         """Jobs that a dead service left behind end as Failed, and their private folders go."""
         store = self._services.store
-        for doc in store.list("training-job"):
+        for doc in store.each("training-job"):
             if doc["TrainingJobStatus"] in ("InProgress", "Stopping"):
                 store.mutate("training-job", doc["TrainingJobName"], lambda doc: fail(doc, _ORPHANED))
             if unsettled_rules(doc):
                 store.mutate("training-job", doc["TrainingJobName"], _settle)
-        for doc in store.list("tuning-job"):
+        for doc in store.each("tuning-job"):
             if doc["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
                 store.mutate("tuning-job", doc["HyperParameterTuningJobName"], _fail_tuning)
-        for doc in store.list("transform-job"):
+        for doc in store.each("transform-job"):
             if doc["TransformJobStatus"] in ("InProgress", "Stopping"):
                 store.mutate(
                     "transform-job", doc["TransformJobName"], lambda doc: fail_transform(doc, _ORPHANED)

@@ -16,6 +16,7 @@ from typing import Any
 
 _PIECE = 1 << 30
 _CHUNK = 1 << 20
+_ATTEMPTS = 100  # to be quicker than those who remove folders
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -67,7 +68,8 @@ def regular_files(folder: Path, base: Path | None = None) -> Iterator[Path]:
     while pending:
         subfolders = []
         try:
-            entries = sorted(os.scandir(pending.pop()), key=lambda entry: entry.name)
+            with os.scandir(pending.pop()) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
         except FileNotFoundError:
             continue  # a job may remove its folders at any time
         for entry in entries:
@@ -87,14 +89,15 @@ def copy_data(source: Path, target: Path, base: Path | None = None) -> None:
     try:
         write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            _copy(read, write)
+            copy_all(read, write)
         finally:
             os.close(write)
     finally:
         os.close(read)
 
 
-def _copy(read: int, write: int) -> None:
+def copy_all(read: int, write: int) -> None:
+    """Appends an open file to another (shares its blocks where the file system can)."""
     if sys.platform == "linux":
         try:
             while os.copy_file_range(read, write, _PIECE):
@@ -115,10 +118,25 @@ def put_file(source: Path, target: Path, scratch: Path, base: Path | None = None
     aside = scratch / uuid.uuid4().hex
     try:
         copy_data(source, aside, base)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside.replace(target)
+        place(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def place(aside: Path, target: Path) -> None:
+    """Moves a complete file to `target` in a bucket, with the folders that are missing.
+
+    Whoever deletes the last object of a folder takes the folder away as well, at any moment.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            aside.replace(target)
+        except FileNotFoundError:
+            if attempt + 1 == _ATTEMPTS or not aside.exists():
+                raise
+            target.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            return
 
 
 def write_json(path: Path, value: Any) -> None:

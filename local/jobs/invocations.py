@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
+from local.jobs.client import NoAnswer, TookTooLong
 from local.jobs.records import MB, Record, payload
 from local.jobs.services import Services
 from local.jobs.serving import ModelServer, ServingProblem
-from local.runtime import Container
+from local.runtime import Container, exit_text
 
 # Of a request, and of the container's answer to /execution-parameters.
 STRATEGIES = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
@@ -80,13 +79,13 @@ def _asked(server: ModelServer, say: Say) -> dict[str, Any]:
     """The container's answer to /execution-parameters, which it need not have."""
     try:
         answer = server.get("/execution-parameters", _PARAMETERS_TIMEOUT)
-    except httpx.HTTPError as error:
+    except NoAnswer as error:
         say(f"/execution-parameters was not answered ({error!r}); defaults are used")
         return {}
-    if not answer.is_success:
+    if not answer.good:
         return {}
     try:
-        found = json.loads(answer.content)
+        found = json.loads(answer.body)
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -158,17 +157,17 @@ class Invocations:
             answer = self._server.invoke(
                 iter([body]) if self._chunked else body, self._headers, self._timeout
             )
-        except httpx.TimeoutException:
+        except TookTooLong:
             raise InvocationProblem(f"no answer within {self._timeout:g} seconds", "AlgorithmError") from None
-        except httpx.HTTPError as error:
+        except NoAnswer as error:
             self._revive(container)
             raise InvocationProblem(
                 f"the container closed the connection without an answer ({error})", "AlgorithmError"
             ) from None
-        if answer.is_success:
-            return answer.content
-        kind = "AlgorithmError" if answer.status_code >= 500 or answer.status_code == 429 else "ClientError"
-        raise InvocationProblem(f"{answer.status_code}: {answer.text[:_MESSAGE_LIMIT].strip()}", kind)
+        if answer.good:
+            return answer.body
+        kind = "AlgorithmError" if answer.status >= 500 or answer.status == 429 else "ClientError"
+        raise InvocationProblem(f"{answer.status}: {answer.text[:_MESSAGE_LIMIT].strip()}", kind)
 
     def _revive(self, container: Container | None) -> None:
         """Starts another container if the one that was asked has ended."""
@@ -180,10 +179,10 @@ class Invocations:
                 raise Stopped
             if self._restarts == _RESTARTS:
                 raise ServingProblem(
-                    f"The container has ended {_RESTARTS + 1} times, the last time with exit code "
-                    f"{current.exit_code}."
+                    f"The container has ended {_RESTARTS + 1} times, the last time with "
+                    f"{exit_text(current.exit_code)}."
                 )
             self._restarts += 1
-            self._say(f"the container ended with exit code {current.exit_code}; it is started again")
+            self._say(f"the container ended with {exit_text(current.exit_code)}; it is started again")
             if not self._server.launch():
                 raise Stopped

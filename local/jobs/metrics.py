@@ -7,54 +7,12 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from re import _constants as codes  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
+
+from contract.metrics import compiled
 
 _INTERVAL = 0.5  # seconds between two writes of a running job's metrics
 _MAX_LINE = 4096  # characters of a line that are searched
-_FEW = 4  # repeats of a part that cannot do harm
-# Java's possessive-free subset is Python's, except for named groups and a few classes.
-_NAMED_GROUP = re.compile(r"\(\?<(?=[A-Za-z])")
-
-
-def compiled(regex: str) -> re.Pattern[str]:
-    """A MetricDefinition's Regex, which is written for Java. re.error if it is none."""
-    return re.compile(_NAMED_GROUP.sub("(?P<", regex))
-
-
-def is_explosive(regex: str) -> bool:
-    """Whether some line may keep the regex busy for ever: it repeats a part that itself has several lengths.
-
-    Python's `re` tries all ways to divide a line among such repeats, and nothing can interrupt it.
-    """
-    return _varies_repeatedly(parser.parse(_NAMED_GROUP.sub("(?P<", regex)), repeated=False)
-
-
-def _varies_repeatedly(tree: Any, *, repeated: bool) -> bool:
-    for code, argument in tree:
-        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
-            low, high, body = argument
-            if repeated and low != high:
-                return True
-            inner = [(body, repeated or high > _FEW)]
-        elif code is codes.BRANCH:
-            if repeated:
-                return True
-            inner = [(branch, repeated) for branch in argument[1]]
-        elif code is codes.SUBPATTERN:
-            inner = [(argument[3], repeated)]
-        elif code in (codes.ASSERT, codes.ASSERT_NOT):
-            inner = [(argument[1], repeated)]
-        elif code is codes.ATOMIC_GROUP:
-            inner = [(argument, repeated)]
-        elif code is codes.GROUPREF_EXISTS:
-            inner = [(branch, repeated) for branch in argument[1:] if branch is not None]
-        else:
-            continue
-        if any(_varies_repeatedly(body, repeated=again) for body, again in inner):
-            return True
-    return False
 
 
 class MetricReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,8 @@ class Mirror:
     """Copies new and changed files of `folder` to `target`; with `deletions`, removes what is gone.
 
     `scratch`: a folder on the bucket's disk. Files for which `skip` is true (half-written ones) stay here.
-    `base`: a folder above from which on no link is followed, by default `folder`.
+    `base`: a folder above from which on no link is followed, by default `folder`. `bucket`: the one that
+    `target` lies in, which is not made if somebody has deleted it.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class Mirror:
         deletions: bool = False,
         skip: Callable[[Path], bool] = lambda _: False,
         base: Path | None = None,
+        bucket: Path | None = None,
     ) -> None:
         self._folder = folder
+        self._bucket = bucket
         self._base = base or folder
-        self._target = target
+        self.target = target
         self._scratch = scratch
         self._deletions = deletions
         self._skip = skip
@@ -45,6 +49,8 @@ class Mirror:
 
     def sync(self) -> int:
         """One pass; how many files were copied or removed. OSError if the bucket cannot be written."""
+        if self._bucket is not None and not self._bucket.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "The specified bucket does not exist", self._bucket.name)
         changes = 0
         present = set()
         for path in regular_files(self._folder, self._base):
@@ -55,7 +61,7 @@ class Mirror:
             if self._seen.get(path) == stamp:
                 continue
             try:
-                put_file(path, self._target / path.relative_to(self._folder), self._scratch, self._base)
+                put_file(path, self.target / path.relative_to(self._folder), self._scratch, self._base)
             except FileNotFoundError:
                 continue  # removed meanwhile
             # The stamp from before the copy: what changed during it is copied again.
@@ -63,7 +69,7 @@ class Mirror:
             changes += 1
         if self._deletions:
             for path in self._seen.keys() - present:
-                (self._target / path.relative_to(self._folder)).unlink(missing_ok=True)
+                (self.target / path.relative_to(self._folder)).unlink(missing_ok=True)
                 del self._seen[path]
                 changes += 1
         return changes
@@ -87,7 +93,7 @@ class Syncer:
         self._report = report
         self._interval = interval
         self._done = threading.Event()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
         self._thread.start()
 
@@ -110,7 +116,8 @@ class Syncer:
             try:
                 mirror.sync()
             except OSError as error:
-                text = f"cannot sync to the bucket: {error}"
-                if text not in self._told:
-                    self._told.add(text)
+                # Not the error's whole text, which names a scratch file that is another one in each pass.
+                text = f"cannot sync to {mirror.target}: {error.strerror or error}"
+                if text not in self._reported:
+                    self._reported.add(text)
                     self._report(text)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from local.jobs.channels import Downloader
-from local.jobs.files import open_below
+from local.jobs.files import open_below, place
 from local.jobs.invocations import InvocationProblem, Limits, Stopped
 from local.jobs.records import Processing, Record, RecordProblem, batches, split, whole
 from local.jobs.services import Services
@@ -79,7 +79,7 @@ class Objects:
     def find(self, role: str) -> None:
         """Lists the input. DataProblem if there is none; `role` is named in it."""
         source = self._doc["TransformInput"]["DataSource"]["S3DataSource"]
-        found = Downloader(self._config, role, self._cancelled.is_set).objects("TransformInput", source)
+        found = Downloader(self._config, role, self._cancelled.is_set).objects(source)
         self._aside.mkdir(parents=True)
         self._found = [
             _Object(f"s3://{path.relative_to(self._config.s3_root)}", key, path, self._aside / str(number))
@@ -185,9 +185,8 @@ class Objects:
             else:
                 item.output.close()
             if not item.problem:
-                path = self._config.bucket_path(target)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                item.aside.replace(path)
+                path = self._config.output_path(target)
+                place(item.aside, path)
                 self._written.append(path)
         except (OSError, ValueError) as error:
             text = (error.strerror if isinstance(error, OSError) else None) or error

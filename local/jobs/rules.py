@@ -1,4 +1,4 @@
-"""Evaluates a training job's debugger and profiler rules with the images that it names."""
+"""The training image's `rules` command beside a job: judges its rules, measures this machine, or both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from local.jobs.contract import Host
 from local.jobs.documents import Document, rules_job
-from local.jobs.files import is_folder_below, open_below, write_json
+from local.jobs.files import open_below, write_json
 from local.jobs.logfile import LogFile
 from local.jobs.mirror import Mirror, Syncer
 from local.jobs.run import cause_of
@@ -20,55 +21,103 @@ from local.runtime import Container, ContainerSpec, RuntimeProblem
 
 KINDS = ("Debug", "Profiler")
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
-_TENSORS = "/opt/ml/processing/input/tensors"
-_PROFILER = "/opt/ml/processing/input/profiler"
+_DEFAULT_INTERVAL_MS = 500  # SageMaker's
+# What the command reads of the job: option, configuration block, where its container has the folder.
+_INPUTS = (
+    ("--tensors", "DebugHookConfig", "/opt/ml/processing/input/tensors"),
+    ("--profiler", "ProfilerConfig", "/opt/ml/processing/input/profiler"),
+)
 
 
 def wants_rules(doc: Mapping[str, Any]) -> bool:
     return any(doc.get(f"{kind}RuleConfigurations") for kind in KINDS)
 
 
-class RulesRun:
-    """The `rules` command beside one training job, from its start until the rules have their verdicts.
+def sampling_interval(doc: Mapping[str, Any]) -> int | None:
+    """Milliseconds between two samples of the machine; None where the job does not ask for profiling."""
+    profiler = doc.get("ProfilerConfig", {})
+    if profiler.get("DisableProfiler", False) or not profiler.get("S3OutputPath"):
+        return None
+    return int(profiler.get("ProfilingIntervalInMilliseconds", _DEFAULT_INTERVAL_MS))
 
-    One process evaluates all rules whose images are the same; the first rule's image is taken for all.
-    `stop_training` is called when a rule's action asks for it.
+
+class RulesRun:
+    """The `rules` command beside one training job, from before its start until the rules have their verdicts.
+
+    One process does it all, with the training image that this service is configured with: the job's own may
+    be any, and AWS's evaluator, which clients name in RuleEvaluatorImage, is closed.
+    `folder` is private to the command, `scratch` one on the buckets' disk. `stop_training` is called when a
+    rule's action asks for it, `report` takes a line for the job's log.
     """
 
     def __init__(
         self,
         services: Services,
         doc: Document,
+        host: Host,
         folder: Path,
-        tensors: Path | None,
-        profiler: Path | None,
         scratch: Path,
+        *,
         stop_training: Callable[[], None],
+        report: Callable[[str], None],
     ) -> None:
         self._services = services
         self._job = str(doc["TrainingJobName"])
-        self._rules = {
-            f"{kind}RuleConfigurations": doc.get(f"{kind}RuleConfigurations", []) for kind in KINDS
-        }
-        self._image = str(
-            next(rule for rules in self._rules.values() for rule in rules)["RuleEvaluatorImage"]
+        self._rules = (
+            {f"{kind}RuleConfigurations": doc.get(f"{kind}RuleConfigurations", []) for kind in KINDS}
+            if wants_rules(doc)
+            else None
         )
+        self._interval = sampling_interval(doc)
+        self._inputs = [
+            (option, inside, outside)
+            for option, block, inside in _INPUTS
+            if (outside := host.local(services.runtime, doc, block)) is not None
+        ]
         self._folder = folder
-        self._inputs = {_TENSORS: tensors or folder / "none", _PROFILER: profiler or folder / "none"}
         self._scratch = scratch
-        uri = output_uri(doc)
+        uri = output_uri(doc) if self._rules else None
         self._target = services.config.bucket_path(uri) if uri else None
         self._stop_training = stop_training
+        self._report = report
         self._training_over = threading.Event()
         self._closing = threading.Event()
         self._status_stamp: tuple[int, int] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"rules {self._job}", daemon=True)
+        self._output: LogFile | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        """Starts the command; what keeps it from starting is said in the logs and in the rules' statuses.
+
+        To be called before the job's containers run: from then on a job may put a link in the place of a
+        folder that the command reads, and Docker would mount what the link leads to.
+        """
+        try:
+            stream = f"{rules_job(self._job)}/algo-1-{int(time.time())}"
+            output = self._output = LogFile(self._services.config.log_file(LOG_GROUP, stream))
+            container = self._launch(output)
+        except RuntimeProblem as problem:
+            config = self._services.config
+            reason = (
+                f"{problem} The image {config.train_image} judges the rules and measures the machine; after "
+                f"`byoc local down`, `byoc local up --runtime {config.runtime} --train-image NAME` names "
+                "another."
+            )
+        except Exception as error:
+            log.exception("rules of %s", self._job)
+            reason = cause_of(error)
+        else:
+            self._thread = threading.Thread(
+                target=self._run, args=(container, output), name=f"rules {self._job}", daemon=True
+            )
+            self._thread.start()
+            return
+        self._give_up(reason)
+        if self._output is not None:
+            self._output.close()
 
     def training_over(self) -> None:
-        """The job has ended and its end files are written: the rules are to come to an end."""
+        """The job has ended, and its end files are written now: the command is to come to an end."""
         self._training_over.set()
 
     def close(self) -> None:
@@ -76,58 +125,47 @@ class RulesRun:
         self._closing.set()
 
     def join(self, timeout: float | None = None) -> None:
-        self._thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
 
-    def _run(self) -> None:
-        config = self._services.config
-        stream = f"{rules_job(self._job)}/algo-1-{int(time.time())}"
-        output = LogFile(config.log_file(LOG_GROUP, stream))
-        try:
-            self._evaluate(output)
-        except (RuntimeProblem, OSError) as error:
-            output.write(str(error))
-            self._settle("Error", str(error))
-        except Exception as error:
-            log.exception("rules of %s", self._job)
-            self._settle("Error", cause_of(error))
-        finally:
-            output.close()
-
-    def _evaluate(self, output: LogFile) -> None:
+    def _launch(self, output: LogFile) -> Container:
         runtime = self._services.runtime
         base = self._folder / "ml"
-        write_json(base / "config" / "rules.json", self._rules)
-        results = base / "output"
-        results.mkdir(parents=True, exist_ok=True)
-        for folder in self._inputs.values():
-            folder.mkdir(parents=True, exist_ok=True)
-            # The training container runs already, and the folder is a mount in another one.
-            if not is_folder_below(self._folder.parent, folder):
-                raise RuntimeProblem("The job has put a link in the place of a folder that its rules read.")
-        container = runtime.start(
+        (base / "output").mkdir(parents=True, exist_ok=True)
+        arguments = ["--job", self._job, "--output", runtime.inside(base, "/opt/ml/output")]
+        for option, inside, _ in self._inputs:
+            arguments += [option, inside]
+        if self._rules is not None:
+            write_json(base / "config" / "rules.json", self._rules)
+            arguments += ["--config", runtime.inside(base, "/opt/ml/config/rules.json")]
+        if self._interval is not None:
+            arguments += ["--sample-system", str(self._interval)]
+        return runtime.start(
             ContainerSpec(
                 name=rules_job(self._job),
-                image=self._image,
+                image=self._services.config.train_image,
                 command="rules",
                 base=base,
-                arguments=(
-                    "--job",
-                    self._job,
-                    "--tensors",
-                    _TENSORS,
-                    "--profiler",
-                    _PROFILER,
-                    "--config",
-                    runtime.inside(base, "/opt/ml/config/rules.json"),
-                    "--output",
-                    runtime.inside(base, "/opt/ml/output"),
-                ),
-                mounts=self._inputs,
+                arguments=tuple(arguments),
+                mounts={inside: outside for _, inside, outside in self._inputs},
                 cores=1,
-                environment=self._services.aws_environment(),
+                measures=self._interval is not None,
             ),
             output.write,
         )
+
+    def _run(self, container: Container, output: LogFile) -> None:
+        try:
+            self._evaluate(container, output)
+        except Exception as error:
+            log.exception("rules of %s", self._job)
+            self._give_up(cause_of(error))
+        finally:
+            output.close()
+
+    def _evaluate(self, container: Container, output: LogFile) -> None:
+        base = self._folder / "ml"
+        results = base / "output"
         mirrors = []
         if self._target is not None:
             mirrors.append(Mirror(results, self._target, self._scratch, skip=_unfinished, base=base))
@@ -139,13 +177,23 @@ class RulesRun:
             container.wait(10)
             syncer.finish()
         self._mirror_status(results / "status.json")
+        code = container.exit_code
         if stopping:
             self._settle("Stopped", "The evaluation was ended before it came to a verdict.")
-        elif container.exit_code:
+        elif code or not self._training_over.is_set():
             last = " ".join(output.tail()) or "no output"
-            self._settle("Error", f"The rules command ended with exit code {container.exit_code}: {last}")
+            self._give_up(f"The rules command ended with exit code {code}: {last}")
         else:
             self._settle("Error", "The rules command ended without a verdict on this rule.")
+
+    def _give_up(self, reason: str) -> None:
+        """From now on nobody judges and nobody measures: the rules end as Error, and the logs say so."""
+        self._settle("Error", reason)
+        if self._interval is not None and not self._training_over.is_set():
+            reason = f"The machine is not measured{' any longer' if self._thread else ''}: {reason}"
+            self._report(reason)
+        if self._output is not None:
+            self._output.write(reason)
 
     def _follow(self, container: Container, status: Path) -> bool:
         """Takes over what the command finds until it ends; whether it had to be ended."""
@@ -155,11 +203,12 @@ class RulesRun:
             now = time.monotonic()
             self._mirror_status(status)
             if self._training_over.is_set() and deadline == float("inf"):
-                deadline = now + self._services.timing.rules_limit
-            if not stopping and (self._closing.is_set() or now > deadline):
+                # Without rules there is nothing to wait for.
+                deadline = now + (self._services.timing.rules_limit if self._rules else 0)
+            if not stopping and (self._closing.is_set() or now >= deadline):
                 stopping = True
                 container.terminate()
-                kill_at = now + (5 if self._closing.is_set() else 30)
+                kill_at = now + (5 if self._closing.is_set() or not self._rules else 30)
             if now > kill_at:
                 container.kill()
         return stopping
@@ -173,7 +222,7 @@ class RulesRun:
                     return
                 self._status_stamp = (stat.st_ino, stat.st_mtime_ns)
                 status = json.load(file)
-            told = {kind: _told(status, kind) for kind in KINDS}
+            verdicts = {kind: _by_name(status, kind) for kind in KINDS}
         except FileNotFoundError:
             return
         except (OSError, ValueError, RecursionError) as error:
@@ -183,12 +232,10 @@ class RulesRun:
         def change(doc: Document) -> None:
             for kind in KINDS:
                 for entry in doc.get(f"{kind}RuleEvaluationStatuses", []):
-                    news = told[kind].get(entry["RuleConfigurationName"])
-                    if news is None:
-                        continue
+                    verdict = verdicts[kind].get(entry["RuleConfigurationName"], {})
                     for member in ("RuleEvaluationStatus", "StatusDetails", "LastModifiedTime"):
-                        if member in news:
-                            entry[member] = news[member]
+                        if member in verdict:
+                            entry[member] = verdict[member]
 
         self._change(change)
         if status.get("StopTrainingJob") is True and not self._training_over.is_set():
@@ -209,7 +256,7 @@ class RulesRun:
             log.warning("rules of %s: the job's document is gone", self._job)
 
 
-def _told(status: Any, kind: str) -> dict[str, dict[str, Any]]:
+def _by_name(status: Any, kind: str) -> dict[str, dict[str, Any]]:
     """What a status file says of the rules of one kind, by their names. ValueError if it is none."""
     entries = status.get(f"{kind}RuleEvaluationStatuses", []) if isinstance(status, dict) else None
     if not isinstance(entries, list):

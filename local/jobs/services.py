@@ -45,12 +45,12 @@ class Services:
     timing: Timing = field(default_factory=Timing)
     payload_limit: int = 6_291_456
 
-    def aws_environment(self) -> dict[str, str]:
-        """What makes any AWS client in a container talk to this service."""
+    def aws_environment(self, region: str) -> dict[str, str]:
+        """What makes any AWS client in a container talk to this service, in `region`."""
         url = self.runtime.reach(self.config.endpoint_url)
         return {
-            "AWS_REGION": self.config.region,
-            "AWS_DEFAULT_REGION": self.config.region,
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
             "AWS_ENDPOINT_URL": url,
             # sagemaker-training has a variable of its own.
             "S3_ENDPOINT_URL": url,

@@ -6,16 +6,17 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from local.config import region_in
 from local.jobs.artifacts import ArtifactProblem, unpack
+from local.jobs.client import ContainerAnswer, ContainerClient, NoAnswer
 from local.jobs.files import copy_data, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.services import Services
-from local.runtime import Container, ContainerSpec, RuntimeProblem
+from local.runtime import Container, ContainerSpec, RuntimeProblem, exit_text
 
 _PING_TIMEOUT = 2.0
 _PING_PAUSE = 0.1  # seconds between pings while a container starts
@@ -50,29 +51,33 @@ class ModelSpec:
     image: str
     model_data: str | None
     environment: dict[str, str] = field(default_factory=dict)
+    region: str = ""  # empty in documents that an older version stored
     startup_seconds: float | None = None
 
 
 def model_spec(model: Mapping[str, Any]) -> ModelSpec:
-    """The spec of a model (a DescribeModel document). ServingProblem for one that is not served here."""
+    """The spec of a model (a DescribeModel document).
+
+    ServingProblem for one that is not served here: CreateModel refuses them, but older versions stored them.
+    """
     container = model.get("PrimaryContainer")
-    if container is None and len(model.get("Containers", [])) == 1:
-        container = model["Containers"][0]
-    if container is None:
+    if container is None and len(model["Containers"]) > 1:
         raise ServingProblem(
-            f"Model {model['ModelName']} is an inference pipeline; the local SageMaker serves models of one "
-            "container."
+            f"Model {model['ModelName']} is an inference pipeline, and the local SageMaker runs one "
+            "container a model: create a model of one container, and an endpoint or a transform job with it."
         )
+    container = container or model["Containers"][0]
     if container.get("Mode") == "MultiModel":
         raise ServingProblem(
-            f"Model {model['ModelName']} is a multi-model container, which the local SageMaker does not "
-            "serve yet."
+            f"Model {model['ModelName']} has Mode MultiModel, and the local SageMaker serves one model a "
+            "container: create a model for each, and an endpoint or a transform job with it."
         )
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
     return ModelSpec(
         image=container["Image"],
         model_data=container.get("ModelDataUrl") or source.get("S3Uri"),
         environment=dict(container.get("Environment", {})),
+        region=region_in(model["ModelArn"]),
     )
 
 
@@ -95,12 +100,7 @@ class ModelServer:
         self._name = name
         self._unhealthy = unhealthy
         self._lock = threading.Lock()
-        self._client = httpx.Client(
-            trust_env=False,
-            follow_redirects=False,
-            # Short, so that a server that drops idle connections is not met in that moment.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2),
-        )
+        self._client = ContainerClient()
 
     def prepare(self) -> None:
         """Looks for the image and unpacks the model. ServingProblem."""
@@ -140,6 +140,7 @@ class ModelServer:
 
         ServingProblem if it does not become healthy, RuntimeProblem if it cannot be started.
         """
+        aws = self._services.aws_environment(self._spec.region or self._services.config.region)
         with self._lock:
             if self.stopping.is_set():
                 return False
@@ -149,7 +150,7 @@ class ModelServer:
                     image=self._spec.image,
                     command="serve",
                     base=self._folder / "ml",
-                    environment={**self._services.aws_environment(), **self._spec.environment},
+                    environment={**aws, **self._spec.environment},
                     listen=True,
                 ),
                 self._log.write,
@@ -161,7 +162,7 @@ class ModelServer:
                 if self.stopping.is_set():
                     return False
                 raise ServingProblem(
-                    f"{self._unhealthy} The container ended with exit code {container.exit_code}. "
+                    f"{self._unhealthy} The container ended with {exit_text(container.exit_code)}. "
                     f"{self._last_lines()}"
                 )
             if self.stopping.is_set():
@@ -180,32 +181,26 @@ class ModelServer:
 
     def ping(self, container: Container) -> bool:
         try:
-            answer = self._client.get(f"{container.url}/ping", timeout=_PING_TIMEOUT)
-        except httpx.HTTPError:
+            return self._client.ask("GET", f"{container.url}/ping", _PING_TIMEOUT).status == HTTPStatus.OK
+        except NoAnswer:
             return False
-        return answer.status_code == httpx.codes.OK
 
-    def get(self, path: str, timeout: float) -> httpx.Response:
-        """What the container answers to a GET of `path`. httpx.HTTPError if it does not answer."""
+    def get(self, path: str, timeout: float) -> ContainerAnswer:
+        """What the container answers to a GET of `path`. NoAnswer if it does not answer."""
         assert self.container is not None
-        return self._client.get(f"{self.container.url}{path}", timeout=timeout)
+        return self._client.ask("GET", f"{self.container.url}{path}", timeout)
 
     def invoke(
         self, body: bytes | Iterable[bytes], headers: Mapping[str, str], timeout: float
-    ) -> httpx.Response:
+    ) -> ContainerAnswer:
         """What the container answers to POST /invocations; a body in pieces is sent with chunked encoding.
 
-        `timeout`: seconds. httpx.HTTPError if it does not answer.
+        `timeout`: seconds. NoAnswer if it does not answer.
         """
         assert self.container is not None
         sent = {name: value for name, value in headers.items() if name.lower() not in NOT_FORWARDED}
         sent["accept-encoding"] = "identity"
-        return self._client.post(
-            f"{self.container.url}/invocations",
-            content=body,
-            headers=sent,
-            timeout=httpx.Timeout(timeout, connect=5),
-        )
+        return self._client.ask("POST", f"{self.container.url}/invocations", timeout, body, sent)
 
     def end(self, grace: float) -> None:
         """SIGTERM, SIGKILL after `grace` seconds; returns when it is over."""

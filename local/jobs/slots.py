@@ -16,7 +16,7 @@ class Share:
 
 
 class Slots:
-    """At most as many training jobs at once as there are cores (but two); the others wait in Starting.
+    """As many training jobs at once as there are cores, and at least two; the others wait in Starting.
 
     A job alone gets all cores. One that starts beside others gets its fair share, and the children of a
     tuning job get theirs from the start, because their siblings are about to come.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from local.config import region_in
 from local.jobs import contract
 from local.jobs.artifacts import pack, put_uncompressed
 from local.jobs.channels import DataProblem, Downloader
@@ -17,7 +18,7 @@ from local.jobs.documents import DEFAULT_MAX_RUNTIME, MESSAGES, Document, enter,
 from local.jobs.files import open_below, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
-from local.jobs.rules import RulesRun, settle_rules, wants_rules
+from local.jobs.rules import RulesRun, sampling_interval, settle_rules, wants_rules
 from local.jobs.run import Run, cause_of
 from local.jobs.services import Services, log
 from local.jobs.streams import Streams
@@ -25,7 +26,7 @@ from local.runtime import Container, ContainerSpec, RuntimeProblem
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 WAITING = "Waiting for one of the training jobs that run on this machine to end"
-FAILURE_LIMIT = 1024  # characters of output/failure that become the reason
+FAILURE_LIMIT = 960  # characters of output/failure that become the reason, which has 1,024 with its exit code
 
 Cause = Literal["user", "runtime", "rule", "early", "service"]
 
@@ -77,6 +78,7 @@ class TrainingRun(Run):
         self._containers: list[Container] = []
         self._logs: list[LogFile] = []
         self._rules: RulesRun | None = None
+        self._streams: Streams | None = None
 
     def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
         """Asks the job to stop. From here on no exit code makes it a failure."""
@@ -121,14 +123,13 @@ class TrainingRun(Run):
         finally:
             for output in self._logs:
                 output.close()
-            if self._rules is not None:
-                self._rules.training_over()
-            elif wants_rules(self._doc):
+            if self._rules is None and wants_rules(self._doc):
                 self._mutate(lambda doc: settle_rules(doc, "Stopped", "The job ended before it trained."))
             if self._on_end is not None:
                 self._on_end()
-            if self._rules is not None:
+            if self._rules is not None and self._streams is not None:
                 self._rules.join()
+                self._streams.finish_profile()
             remove_tree(self._folder)
 
     def _tell_waiting(self) -> None:
@@ -139,16 +140,10 @@ class TrainingRun(Run):
 
     def _train(self, cores: int) -> None:
         runtime = self._services.runtime
-        image = self._doc["AlgorithmSpecification"].get("TrainingImage")
-        if not image:
-            raise JobFailure("ClientError: AlgorithmSpecification names no TrainingImage.")
+        algorithm = self._doc["AlgorithmSpecification"]
         names = contract.host_names(self._doc)
-        if len(names) > 1 and not runtime.multi_host:
-            raise JobFailure(
-                f"ClientError: InstanceCount is {len(names)}, and the local SageMaker's process mode runs "
-                "one instance. Use InstanceCount 1, or Docker mode."
-            )
-        runtime.check(image, "train")
+        runtime.check(algorithm["TrainingImage"], None if "ContainerEntrypoint" in algorithm else "train")
+        self._check_output()
         remove_tree(self._folder)
         self._scratch.mkdir(parents=True)
         hosts = [Host(name, self._folder / name) for name in names]
@@ -161,22 +156,32 @@ class TrainingRun(Run):
             self._end_stopped()
             return
         try:
-            streams = Streams(self._services, self._doc, hosts[0], self._scratch, self._say)
+            self._streams = Streams(self._services, self._doc, hosts[0], self._scratch, self._say)
         except ValueError as error:
             raise JobFailure(f"ClientError: {error}") from error
         except OSError as error:
             raise JobFailure(f"ClientError: Checkpoints cannot be restored: {error.strerror}.") from error
         try:
             self._enter("Training")
+            self._open_logs(hosts)
             self._start_rules(hosts[0])
-            self._start_containers(image, hosts, environments, cores)
+            self._start_containers(hosts, environments, cores)
             self._watch(started)
         finally:
             for container in self._containers:
                 container.kill()
                 container.wait(10)
-            streams.finish()
+            if self._rules is not None:
+                self._rules.training_over()
+            self._streams.finish()
         self._finish(hosts)
+
+    def _check_output(self) -> None:
+        """A job whose results have no place to go fails before it costs anything."""
+        try:
+            self._services.config.output_path(self._doc["OutputDataConfig"]["S3OutputPath"])
+        except ValueError as error:
+            raise JobFailure(f"ClientError: S3OutputPath {error}") from error
 
     def _prepare(self, host: Host, names: list[str]) -> dict[str, str]:
         try:
@@ -193,41 +198,46 @@ class TrainingRun(Run):
                 folder = host.base / "input" / "data" / channel["ChannelName"]
                 downloader.download(channel, folder, number, len(hosts))
 
-    def _start_rules(self, host: Host) -> None:
-        if not wants_rules(self._doc):
-            return
-        runtime = self._services.runtime
-        rules = RulesRun(
-            self._services,
-            self._doc,
-            self._folder / "rules",
-            host.local(runtime, self._doc, "DebugHookConfig"),
-            host.local(runtime, self._doc, "ProfilerConfig"),
-            self._scratch,
-            stop_training=lambda: self.stop("rule"),
-        )
-        rules.start()
-        with self._lock:
-            self._rules = rules
-
-    def _start_containers(
-        self, image: str, hosts: list[Host], environments: list[dict[str, str]], cores: int
-    ) -> None:
-        services = self._services
+    def _open_logs(self, hosts: list[Host]) -> None:
         stamp = int(time.time())
-        for host, environment in zip(hosts, environments, strict=True):
+        for host in hosts:
             stream = f"{self.name}/{host.name}-{stamp}"
-            output = LogFile(services.config.log_file(LOG_GROUP, stream))
+            output = LogFile(self._services.config.log_file(LOG_GROUP, stream))
             self._logs.append(output)
             for problem in self.metrics.problems:
                 output.write(f"[local SageMaker] {problem}")
+
+    def _start_rules(self, host: Host) -> None:
+        if not wants_rules(self._doc) and sampling_interval(self._doc) is None:
+            return
+        rules = RulesRun(
+            self._services,
+            self._doc,
+            host,
+            self._folder / "rules",
+            self._scratch,
+            stop_training=lambda: self.stop("rule"),
+            report=self._say,
+        )
+        with self._lock:
+            if self._cause is not None:
+                return
+            self._rules = rules
+        rules.start()
+
+    def _start_containers(self, hosts: list[Host], environments: list[dict[str, str]], cores: int) -> None:
+        services = self._services
+        algorithm = self._doc["AlgorithmSpecification"]
+        for host, output, environment in zip(hosts, self._logs, environments, strict=True):
             spec = ContainerSpec(
                 name=f"{self.name}-{host.name}",
-                image=image,
+                image=algorithm["TrainingImage"],
                 command="train",
+                entrypoint=tuple(algorithm.get("ContainerEntrypoint", ())),
+                arguments=tuple(algorithm.get("ContainerArguments", ())),
                 base=host.base,
                 environment={
-                    **services.aws_environment(),
+                    **services.aws_environment(region_in(self._doc["TrainingJobArn"])),
                     **environment,
                     **self._doc.get("Environment", {}),
                 },
@@ -295,7 +305,7 @@ class TrainingRun(Run):
         # Docker's hosts share what they write; the first one's model is the job's.
         base = hosts[0].base
         try:
-            target = self._services.config.bucket_path(uri)
+            target = self._services.config.output_path(uri)
             data = base / "output" / "data"
             if any(True for _ in regular_files(data, base)):
                 pack(data, target / "output.tar.gz", self._scratch, base)
@@ -325,7 +335,7 @@ class TrainingRun(Run):
         if not text:
             last = " ".join(self._logs[number].tail())
             text = f"No /opt/ml/output/failure; the log's last line: {last}" if last else "No output"
-        return f"AlgorithmError: {text}, exit code: {code}"
+        return f"AlgorithmError: {text[:FAILURE_LIMIT]}, exit code: {code}"
 
     # --- the document -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from local.jobs.channels import DataProblem
+from local.jobs.documents import shortened
 from local.jobs.files import remove_tree
 from local.jobs.invocations import STRATEGIES, Invocations, Limits, Stopped
 from local.jobs.logfile import LogFile
@@ -22,7 +23,6 @@ from local.runtime import RuntimeProblem
 from local.store import Document
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
-_REASON_LIMIT = 1024  # characters, as DescribeTransformJob has it
 _UNHEALTHY = (
     "The primary container of the transform job did not pass the ping health check. Please check CloudWatch "
     "logs for this job."
@@ -116,6 +116,10 @@ class TransformRun(Run):
 
     def _transform(self) -> None:
         self._mutate(lambda doc: doc.update({"TransformStartTime": time.time()}))
+        try:
+            self._services.config.output_path(self._doc["TransformOutput"]["S3OutputPath"])
+        except ValueError as error:
+            raise JobFailure(f"ClientError: S3OutputPath {error}") from error
         self._objects.find((self._model or {}).get("ExecutionRoleArn", "-"))
         server = ModelServer(
             self._services,
@@ -155,7 +159,7 @@ class TransformRun(Run):
         return timing.close_grace if self._cause == "service" else timing.endpoint_grace
 
     def _spec(self) -> ModelSpec:
-        """The model, with the variables of a transform job."""
+        """The model, with the variables of a transform job. JobFailure if it cannot be served."""
         if self._model is None:
             raise JobFailure(f"ClientError: Model {self._doc['ModelName']} does not exist.")
         try:
@@ -193,7 +197,7 @@ class TransformRun(Run):
 
 def fail_transform(doc: Document, reason: str) -> None:
     """Ends a transform job's document as Failed, in place."""
-    doc["FailureReason"] = reason[:_REASON_LIMIT]
+    doc["FailureReason"] = shortened(reason)
     _enter(doc, "Failed")
 
 

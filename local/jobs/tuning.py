@@ -6,10 +6,11 @@ import queue
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from local.jobs.documents import Document, training_document, tuning_summary
+from local.config import region_in
+from local.jobs.documents import Document, shortened, training_document, tuning_summary
 from local.jobs.run import Run, cause_of
 from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
 from local.jobs.services import Services, log
@@ -102,7 +103,7 @@ class TuningRun(Run):
             doc["HyperParameterTuningJobStatus"] = status
             doc["HyperParameterTuningEndTime"] = time.time()
             if reason:
-                doc["FailureReason"] = reason
+                doc["FailureReason"] = shortened(reason)
 
         self._change(end)
 
@@ -174,28 +175,20 @@ class TuningRun(Run):
             **definition.request,
             "TrainingJobName": name,
             "HyperParameters": {
-                "_tuning_objective_metric": definition.metric,
-                **definition.request.get("StaticHyperParameters", {}),
+                **definition.request["StaticHyperParameters"],
                 **proposal.values,
             },
         }
-        resources = definition.request.get("HyperParameterTuningResourceConfig")
-        if resources and "ResourceConfig" not in request:
-            request["ResourceConfig"] = {
-                key: resources[key]
-                for key in ("InstanceType", "InstanceCount", "VolumeSizeInGB")
-                if key in resources
-            }
-        child = training_document(
-            services.config, request, tuning_job_arn=self._doc["HyperParameterTuningJobArn"]
-        )
+        arn = self._doc["HyperParameterTuningJobArn"]
+        config = replace(services.config, region=region_in(arn))
+        child = training_document(config, request, tuning_job_arn=arn)
         child["_TuningJobName"] = self.name
         child["_TunedHyperParameters"] = proposal.values
         child["_ObjectiveStatus"] = "Pending"
         if definition.name:
             child["_DefinitionName"] = definition.name
         services.store.put("training-job", name, child)
-        tags = services.store.get("tags", self._doc["HyperParameterTuningJobArn"])
+        tags = services.store.get("tags", arn)
         if tags is not None:
             services.store.put("tags", child["TrainingJobArn"], tags)
         run = TrainingRun(

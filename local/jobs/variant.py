@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import random
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from local.errors import ModelError, ServiceUnavailable
+from local.jobs.client import NoAnswer, TookTooLong
 from local.jobs.logfile import LogFile
 from local.jobs.services import Services, log
 from local.jobs.serving import NOT_FORWARDED, ModelServer, ModelSpec, ServingProblem, model_spec
-from local.runtime import RuntimeProblem
+from local.runtime import Container, RuntimeProblem, exit_text
 from local.seam import InvokeResult
 
 _PINGS_MISSED = 3
 _LONGEST_BACKOFF = 30.0
 _MESSAGE_LIMIT = 4096
+_DYING = 1.0  # seconds that a container may take to end after it has dropped a connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,8 @@ class Variant:
                 return
             self._healthy.clear()
             missed = 0
-            self._say(f"the container ended with exit code {container.exit_code}; restart in {backoff:g} s")
+            ended = exit_text(container.exit_code)
+            self._say(f"the container ended with {ended}; restart in {backoff:g} s")
             if stopping.wait(backoff):
                 return
             # Jitter, so that several variants do not start in step.
@@ -145,29 +146,40 @@ class Variant:
                 self._idle.notify_all()
 
     def _ask(self, body: bytes, headers: dict[str, str]) -> InvokeResult:
+        container = self._server.container
+        assert container is not None
         if not self._healthy.is_set():
-            raise ServiceUnavailable(
-                f"The container of variant {self.spec.name} of endpoint {self._endpoint} is being restarted. "
-                "Try again in a few seconds."
-            )
+            raise self._restarting(container)
         try:
             answer = self._server.invoke(body, headers, self._services.timing.invoke_timeout)
-        except httpx.TimeoutException:
+        except TookTooLong:
             raise self._model_error(
                 0,
                 "Your invocation timed out while waiting for a response from container primary. Review the "
                 "latency metrics for each container in Amazon CloudWatch, resolve the issue, and try again.",
             ) from None
-        except httpx.HTTPError as error:
+        except NoAnswer as error:
+            if container.wait(_DYING) is not None:
+                raise self._model_error(0, f"{self._ended(container)} before it had answered.") from None
             raise self._model_error(
                 0, f"The container closed the connection without an answer ({error})."
             ) from None
-        if not answer.is_success:
-            raise self._model_error(answer.status_code, answer.text[:_MESSAGE_LIMIT])
-        kept = {
-            name.lower(): value for name, value in answer.headers.items() if name.lower() not in NOT_FORWARDED
-        }
-        return InvokeResult(answer.status_code, kept, answer.content, self.spec.name)
+        if not answer.good:
+            raise self._model_error(answer.status, answer.text[:_MESSAGE_LIMIT])
+        kept = {name: value for name, value in answer.headers.items() if name not in NOT_FORWARDED}
+        return InvokeResult(answer.status, kept, answer.body, self.spec.name)
+
+    def _restarting(self, container: Container) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"{self._ended(container)} and is being restarted: try again in a few seconds."
+        )
+
+    def _ended(self, container: Container) -> str:
+        """How the container went, the beginning of a sentence."""
+        who = f"The container of variant {self.spec.name} of endpoint {self._endpoint}"
+        if container.exit_code is None:
+            return f"{who} does not answer"
+        return f"{who} ended with {exit_text(container.exit_code)}"
 
     def _model_error(self, status: int, message: str) -> ModelError:
         kind = "client" if 400 <= status < 500 else "server"
@@ -177,7 +189,9 @@ class Variant:
             f"See {self._group} in account {config.account} for more information.",
             original_status=status,
             original_message=message,
-            log_stream_arn=config.log_group_arn(self._group),
+            log_stream_arn=replace(config, region=self.spec.region or config.region).log_group_arn(
+                self._group
+            ),
         )
 
 
@@ -189,6 +203,7 @@ def variant_spec(variant: dict[str, Any], model: dict[str, Any]) -> VariantSpec:
         image=served.image,
         model_data=served.model_data,
         environment=served.environment,
+        region=served.region,
         weight=float(variant.get("InitialVariantWeight", 1.0)),
         startup_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
     )

@@ -7,6 +7,7 @@ command inside sees instead is the runtime's to say (`Runtime.inside`).
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,8 @@ class ContainerSpec:
     `base` is the folder that the container has as `/opt/ml`; `mounts` maps further absolute paths of the
     container to folders here. `cores` is its share of this machine, None for no limit. `listen`: it serves
     HTTP (on 8080 in a real container). `host` is its name on the job's network, `network` the name that its
-    peers share.
+    peers share. `measures`: it is to see this machine's network cards and GPUs, all of them.
+    `entrypoint` takes the place of the image's own and of `command`; `arguments` follow it.
     """
 
     name: str
@@ -39,12 +41,14 @@ class ContainerSpec:
     command: str
     base: Path
     arguments: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Mapping[str, Path] = field(default_factory=dict)
     cores: int | None = None
     listen: bool = False
     host: str = "algo-1"
     network: str | None = None
+    measures: bool = False
 
 
 class Container(Protocol):
@@ -74,8 +78,8 @@ class Runtime(Protocol):
     multi_host: bool
     """Whether containers of one job can reach each other by host name."""
 
-    def check(self, image: str, command: str) -> None:
-        """RuntimeProblem unless `image` is here and has `command`."""
+    def check(self, image: str, command: str | None) -> None:
+        """RuntimeProblem unless `image` is here and has `command` (None: whatever it has)."""
 
     def inside(self, base: Path, path: str) -> str:
         """What the container calls `path`, an absolute path of the container contract (`/opt/ml/model`)."""
@@ -94,6 +98,18 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Kills whatever still runs and removes whatever is left of it."""
+
+
+def exit_text(code: int | None) -> str:
+    """`exit code 3`, or `exit code 137 (SIGKILL; …)` for what a signal ended."""
+    if code is None or code <= 128:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(code - 128).name
+    except ValueError:
+        return f"exit code {code}"
+    why = "; most likely the machine ran out of memory, or somebody killed it" if name == "SIGKILL" else ""
+    return f"exit code {code} ({name}{why})"
 
 
 def make_runtime(config: Config) -> Runtime:

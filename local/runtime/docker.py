@@ -133,13 +133,14 @@ class DockerRuntime:
             list(_remove_all(self._client, self._labels))
         except _ERRORS as error:
             self._client.close()
-            raise RuntimeProblem(f"The Docker engine does not do its work: {_said(error)}") from error
+            raise RuntimeProblem(f"Docker refused: {_said(error)}") from error
         self._gpus = [0] * gpu_count()
+        self._gpus_refused = False  # by Docker
         self._forwarder = Forwarder(port)
 
     # --- paths and names --------------------------------------------------------------------------
 
-    def check(self, image: str, command: str) -> None:
+    def check(self, image: str, command: str | None) -> None:
         self._image(image)
 
     def inside(self, base: Path, path: str) -> str:
@@ -160,9 +161,12 @@ class DockerRuntime:
         return frozenset({SERVICE})
 
     def _image(self, image: str) -> str:
-        """Id of an image that is here: by its reference, or else by its name without the registry."""
+        """Id of an image that is here: by its reference, or else by its name without the registry.
+
+        In ECR, byoc's images are called sagemaker-byoc-…: so AmazonSageMakerFullAccess may write them.
+        """
         short = image.rpartition("/")[2]
-        for reference in dict.fromkeys((image, short)):
+        for reference in dict.fromkeys((image, short, short.removeprefix("sagemaker-"))):
             try:
                 found: Any = self._client.images.get(reference)
                 return str(found.id)
@@ -170,8 +174,9 @@ class DockerRuntime:
                 continue
             except _ERRORS as error:
                 raise RuntimeProblem(f"Docker cannot look for the image {image}: {_said(error)}") from error
+        asked = f" (asked for: {image})" if image != short else ""
         raise RuntimeProblem(
-            f"Docker has no image {short} here (asked for: {image}). Build it (`make build`), or get it with "
+            f"Docker has no image {short} here{asked}. Build it (`make build`), or get it with "
             f"`docker pull {image}`."
         )
 
@@ -183,7 +188,8 @@ class DockerRuntime:
             if self._closed:
                 raise RuntimeProblem("The local SageMaker is shutting down.")
             try:
-                network = self._join(spec.network)
+                # A container's own network would show nothing of the machine's.
+                network = None if spec.measures else self._join(spec.network)
                 try:
                     container, output, gpus = self._start(spec, image, network, on_line)
                 except BaseException:
@@ -206,54 +212,53 @@ class DockerRuntime:
         threading.Thread(target=follow, name=f"output {spec.name}", daemon=True).start()
         return container
 
-    def _bury(self, container: DockerContainer, spec: ContainerSpec, network: _Network) -> None:
+    def _bury(self, container: DockerContainer, spec: ContainerSpec, network: _Network | None) -> None:
         """Removes a container that is over, and what was its own."""
         with self._lock:
             with contextlib.suppress(*_ERRORS):
                 self._api.remove_container(container.ident, v=True, force=True)
             for gpu in self._living.pop(container):
-                if self._gpus:  # or it was found that Docker cannot hand them out
-                    self._gpus[gpu] -= 1
+                self._gpus[gpu] -= 1
             self._elsewhere.pop(spec.base, None)
             self._leave(network)
 
     def _start(
-        self, spec: ContainerSpec, image: str, network: _Network, on_line: LineReader
+        self, spec: ContainerSpec, image: str, network: _Network | None, on_line: LineReader
     ) -> tuple[DockerContainer, Any, list[int]]:
-        gpus = self._choose_gpus(spec)
+        wanted = self._choose_gpus(spec)
+        gpus = [] if self._gpus_refused else wanted
         try:
             made = self._launch(spec, image, network, gpus)
         except docker.errors.APIError as error:
             if not gpus or "gpu" not in _said(error).lower():
                 raise
-            on_line(
-                "[local SageMaker] This machine has GPUs, but Docker cannot hand them to containers: the job "
-                "runs on the CPU. Install nvidia-container-toolkit to change that."
-            )
-            self._gpus = []
+            self._gpus_refused = True
             gpus = []
             made = self._launch(spec, image, network, gpus)
+        if wanted and not gpus:
+            on_line(
+                "[local SageMaker] This machine has GPUs, but Docker cannot hand them to containers: "
+                f"{'they are not measured' if spec.measures else 'the job runs on the CPU'}. Install "
+                "nvidia-container-toolkit to change that."
+            )
         for gpu in gpus:
             self._gpus[gpu] += 1
         return (*made, gpus)
 
     def _launch(
-        self, spec: ContainerSpec, image: str, network: _Network, gpus: list[int]
+        self, spec: ContainerSpec, image: str, network: _Network | None, gpus: list[int]
     ) -> tuple[DockerContainer, Any]:
         ports: Any = {_PORT: ("127.0.0.1", None)}  # any port that is free
         container = self._client.containers.create(
             image,
-            [spec.command, *spec.arguments],
+            [*([] if spec.entrypoint else [spec.command]), *spec.arguments],
+            entrypoint=list(spec.entrypoint) or None,
             name=f"byoc-{spec.name}-{uuid.uuid4().hex[:8]}",
             hostname=spec.host,
             labels=self._labels,
             environment=self._environment(spec),
             mounts=list(self._mounts(spec)),
-            network=network.name,
-            networking_config={network.name: self._api.create_endpoint_config(aliases=[spec.host])}
-            if spec.network is not None
-            else None,
-            extra_hosts={SERVICE: network.service},
+            **self._networking(spec, network),
             ports=ports if spec.listen else None,
             # It is read as it comes, and kept in the service's own logs.
             log_config=LogConfig(type="none"),
@@ -284,6 +289,15 @@ class DockerRuntime:
                 container.remove(v=True, force=True)
             raise
 
+    def _networking(self, spec: ContainerSpec, network: _Network | None) -> dict[str, Any]:
+        if network is None:
+            return {"network_mode": "host"}
+        options: dict[str, Any] = {"network": network.name, "extra_hosts": {SERVICE: network.service}}
+        if spec.network is not None:
+            endpoint = self._api.create_endpoint_config(aliases=[spec.host])
+            options["networking_config"] = {network.name: endpoint}
+        return options
+
     def _mounts(self, spec: ContainerSpec) -> Iterator[Mount]:
         cache = self._home / "cache"
         cache.mkdir(parents=True, exist_ok=True)
@@ -305,7 +319,12 @@ class DockerRuntime:
         return {**environment, **spec.environment}
 
     def _choose_gpus(self, spec: ContainerSpec) -> list[int]:
-        """A training job gets the share of the GPUs that it has of the cores; an endpoint gets one."""
+        """A training job gets the share of the GPUs that it has of the cores; an endpoint gets one.
+
+        Whoever measures this machine gets all: each counts for one more user, so that the order stays.
+        """
+        if spec.measures:
+            return list(range(len(self._gpus)))
         if spec.command == "train":
             share = (spec.cores or self._host.cores) / self._host.cores
             return least_loaded(self._gpus, max(1, round(share * len(self._gpus))))
@@ -314,8 +333,9 @@ class DockerRuntime:
     @staticmethod
     def _cannot_start(spec: ContainerSpec, error: Exception) -> str:
         said = _said(error)
-        if f'exec: "{spec.command}"' in said:
-            return f"The image {spec.image} has no command {spec.command!r}."
+        command = spec.entrypoint[0] if spec.entrypoint else spec.command
+        if f'exec: "{command}"' in said:
+            return f"The image {spec.image} has no command {command!r}."
         return f"Docker cannot start {spec.image}: {said}"
 
     # --- networks ---------------------------------------------------------------------------------
@@ -348,7 +368,9 @@ class DockerRuntime:
             return "host-gateway"
         return gateway
 
-    def _leave(self, network: _Network) -> None:
+    def _leave(self, network: _Network | None) -> None:
+        if network is None:
+            return
         network.users -= 1
         if network.users:
             return
@@ -390,7 +412,7 @@ def remove_leftovers(home: Path) -> Iterator[str]:
             yield from _remove_all(client, _labels(home.absolute()))
             file.unlink()
         except _ERRORS as error:
-            raise RuntimeProblem(f"The Docker engine does not do its work: {_said(error)}") from error
+            raise RuntimeProblem(f"Docker refused: {_said(error)}") from error
 
 
 def _labels(home: Path) -> dict[str, str]:

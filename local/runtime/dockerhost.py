@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -22,8 +21,6 @@ import docker
 from local.runtime import RuntimeProblem
 
 _FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
-_DEFAULT = "/var/run/docker.sock"
-_BY_HAND = "/run/byoc-engine/docker.sock"  # where `.ci/engine up` puts it
 _HERE = (
     "unix://",
     "npipe://",
@@ -117,8 +114,6 @@ def _address() -> str | None:
     context = ContextAPI.get_current_context()
     if context is not None and context.Name != "default":
         return str(context.Host)
-    if not Path(_DEFAULT).exists() and Path(_BY_HAND).exists():
-        return f"unix://{_BY_HAND}"
     return None
 
 

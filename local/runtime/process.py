@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from local.runtime import ContainerSpec, LineReader, RuntimeProblem, map_path
+from local.runtime import ContainerSpec, LineReader, RuntimeProblem, map_path, optml
 from local.runtime.lines import Lines
 from local.runtime.ports import Ports
 
@@ -137,8 +137,10 @@ class ProcessRuntime:
         self._living: set[ProcessContainer] = set()
         self._closed = False
 
-    def check(self, image: str, command: str) -> None:
-        self._command(image, command)
+    def check(self, image: str, command: str | None) -> None:
+        self._folder(image)
+        if command is not None:
+            self._command(image, command)
 
     def inside(self, base: Path, path: str) -> str:
         return str(self.outside(base, path))
@@ -154,8 +156,14 @@ class ProcessRuntime:
         return frozenset()
 
     def start(self, spec: ContainerSpec, on_line: LineReader) -> ProcessContainer:
-        executable = self._command(spec.image, spec.command)
         environment = self._environment(spec)
+        if spec.entrypoint:
+            # What a container would find first: the image's commands, and its Python.
+            own = [str(self._folder(spec.image)), str(Path(environment["BYOC_PYTHON"]).parent)]
+            environment["PATH"] = os.pathsep.join([*own, environment.get("PATH", os.defpath)])
+            command = [sys.executable, "-I", "-S", optml.__file__, str(spec.base), *spec.entrypoint]
+        else:
+            command = [str(self._command(spec.image, spec.command))]
         port = None
         if spec.listen:
             port = self._ports.take()
@@ -175,7 +183,7 @@ class ProcessRuntime:
                 raise RuntimeProblem("The local SageMaker is shutting down.")
             try:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_GUARD), scratch, str(executable), *arguments],
+                    [sys.executable, "-I", "-S", str(_GUARD), scratch, *command, *arguments],
                     bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -187,7 +195,7 @@ class ProcessRuntime:
             except OSError as error:
                 shutil.rmtree(scratch, ignore_errors=True)
                 self._release(port)
-                raise RuntimeProblem(f"Cannot start {executable}: {error.strerror}.") from error
+                raise RuntimeProblem(f"Cannot start {command[0]}: {error.strerror}.") from error
             container = ProcessContainer(process, spec.name, scratch, port, self._ports)
             self._living.add(container)
 
@@ -214,22 +222,29 @@ class ProcessRuntime:
         for container in living:
             container.wait(timeout=10)
 
-    def _command(self, image: str, command: str) -> Path:
+    def _folder(self, image: str) -> Path:
         name = image_name(image)
-        folder = self._images.get(name)
+        # In ECR, byoc's images are called sagemaker-byoc-…: so AmazonSageMakerFullAccess may write them.
+        folder = self._images.get(name) or self._images.get(name.removeprefix("sagemaker-"))
         if folder is None:
             known = ", ".join(sorted(self._images)) or "none"
             raise RuntimeProblem(
                 f"No image {name!r} ({image}) on this machine in process mode; known: {known}. "
                 f"Start the local SageMaker with --image {name}=FOLDER, a folder with the image's commands."
             )
-        executable = folder / command
+        return folder.absolute()
+
+    def _command(self, image: str, command: str) -> Path:
+        executable = self._folder(image) / command
         if not os.access(executable, os.X_OK) or executable.is_dir():
-            raise RuntimeProblem(f"Image {name!r} has no command {command!r}: {executable} is no executable.")
-        return executable.absolute()
+            raise RuntimeProblem(
+                f"Image {image_name(image)!r} has no command {command!r}: {executable} is not executable."
+            )
+        return executable
 
     def _environment(self, spec: ContainerSpec) -> dict[str, str]:
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        environment.setdefault("BYOC_PYTHON", sys.executable)  # what the service has, its jobs have too
         environment.setdefault("LANG", "C.UTF-8")
         environment["no_proxy"] = environment["NO_PROXY"] = "127.0.0.1,localhost"
         environment["XDG_CACHE_HOME"] = str(self._home / "cache")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from contract.errors import INTERRUPTED, ByocError
+from report.words import plural
 from scripts.context import Context, command
-from scripts.errors import INTERRUPTED, ByocError
-from scripts.output import bar, count
-from scripts.settings import FILE
+from scripts.output import bar
+from scripts.settings import FILE, Settings
 
 if TYPE_CHECKING:
     from scripts.dataset import Dataset
@@ -42,31 +45,34 @@ def init(
         byoc init --name flowers          for your own pictures
         byoc init --example digits        for what `byoc digits` writes
     """
-    from scripts import localservice, template
+    from scripts import dataset, localservice, template
     from scripts.settings import load
 
     file = context.config or Path(FILE)
     if file.exists() and not force:
         raise ByocError(f"{file} exists already.", "Overwrite it with --force.")
-    given: dict[str, dict[str, Any]] = {
+    chosen: dict[str, dict[str, Any]] = {
         section: dict(values) for section, values in (template.DIGITS if example == "digits" else {}).items()
     }
     if not aws:
         url = context.flags["endpoint_url"] or f"http://127.0.0.1:{localservice.DEFAULT_PORT}"
-        given["aws"] = {"endpoint_url": url}
+        chosen["aws"] = {"endpoint_url": url}
     elif context.flags["endpoint_url"]:
         raise ByocError("--aws and --endpoint-url exclude each other.")
     for key in ("region", "profile"):
         if context.flags[key]:
-            given.setdefault("aws", {})[key] = context.flags[key]
+            chosen.setdefault("aws", {})[key] = context.flags[key]
     if name:
-        given.setdefault("project", {})["name"] = name
-    elif "project" not in given:
-        given["project"] = {"name": template.project_name(file.resolve().parent.name)}
+        chosen.setdefault("project", {})["name"] = name
+    elif "project" not in chosen:
+        chosen["project"] = {"name": template.project_name(file.resolve().parent.name)}
+    likely = dataset.candidates(file.resolve().parent) if example == "none" else []
+    if len(likely) == 1:
+        chosen["data"] = {"folder": os.path.relpath(likely[0], file.resolve().parent)}
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f".{file.name}.new")
     try:
-        aside.write_text(template.render(given), encoding="utf-8")
+        aside.write_text(template.render(chosen), encoding="utf-8")
         load(aside, environment={})
         aside.replace(file)
     except ByocError as error:  # the user knows nothing of the file aside
@@ -76,11 +82,35 @@ def init(
     finally:
         aside.unlink(missing_ok=True)
     context.out.say("Wrote [bold]{file}[/].", file=file)
+    if likely and "data" in chosen:
+        context.out.say("Pictures: [bold]{folder}[/] (data.folder).", folder=chosen["data"]["folder"])
+    elif example == "none":
+        several = (
+            f"{plural(len(likely), 'folder')} with class folders" if likely else "No folder of class folders"
+        )
+        context.out.say("{several} found here: set data.folder, or `byoc upload FOLDER`.", several=several)
     if not aws:
         context.out.say("Next: [bold]byoc local up[/] starts SageMaker on this machine.")
     else:
         context.out.say("Next: [bold]byoc doctor[/] checks the AWS account.")
     context.out.result({"file": str(file)})
+
+
+def _folder_of_settings(settings: Settings) -> Path:
+    """The folder that byoc.toml names; where it is not there, an error with the one that may be meant."""
+    from scripts import dataset
+
+    named = settings.folder / settings.data.folder
+    if named.is_dir():
+        return named
+    likely = dataset.candidates(settings.folder)
+    names = " or ".join(f"`byoc upload {shlex.quote(str(path))}`" for path in likely[:3])
+    raise ByocError(
+        f"There is no folder {named}, which data.folder in {FILE} names.",
+        f"{names or '`byoc upload FOLDER`'} sends another one; set data.folder to keep to it. It has one "
+        "sub-folder per class; `byoc digits digits` writes a small one to try.",
+        kind="NoData",
+    )
 
 
 def digits(
@@ -131,13 +161,14 @@ def upload(
     """
     from scripts import account, dataset
     from scripts import upload as s3
+    from scripts.requests import tags
 
     out = context.out
     for key, value in (("validation", validation), ("test", test), ("seed", seed)):
         context.override(f"data.{key}", value)
     settings = context.settings
     weights = account.weights_file(settings)
-    root = folder or settings.folder / settings.data.folder
+    root = folder or _folder_of_settings(settings)
     with out.progress("checking") as progress:
         data, broken = dataset.prepare(
             root,
@@ -148,9 +179,11 @@ def upload(
             progress=bar(progress),
         )
     if broken:
-        out.warn(f"Left out: {count(len(broken), 'unreadable picture')}, e.g. {broken[0][0]}: {broken[0][1]}")
+        out.warn(
+            f"Left out: {plural(len(broken), 'unreadable picture')}, e.g. {broken[0][0]}: {broken[0][1]}"
+        )
     if data.ignored:
-        out.warn(f"Left out: {count(len(data.ignored), 'file')} of another kind, e.g. {data.ignored[0]}")
+        out.warn(f"Left out: {plural(len(data.ignored), 'file')} of another kind, e.g. {data.ignored[0]}")
     for path in (hidden := dataset.hidden_folders(root)):
         out.warn(f"Left out: the hidden folder {path}")
     out.show(_overview(context, data))
@@ -167,14 +200,14 @@ def upload(
         return
     clients = context.clients
     bucket = account.bucket(settings, clients)
-    if s3.ensure_bucket(clients.s3, bucket, clients.region):
+    if s3.ensure_bucket(clients.s3, bucket, clients.region, tags(settings), out.warn):
         out.say("Created the bucket {bucket}.", bucket=bucket)
     files, prefix = dict(data.files()), f"{settings.prefix}/data"
     if weights:
         files[f"weights/{weights.name}"] = weights
     try:
         with out.progress("uploading") as progress:
-            done = s3.sync(clients.s3, bucket, prefix, files, bar(progress))
+            done = s3.sync(clients.s3, bucket, prefix, files, bar(progress), settings.aws.kms_key)
     except KeyboardInterrupt:
         raise ByocError(
             "The upload was not finished: pictures of two splits may be mixed in S3.",
@@ -188,7 +221,7 @@ def upload(
     removed = f", {done.removed} of an older split removed" if done.removed else ""
     out.say(
         "{sent} sent ({size}), {unchanged} {were} there already{removed}.",
-        sent=count(done.sent, "file"),
+        sent=plural(done.sent, "file"),
         size=_size(done.bytes),
         were="was" if done.unchanged == 1 else "were",
         unchanged=done.unchanged,

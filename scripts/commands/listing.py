@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from report.words import duration, percent, plural
 from scripts.context import Context
-from scripts.output import Output, count
+from scripts.output import Output, short
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from scripts.aws import Clients
 
@@ -35,6 +37,12 @@ _LAYOUTS = (
     (("name", "status"), ""),
     (("name",), ""),
 )
+_LEADER_COLUMNS = (
+    ("name", "validation", "test", "epochs", "time", "arch", "lr", "batch_size", "status"),
+    ("name", "validation", "test", "epochs", "status"),
+    ("name", "validation", "status"),
+    ("name",),
+)
 _STATUS_STYLE = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "InProgress": "cyan"}
 
 
@@ -42,6 +50,10 @@ def jobs(
     context: Context,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many jobs of each kind.")] = 20,
     all_: Annotated[bool, typer.Option("--all", help="Of all projects.")] = False,
+    metrics: Annotated[
+        bool,
+        typer.Option("--metrics", help="Training jobs only, the most accurate first."),
+    ] = False,
 ) -> None:
     """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
 
@@ -53,40 +65,51 @@ def jobs(
     Example:
 
         byoc jobs --json
+        byoc jobs --metrics
     """
     from scripts import tags
 
     clients, out, project = context.clients, context.out, context.settings.project.name
-    found, others = _newest(clients, limit, ""), 0
+    listed, others, at_least = _newest(clients, limit, ""), 0, ""
     if not all_:
-        newest = {item["arn"]: item for item in found}
+        newest = {item["arn"]: item for item in listed}
         ours = {item["arn"]: item for item in _newest(clients, limit, project)}
         tagged = tags.of_project(clients, project, newest.keys() - ours.keys(), out.warn)
         others = len(newest.keys() - ours.keys() - tagged)
-        found = [*ours.values(), *(newest[arn] for arn in tagged)]
-    found = list(_cut(sorted(found, key=lambda item: item["at"], reverse=True), limit))
-    if found:
-        out.show_first([_listed(out, found, *columns) for columns in _LAYOUTS])
+        # Of each kind, only the newest were looked at.
+        most = max(Counter(item["kind"] for item in newest.values()).values(), default=0)
+        at_least = "At least " if most >= limit else ""
+        listed = [*ours.values(), *(newest[arn] for arn in tagged)]
+    listed = list(_cut(sorted(listed, key=lambda item: item["at"], reverse=True), limit))
+    if metrics:
+        listed = _ranked(clients, [item for item in listed if item["kind"] == "training"])
+    if listed and metrics:
+        out.show_first([_leaders(out, listed, *columns) for columns in _LEADER_COLUMNS])
+    elif listed:
+        out.show_first([_listed(out, listed, *columns) for columns in _LAYOUTS])
     else:
         whose = "" if all_ else f" of {project}"
-        out.raw(f"There are no jobs and no endpoints{whose}. `byoc train` starts one.")
+        what = "training jobs" if metrics else "jobs and no endpoints"
+        out.raw(f"There are no {what}{whose}. `byoc train` starts one.")
     if others:
-        out.raw(f"{count(others, 'other')}, not of {project}: `byoc jobs --all` lists them.")
+        out.raw(f"{at_least}{plural(others, 'other')}, not of {project}: `byoc jobs --all` lists them.")
     lists: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
-    for item in found:
-        lists[item["kind"]].append({key: item[key] for key in ("name", "status", "at")})
+    for item in listed:
+        lists[item["kind"]].append(
+            {key: item[key] for key in ("name", "status", "at", "metrics") if key in item}
+        )
     out.result({**lists, "others": others})
 
 
 def _newest(clients: Clients, limit: int, within: str) -> list[dict[str, Any]]:
     """The newest `limit` of each kind, with `within` in their names; of endpoints, which cost money, 100."""
-    found = []
+    items = []
     for kind, (method, answer, what) in _KINDS.items():
         most = 100 if kind == "endpoint" else limit
         page = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": most}
-        given = {**page, "NameContains": within} if within else page
-        for item in getattr(clients.sagemaker, method)(**given)[answer]:
-            found.append(
+        query = {**page, "NameContains": within} if within else page
+        for item in getattr(clients.sagemaker, method)(**query)[answer]:
+            items.append(
                 {
                     "kind": kind,
                     "name": item[f"{what}Name"],
@@ -95,7 +118,7 @@ def _newest(clients: Clients, limit: int, within: str) -> list[dict[str, Any]]:
                     "arn": item[f"{what}Arn"],
                 }
             )
-    return found
+    return items
 
 
 def _cut(items: Iterable[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:
@@ -108,16 +131,48 @@ def _cut(items: Iterable[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]
 
 
 def _listed(out: Output, items: list[dict[str, Any]], columns: Sequence[str], form: str) -> Table:
-    from rich.text import Text
-
     table = out.table(*columns)
     for item in items:
-        status = item["status"]
         cells = {
             "kind": item["kind"],
             "name": item["name"],
-            "status": Text(status, _STATUS_STYLE.get(status, "green" if status == "InService" else "")),
+            "status": _status(item["status"]),
             "created": f"{item['at'].astimezone():{form}}",
+        }
+        out.row(table, *(cells[column] for column in columns))
+    return table
+
+
+def _status(status: str) -> Text:
+    from rich.text import Text
+
+    return Text(status, _STATUS_STYLE.get(status, "green" if status == "InService" else ""))
+
+
+def _ranked(clients: Clients, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The training jobs with their metrics and hyperparameters, the most accurate first."""
+    from report.read import jobs
+
+    for item in items:
+        job = jobs.describe(clients, item["name"])
+        item["metrics"] = jobs.metrics(job)
+        item["hyperparameters"] = job.get("HyperParameters", {})
+        item["seconds"] = job.get("TrainingTimeInSeconds")
+    return sorted(items, key=lambda item: item["metrics"].get("validation:accuracy", -1.0), reverse=True)
+
+
+def _leaders(out: Output, items: list[dict[str, Any]], *columns: str) -> Table:
+    table = out.table(*columns, right=("validation", "test", "epochs"))
+    for item in items:
+        metrics, chosen = item["metrics"], item["hyperparameters"]
+        cells = {
+            "name": item["name"],
+            "validation": percent(metrics.get("validation:accuracy"), 2),
+            "test": percent(metrics.get("test:accuracy"), 2),
+            "epochs": f"{metrics['epoch']:g}" if "epoch" in metrics else "",
+            "time": "" if item["seconds"] is None else duration(item["seconds"]),
+            "status": _status(item["status"]),
+            **{key: short(chosen.get(key, "")) for key in ("arch", "lr", "batch_size")},
         }
         out.row(table, *(cells[column] for column in columns))
     return table

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import typer
 
+from contract.errors import FAILED, UNREACHABLE, ByocError
 from scripts.context import Context, command
-from scripts.errors import FAILED, UNREACHABLE, ByocError
 
 if TYPE_CHECKING:
     from scripts.localstatus import Service
@@ -45,10 +45,18 @@ def up(
             help="Process runtime: programs of one more image. Repeatable. Default: as last time.",
         ),
     ] = None,
+    train_image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Image that judges the rules of other clients' jobs and measures this machine for them. "
+            "Default: as last time, at first byoc-train.",
+        ),
+    ] = None,
 ) -> None:
     """Start the local SageMaker in the background. Its data lies in .byoc/local beside byoc.toml.
 
-    Without --runtime and --image it comes up as last time.
+    Without --runtime, --image and --train-image it comes up as last time.
 
     Examples:
 
@@ -62,8 +70,8 @@ def up(
     configured = _configured_port(context)
     chosen = port or configured or localservice.DEFAULT_PORT
     setup = None
-    if runtime or image:
-        setup = localservice.Setup(runtime or "process", tuple(map(_whole, image or [])))
+    if runtime or image or train_image:
+        setup = localservice.Setup(runtime or "process", tuple(map(_whole, image or [])), train_image or "")
     before = None if setup else localservice.last(context.local_home)
     as_before = f"as last time, with `{before}`" if before and before != localservice.Setup() else ""
     try:
@@ -114,8 +122,9 @@ def down(context: Context) -> None:
     from scripts import localservice
 
     home = context.local_home
-    done = localservice.down(home, _expected_port(context))
     out = context.out
+    with out.progress("stopping, jobs save what they have"):
+        done = localservice.down(home, _expected_port(context))
     if done.killed:
         out.say(
             "The local SageMaker did not end by itself and was killed. Its data stays in {home}.", home=home
@@ -213,9 +222,10 @@ def doctor(
     from rich.markup import escape
 
     from scripts import doctor as checks
+    from scripts import role
 
     if create_role:
-        context.out.say("Role: {arn}", arn=checks.create_role(context.settings, context.clients))
+        context.out.say("Role: {arn}", arn=role.create(context.settings, context.clients))
     marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]", "skipped": "[dim]–[/]"}
     findings = []
     for finding in checks.examine(context):
@@ -237,7 +247,7 @@ def push(
         str, typer.Option(metavar="HOST[:PORT][/PATH]", help="Another registry than this account's ECR.")
     ] = "",
 ) -> None:
-    """Push both images to ECR, or to another registry; later commands use them by their digest.
+    """Push both images to ECR, and use them by their digest from then on; or to another registry.
 
     Examples:
 
@@ -260,10 +270,13 @@ def push(
     named = AnyRegistry.named(registry) if registry else None
     engine = pushing.connect()
     images = {which: pushing.find(engine, name, tag) for which, name in pushing.IMAGES.items()}
-    target = named or Ecr(context.clients.registry, context.clients.ecr, settings)
     out, stored = context.out, {}
+    target = named or Ecr(context.clients.registry, context.clients.ecr, settings, out.warn)
+    if not named:
+        for which, (image, _) in images.items():
+            pushing.check_platform(image, pushing.IMAGES[which])
     for which, (image, version) in images.items():
-        name = pushing.repository_name(getattr(settings.images, which), pushing.IMAGES[which])
+        name = target.repository(pushing.image_name(getattr(settings.images, which), pushing.IMAGES[which]))
         if target.prepare(name):
             out.say("Created the repository [bold]{name}[/].", name=name)
         size = f"{image.attrs['Size'] / 1e9:.1f} GB"
@@ -276,6 +289,9 @@ def push(
                 out.warn(f"{reason.strip(' .')}; trying again in {seconds:.0f} s.")
 
             done = pushing.push(engine, image, target, name, version, report, retrying)
+            # Before `latest` moves: what SageMaker refuses must not be what everybody gets.
+            arrived = target.stored(name, done.uri.rpartition("@")[2])
+            pushing.check_stored(arrived, done.uri, serves=which == "serve")
             try:
                 pushing.push(engine, image, target, name, "latest", report, retrying)
             except ByocError as error:
@@ -289,8 +305,10 @@ def push(
         )
         out.raw(f"  {done.uri}")
         stored[which] = done.uri
-    # Both or neither: what was trained with one version is served with the same.
-    state.update(settings, images=stored)
+    if named:  # AWS would be asked for images that it cannot reach
+        out.say("To use them: images.train and images.serve in byoc.toml take these addresses.")
+    else:  # both or neither: what was trained with one version is served with the same
+        state.update(settings, images=stored)
     out.result({"images": stored})
 
 

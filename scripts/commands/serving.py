@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contract.errors import FAILED, ByocError
+from report.words import percent, plural
 from scripts import state
+from scripts.accuracy import interval
+from scripts.commands.watching import no_longer
 from scripts.context import Context, command, last
-from scripts.errors import FAILED, INTERRUPTED, ByocError, translate
-from scripts.output import Output, bar, count, percent, printable
+from scripts.errors import translate
+from scripts.output import Output, bar, printable
 
 if TYPE_CHECKING:
     from scripts.predict import Answer, Score
@@ -53,15 +57,15 @@ def deploy(
         byoc deploy --update
         byoc deploy digits-train-0412-093007-51 --endpoint digits-test
     """
-    from scripts import account, endpoints, jobs
+    from report.read import jobs
+    from scripts import account, endpoints, running
 
     context.override("deploy.endpoint", endpoint)
     context.override("deploy.instance_type", instance_type)
     settings, clients, out = context.settings, context.clients, context.out
     name = last(context, job, "training_job", "training job", "train")
     described = jobs.describe(clients, name)
-    jobs.require_completed(described)
-    artifact = described["ModelArtifacts"]["S3ModelArtifacts"]
+    artifact = take_model(context, described)
 
     def say(text: str) -> None:
         out.raw(f"  {text}")
@@ -73,24 +77,27 @@ def deploy(
         _update(context, place, name, artifact, wait=wait)
         return
     made = endpoints.deploy(clients, settings, place, artifact, say)
-    state.update(settings, endpoint=made)
-    if not wait:
-        out.result({"endpoint": made, "status": "Creating", "training_job": name})
-        return
-    try:
-        endpoints.wait(clients, made, say)
-    except KeyboardInterrupt:
-        out.raw(f"\nNo longer watching; {made} is still being made, and will cost money.", style="yellow")
-        out.raw(f"Look:    byoc jobs\nDelete:  byoc delete {made}")
-        raise typer.Exit(INTERRUPTED) from None
-    except ByocError:
-        state.update(settings, endpoint=None)
-        raise
+    started = running.endpoint(made, settings.deploy.instance_type, settings.deploy.instance_count)
+    with context.watching(started):
+        state.update(settings, endpoint=made)
+        if not wait:
+            out.result({"endpoint": made, "status": "Creating", "training_job": name})
+            return
+        started.ask_price(clients)
+        try:
+            endpoints.wait(clients, made, say)
+        except KeyboardInterrupt:
+            out.raw(f"\nNo longer watching; {made} is still being made, and will cost money.", style="yellow")
+            out.raw(f"Look:    byoc jobs\nDelete:  byoc delete {made}")
+            no_longer(out, made, "Creating")
+        except ByocError:
+            state.update(settings, endpoint=None)
+            raise
     _tell_deployed(out, made, name)
 
 
 def _update(context: Context, place: Place, job: str, artifact: str, *, wait: bool) -> None:
-    from scripts import endpoints
+    from scripts import endpoints, running
 
     settings, clients, out = context.settings, context.clients, context.out
 
@@ -98,16 +105,19 @@ def _update(context: Context, place: Place, job: str, artifact: str, *, wait: bo
         out.raw(f"  {text}")
 
     begun = endpoints.update(clients, settings, place, artifact, say)
-    state.update(settings, endpoint=begun.endpoint)
-    if not wait:
-        out.result({"endpoint": begun.endpoint, "status": "Updating", "training_job": job})
-        return
-    try:
-        endpoints.wait_for_update(clients, begun, say)
-    except KeyboardInterrupt:
-        out.raw(f"\nNo longer watching; the update of {begun.endpoint} goes on.", style="yellow")
-        out.raw("Look: byoc jobs\nThe old model is deleted with the next update, or with the endpoint.")
-        raise typer.Exit(INTERRUPTED) from None
+    started = running.endpoint(begun.endpoint, settings.deploy.instance_type, settings.deploy.instance_count)
+    with context.watching(started):
+        state.update(settings, endpoint=begun.endpoint)
+        if not wait:
+            out.result({"endpoint": begun.endpoint, "status": "Updating", "training_job": job})
+            return
+        started.ask_price(clients)
+        try:
+            endpoints.wait_for_update(clients, begun, say)
+        except KeyboardInterrupt:
+            out.raw(f"\nNo longer watching; the update of {begun.endpoint} goes on.", style="yellow")
+            out.raw("Look: byoc jobs\nThe old model is deleted with the next update, or with the endpoint.")
+            no_longer(out, begun.endpoint, "Updating")
     _tell_deployed(out, begun.endpoint, job)
 
 
@@ -158,7 +168,7 @@ def predict(
     if refused := [answer for answer in answers if answer.error]:
         if not context.out.json:
             raise ByocError(
-                f"Refused: {len(refused)} of {count(len(answers), 'picture')}.",
+                f"Refused: {len(refused)} of {plural(len(answers), 'picture')}.",
                 "The table above says why.",
                 kind="PicturesRefused",
             )
@@ -190,13 +200,15 @@ def evaluate(
         out.warn(f"Left out: the hidden folder {path}")
     with out.progress("asking") as progress:
         answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
-    score = service.score(answers, service.classes(context.clients, name, found, answers))
+    classes = service.classes(context.clients, name, found, answers)
+    answers = service.with_classes(answers, classes)
+    score = service.score(answers, classes)
     show_score(context, score, answers)
-    known = None if source else trained.of_endpoint(context.clients, name, test_uri(context))
-    document = {"endpoint": name, **score_document(score), **trained_document(known)}
+    computed = None if source else trained.of_endpoint(context.clients, name, test_uri(context))
+    document = {"endpoint": name, **score_document(score), **trained_document(computed)}
     state.update(context.settings, evaluation=document)
     out.result(document)
-    compare(context, score, known, "the endpoint")
+    compare(context, score, computed, "the endpoint")
 
 
 def show_score(context: Context, score: Score, answers: Sequence[Answer]) -> None:
@@ -204,13 +216,16 @@ def show_score(context: Context, score: Score, answers: Sequence[Answer]) -> Non
     out = context.out
     table = out.table("class", "right", "of", "accuracy", right=("right", "of", "accuracy"))
     for label, (right, total) in score.per_class.items():
-        out.row(table, label, str(right), str(total), percent(right / total))
+        out.row(table, label, str(right), str(total), percent(right / total, 2))
     table.add_section()
-    out.row(table, "all", str(score.right), str(score.pictures), percent(score.accuracy), style="bold")
+    out.row(table, "all", str(score.right), str(score.pictures), percent(score.accuracy, 2), style="bold")
     out.show(table)
+    if score.pictures:
+        low, high = interval(score.accuracy, score.pictures)
+        out.raw(f"95 % interval of the accuracy: {100 * low:.1f} to {100 * high:.1f} %.")
     if score.refused:
         out.warn(
-            f"Refused: {count(score.refused, 'picture')}, e.g. {next(a for a in answers if a.error).source}"
+            f"Refused: {plural(score.refused, 'picture')}, e.g. {next(a for a in answers if a.error).source}"
         )
     wrong = [answer for answer in answers if not answer.right and not answer.error]
     if wrong:
@@ -242,18 +257,20 @@ def compare(context: Context, score: Score, trained: Trained | None, who: str) -
         return
     if not trained.same_pictures:
         out.warn(
-            f"Training computed {percent(trained.accuracy)}, perhaps on other pictures: "
+            f"Training computed {percent(trained.accuracy, 2)}, perhaps on other pictures: "
             "the test set in S3 was written or deleted since. Train again to compare."
         )
         return
     if abs(trained.accuracy - score.accuracy) * score.pictures < 0.5:
-        out.say("Training computed the same: test accuracy [bold green]{v}[/].", v=percent(trained.accuracy))
+        out.say(
+            "Training computed the same: test accuracy [bold green]{v}[/].", v=percent(trained.accuracy, 2)
+        )
         return
     if out.json:
         raise typer.Exit(FAILED)
     raise ByocError(
-        f"On the same pictures training computed {percent(trained.accuracy)}, "
-        f"{who} {percent(score.accuracy)}.",
+        f"On the same pictures training computed {percent(trained.accuracy, 2)}, "
+        f"{who} {percent(score.accuracy, 2)}.",
         "Is it the model of that training, and the serving image of the same version?",
         code=FAILED,
         kind="Mismatch",
@@ -318,7 +335,8 @@ def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
 
     from scripts import tags
 
-    own, project = _endpoint(context, None), context.settings.project.name
+    project = context.settings.project.name
+    own = str(state.read(context.settings).get("endpoint") or context.settings.endpoint_name)
     try:
         ours = tags.endpoints_of_project(context.clients, project, context.out.warn)
     except ClientError as error:
@@ -345,8 +363,26 @@ def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
     return own, {}
 
 
-def _endpoint(context: Context, given: str | None) -> str:
-    return given or str(state.read(context.settings).get("endpoint") or context.settings.endpoint_name)
+def _endpoint(context: Context, named: str | None) -> str:
+    """The endpoint that was named, else deploy.endpoint, else the one that the last command made."""
+    made, setting = state.read(context.settings).get("endpoint"), context.settings.deploy.endpoint
+    if not named and setting and made and made != setting:
+        context.out.warn(
+            f"deploy.endpoint names {setting}, and the last `byoc deploy` made {made}: {setting} is asked. "
+            f"For the other one: --endpoint {made}"
+        )
+    return named or setting or str(made or context.settings.endpoint_name)
+
+
+def take_model(context: Context, job: dict[str, Any]) -> str:
+    """S3 address of a training job's model; a warning where the job was stopped early."""
+    from report.read import jobs
+
+    artifact = jobs.artifact(context.clients, job)
+    if job["TrainingJobStatus"] == "Stopped":
+        epoch = jobs.kept_epoch(job)
+        context.out.warn(f"{job['TrainingJobName']} was stopped; its model has the weights of epoch {epoch}.")
+    return artifact
 
 
 def test_uri(context: Context) -> str:
@@ -375,7 +411,7 @@ def show_answers(context: Context, answers: Sequence[Answer], top: int) -> None:
                 table,
                 answer.source if first else "",
                 label,
-                percent(probability),
+                percent(probability, 2),
                 truth if first else "",
             )
     out.show(table)

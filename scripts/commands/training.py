@@ -9,11 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from contract.errors import ByocError
+from contract.findings import Findings
+from report.words import duration
 from scripts import state
-from scripts.commands.watching import goes_on, report_path, show, tell_file, tell_verdicts
+from scripts.commands.tuning import with_result
+from scripts.commands.verdicts import show_verdicts
+from scripts.commands.watching import goes_on, no_longer, report_path, show, tell_file
 from scripts.context import Context, command, last
-from scripts.errors import INTERRUPTED, ByocError
-from scripts.output import duration, percent, short
+from scripts.output import short
 from scripts.settings import Scalar
 
 PANEL = "Train"
@@ -28,7 +32,7 @@ def train(
     from_: Annotated[
         str, typer.Option("--from", metavar="TUNING_JOB", help="Take the best hyperparameters of that job.")
     ] = "",
-    best: Annotated[bool, typer.Option("--best", help="Those of the last tuning job.")] = False,
+    best: Annotated[bool, typer.Option("--best", help="Those of the last tuning job with a result.")] = False,
     resume: Annotated[
         str,
         typer.Option("--resume", metavar="JOB", help="Go on from the checkpoints of a job that ended early."),
@@ -44,7 +48,7 @@ def train(
     ] = False,
     full_log: Annotated[bool, typer.Option("--full-log", help="Show every line, not only metrics.")] = False,
 ) -> None:
-    """Train a classifier, with the debugger's hook and rules and the profiler on; show metrics as they come.
+    """Train a classifier while the debugger's rules watch; show metrics and findings as they come.
 
     Examples:
 
@@ -53,7 +57,8 @@ def train(
         byoc train --instance-type ml.g5.xlarge --spot
         byoc train --resume last                where it kept checkpoints (train.checkpoints, or --spot)
     """
-    from scripts import account, jobs, requests
+    from report.read import jobs
+    from scripts import account, creation, requests, running
 
     context.override("hyperparameters.epochs", epochs)
     context.override("train.instance_type", instance_type)
@@ -67,126 +72,149 @@ def train(
             raise ByocError(
                 "--resume takes the job's hyperparameters: leave out --from, --best and --epochs."
             )
-        found = jobs.resumed(context.clients, last(context, resume, "training_job", "training job", "train"))
-        checkpoints = found.checkpoints
+        resumed = jobs.resumed(
+            context.clients, last(context, resume, "training_job", "training job", "train")
+        )
+        checkpoints = resumed.checkpoints
         _refuse_second(context, checkpoints)
         free = _free_settings(context)
-        settings = replace(settings, hyperparameters={**found.hyperparameters, **free})
+        settings = replace(settings, hyperparameters={**resumed.hyperparameters, **free})
     elif from_ or best:
         tuned = _best_hyperparameters(context, from_)
     account.check_hyperparameters({**settings.hyperparameters, **tuned})
-    account.check_rules(settings)
+    account.check_isolation(settings, tuned)
+    account.check_debugger(settings)
     place = account.place(settings, context.clients, data=True)
     name = name or account.unique_name(settings.project.name, "train")
     request = requests.training_job(settings, place, name, tuned, checkpoints)
-    rules = None
-    if settings.debugger.evaluator == "processing" and (
-        settings.debugger.enabled or settings.profiler.enabled
-    ):
-        rules = requests.rules_job(settings, place, name)
     state.check(settings)
-    context.clients.sagemaker.create_training_job(**request)
-    state.update(settings, training_job=name)
-    if checkpoints:
-        state.update(settings, resumed={"checkpoints": checkpoints, "training_job": name})
-    if rules:
-        context.clients.sagemaker.create_processing_job(**rules)
-    context.out.say("Training job [bold]{name}[/].", name=name)
-    if not wait:
-        context.out.say("Follow it with [bold]byoc logs -f {name}[/].", name=name)
-        context.out.result({"training_job": name, "status": "InProgress"})
-        return
+    sagemaker, machine = context.clients.sagemaker, settings.train
+    creation.create(
+        place, lambda: sagemaker.create_training_job(**request), lambda: jobs.find(context.clients, name)
+    )
+    started = running.training(name, machine.instance_type, machine.instance_count)
+    with context.watching(started):
+        state.update(settings, training_job=name)
+        if checkpoints:
+            state.update(settings, resumed={"checkpoints": checkpoints, "training_job": name})
+        context.out.say("Training job [bold]{name}[/].", name=name)
+        if not wait:
+            context.out.say("Follow it with [bold]byoc watch {name}[/].", name=name)
+            context.out.result({"training_job": name, "status": "InProgress"})
+            return
+        started.ask_price(context.clients)
+        judged = watch_training(context, name, full_log=full_log, stop_on_interrupt=stop_on_interrupt)
+    conclude_training(context, jobs.describe(context.clients, name), judged)
+
+
+def watch_training(
+    context: Context, name: str, *, full_log: bool = False, stop_on_interrupt: bool = False
+) -> Findings | None:
+    """Show a training job until it ends; return the verdicts in its log. Ctrl-C ends the command."""
+    from scripts import kinds
+
     try:
-        show(context, name, full_log=full_log)
+        return show(context, name, full_log=full_log)
     except KeyboardInterrupt:
         if stop_on_interrupt:
-            jobs.stop(context.clients, name)
+            kinds.stop(context.clients, name)
             context.out.raw(f"{name} is being stopped.", style="yellow")
-            raise typer.Exit(INTERRUPTED) from None
-        goes_on(context.out, name, f"byoc logs -f {name}")
-    job = jobs.describe(context.clients, name)
-    path = _report_after(context, name)
-    jobs.require_completed(job)
-    _tell_trained(context, job, path)
+            no_longer(context.out, name, "Stopping")
+        goes_on(context.out, name)
+
+
+def conclude_training(context: Context, job: dict[str, Any], judged: Findings | None) -> None:
+    """Report and verdicts, then the result or the error; of a job that failed at once, the error only."""
+    from report.read import findings, jobs
+
+    judged = judged or findings.of_description(job)
+    if job["TrainingJobStatus"] == "Failed" and not findings.have_evidence(judged):
+        jobs.require_completed(context.clients, job)
+    path, reported = _report_after(context, job["TrainingJobName"])
+    judged = reported or judged
+    show_verdicts(context.out, judged)
+    jobs.require_completed(context.clients, job)
+    _tell_trained(context, job, path, judged)
 
 
 def _free_settings(context: Context) -> Mapping[str, Scalar]:
     """Hyperparameters of the command line that a resumed job may have otherwise; an error for others."""
-    from train.interface import FREE
+    from contract.hyperparameters import FREE
 
     keys = (override.partition("=")[0].strip() for override in context.overrides)
     names = [key.removeprefix("hyperparameters.") for key in keys]
-    given = [name for name in names if "." not in name]
-    if fixed := [name for name in given if name not in FREE]:
+    wanted = [name for name in names if "." not in name]
+    if fixed := [name for name in wanted if name not in FREE]:
         raise ByocError(
             f"--resume takes the job's own {', '.join(fixed)}: with another, its checkpoints would not fit.",
             f"Leave it out; {', '.join(FREE)} may change.",
         )
-    return {name: context.settings.hyperparameters[name] for name in given}
+    return {name: context.settings.hyperparameters[name] for name in wanted}
 
 
 def _refuse_second(context: Context, checkpoints: str) -> None:
     """Two jobs would write into the same folder of checkpoints."""
-    from scripts import jobs
+    from report.read import jobs
 
     before = state.read(context.settings).get("resumed", {})
     if before.get("checkpoints") != checkpoints:
         return
     name = before["training_job"]
     if jobs.describe(context.clients, name)["TrainingJobStatus"] in ("InProgress", "Stopping"):
-        raise ByocError(
-            f"{name} goes on from these checkpoints already.", f"`byoc logs -f {name}` follows it."
-        )
+        raise ByocError(f"{name} goes on from these checkpoints already.", f"`byoc watch {name}` follows it.")
 
 
 def _best_hyperparameters(context: Context, tuning_job: str) -> dict[str, str]:
-    from scripts import tuning
+    from report.read import tuning
 
-    found = tuning.best(context.clients, last(context, tuning_job, "tuning_job", "tuning job", "tune"))
-    values: dict[str, str] = found["hyperparameters"]
+    best = tuning.best(context.clients, with_result(context, tuning_job))
+    values: dict[str, str] = best["hyperparameters"]
     text = ", ".join(f"{key} = {short(value)}" for key, value in values.items())
-    context.out.say("Best of {job}: {values}.", job=found["tuning_job"], values=text)
+    context.out.say("Best of {job}: {values}.", job=best["tuning_job"], values=text)
     return values
 
 
-def _report_after(context: Context, name: str) -> Path | None:
-    """The report of a job that has ended, whatever its end; a report that cannot be made is no failure."""
-    from scripts.report import report_for_job
+def _report_after(context: Context, name: str) -> tuple[Path | None, Findings | None]:
+    """The report of a job that has ended, whatever its end, and the findings that it shows.
+
+    A report that cannot be made is no failure.
+    """
+    from report.make import report_for_job
 
     path = report_path(context, [name])
     try:
-        report_for_job(context.clients, [name], path)
+        [reported] = report_for_job(context.clients, [name], path)
     except (ByocError, OSError) as error:
         context.out.warn(f"No report was made: {error}")
-        return None
+        return None, None
     tell_file(context.out, "Report", path)
-    return path
+    return path, reported.findings
 
 
-def _tell_trained(context: Context, job: dict[str, Any], report_: Path | None) -> None:
-    from scripts import jobs
+def _tell_trained(
+    context: Context, job: dict[str, Any], report_: Path | None, judged: Findings | None
+) -> None:
+    from report.read import findings, jobs
+    from scripts import accuracy
 
     out, values = context.out, jobs.metrics(job)
     # SageMaker keeps a metric's last value, and the trainer ends with those of the weights that it kept.
-    kept = (
-        f" with the weights that were kept, of epoch {values['kept_epoch']:g}"
-        if "kept_epoch" in values
-        else ""
-    )
+    if "kept_epoch" in values:
+        out.say("The weights of epoch {epoch} were kept.", epoch=f"{values['kept_epoch']:g}")
     for key in ("validation:accuracy", "test:accuracy"):
         if key in values:
+            pictures = values.get(key.replace("accuracy", "pictures"))
             out.say(
-                "{name}: [bold green]{value}[/]{kept}",
+                "{name}: [bold green]{value}[/]",
                 name=key.replace(":", " "),
-                value=percent(values[key]),
-                kept=kept,
+                value=accuracy.described(values[key], pictures),
             )
-    tell_verdicts(out, job)
-    artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
-    out.say("Model: {uri}", uri=artifact)
+    artifact = job["ModelArtifacts"]["S3ModelArtifacts"] if jobs.keeps_model(job) else None
+    out.say("Model: {uri}", uri=artifact or "none was kept, as save_model = false asks")
     if "TrainingTimeInSeconds" in job:
         out.say("Training took {time}.", time=duration(job["TrainingTimeInSeconds"]))
-    out.say("Next: [bold]byoc deploy[/]")
+    if artifact:
+        out.say("Next: [bold]byoc deploy[/]")
     out.result(
         {
             "training_job": job["TrainingJobName"],
@@ -195,6 +223,7 @@ def _tell_trained(context: Context, job: dict[str, Any], report_: Path | None) -
             "model": artifact,
             "hyperparameters": job.get("HyperParameters", {}),
             "metrics": values,
-            "rules": jobs.verdicts(job),
+            "rules": findings.outcomes(judged),
+            "stopped_by": judged.stopped_by if judged else "",
         }
     )

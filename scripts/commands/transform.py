@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from contract.errors import FAILED, ByocError
+from contract.log import is_alert
+from report.words import duration, plural
 from scripts import state
 from scripts.commands.serving import (
     PANEL,
@@ -14,13 +17,13 @@ from scripts.commands.serving import (
     score_document,
     show_answers,
     show_score,
+    take_model,
     test_uri,
     trained_document,
 )
-from scripts.commands.watching import goes_on
+from scripts.commands.watching import goes_on, no_longer
 from scripts.context import Context, command, last
-from scripts.errors import FAILED, INTERRUPTED, ByocError
-from scripts.output import bar, count, duration
+from scripts.output import bar
 
 if TYPE_CHECKING:
     from scripts.predict import Answer, Score
@@ -71,7 +74,7 @@ def transform(
         byoc transform photos --output photos.jsonl
         byoc transform s3://bucket/pictures/ --job digits-train-0412-093007-51
     """
-    from scripts import jobs
+    from scripts import running
     from scripts import transform as service
 
     context.override("transform.instance_type", instance_type)
@@ -84,29 +87,53 @@ def transform(
         if pictures or job or name:
             raise ByocError("--attach names a job that exists: it has its pictures and its model already.")
         name = last(context, attach, "transform_job", "transform job", "transform")
-        service.describe(context.clients, name)
+        started = running.known_transform(context.clients, name)
     else:
         name, given = _start(context, pictures or [], job, name)
-    if not wait:
-        out.say("Watch it with [bold]byoc transform --attach {name}[/].", name=name)
-        out.result({"transform_job": name, "status": "InProgress"})
-        return
+        machine = context.settings.transform
+        started = running.transform_job(name, machine.instance_type, machine.instance_count)
     watch = service.Watch(context.clients, name)
+    with context.watching(started):
+        if not attach:
+            state.update(context.settings, transform_job=name)
+        if not wait:
+            out.say("Watch it with [bold]byoc watch {name}[/].", name=name)
+            out.result({"transform_job": name, "status": "InProgress"})
+            return
+        if not attach:
+            started.ask_price(context.clients)
+        given = watch_transform(context, watch, given, full_log=full_log, stop_on_interrupt=stop_on_interrupt)
+    conclude_transform(context, watch, given, output, form)
+
+
+def watch_transform(
+    context: Context,
+    watch: Watch,
+    given: Input | None = None,
+    *,
+    full_log: bool = False,
+    stop_on_interrupt: bool = False,
+) -> Input:
+    """Show a transform job until it has ended; what it reads. Ctrl-C ends the command."""
+    from scripts import kinds
+    from scripts import transform as service
+
+    out, name = context.out, watch.name
     try:
-        given = _watch(context, watch, given, full_log=full_log)
+        return _watch(context, watch, given, full_log=full_log)
     except KeyboardInterrupt:
         if stop_on_interrupt:
-            jobs.stop(context.clients, name)
+            kinds.stop(context.clients, name)
             service.delete_model(context.clients, service.describe(context.clients, name))
             out.raw(f"{name} is being stopped.", style="yellow")
-            raise typer.Exit(INTERRUPTED) from None
-        goes_on(out, name, f"byoc transform --attach {name}")
-    _conclude(context, watch, given, output, form)
+            no_longer(out, name, "Stopping")
+        goes_on(out, name)
 
 
 def _start(context: Context, pictures: list[str], job: str | None, name: str) -> tuple[str, Input]:
     """Find the model and the pictures, and start the job; its name, and what it reads."""
-    from scripts import account, jobs, requests
+    from report.read import jobs
+    from scripts import account, requests
     from scripts import transform as service
     from scripts import transforminput as inputs
 
@@ -114,7 +141,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
     settings, clients, out = context.settings, context.clients, context.out
     trained = last(context, job, "training_job", "training job", "train")
     described = jobs.describe(clients, trained)
-    jobs.require_completed(described)
+    artifact = take_model(context, described)
     place = account.place(settings, clients)
     name = name or account.unique_name(settings.project.name, "transform")
     addresses = [source for source in pictures if source.startswith("s3://")]
@@ -125,29 +152,28 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
         given = inputs.gather(pictures, folder)
         inputs.check_sizes(settings, given)
         with out.progress("uploading") as progress:
-            inputs.send(clients, given, bar(progress))
+            inputs.send(clients, settings, given, bar(progress), out.warn)
     else:
         given, others = inputs.find(clients, addresses[0] if addresses else test_uri(context))
         inputs.check_sizes(settings, given)
         if others:
-            out.warn(f"Left out: {count(len(others), 'object')} of another kind, e.g. {others[0]}")
+            out.warn(f"Left out: {plural(len(others), 'object')} of another kind, e.g. {others[0]}")
         if not given.whole:
-            given = inputs.write_manifest(clients, given, folder)
+            given = inputs.write_manifest(clients, settings, given, folder)
     state.check(settings)
     service.start(
         clients,
         settings,
         place,
         name,
-        described["ModelArtifacts"]["S3ModelArtifacts"],
+        artifact,
         given,
         lambda text: out.raw(f"  {text}"),
     )
-    state.update(settings, transform_job=name)
     out.say(
         "Transform job [bold]{name}[/]: {pictures}, model of {job}.",
         name=name,
-        pictures=count(len(given.items), "picture"),
+        pictures=plural(len(given.items), "picture"),
         job=trained,
     )
     return name, given
@@ -169,13 +195,17 @@ def _watch(context: Context, watch: Watch, given: Input | None, *, full_log: boo
             elif event.kind == "look":
                 if out.live:
                     advance(len(service.outputs(clients, job)), len(given.items))
-            elif full_log or event.text.startswith(("warning: ", "error: ")):
+            elif full_log or is_alert(event.text):
                 out.raw("  " + event.text, style="dim")
     return given
 
 
-def _conclude(
-    context: Context, watch: Watch, given: Input, output: Path | None, form: Literal["csv", "jsonl"]
+def conclude_transform(
+    context: Context,
+    watch: Watch,
+    given: Input,
+    output: Path | None = None,
+    form: Literal["csv", "jsonl"] = "csv",
 ) -> None:
     """Fetch the answers, write and show them; an error unless the job completed."""
     from scripts import predict, trained
@@ -190,6 +220,7 @@ def _conclude(
     with out.progress("fetching") as progress:
         answers = service.collect(clients, job, given.items, watch.told, bar(progress))
     classes = predict.named(answers)
+    answers = predict.with_classes(answers, classes)
     plausible = predict.with_plausible_truth(answers, classes)
     labelled = any(answer.truth and not answer.error for answer in plausible)
     if not labelled:  # the folders are named otherwise than classes

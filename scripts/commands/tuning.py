@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contract.errors import FAILED, ByocError
+from report.words import duration, plural
 from scripts import state
 from scripts.commands.watching import goes_on
 from scripts.context import Context, command, last
-from scripts.errors import FAILED, ByocError
-from scripts.output import Output, count, duration, percent, short
+from scripts.output import Output, short
 from scripts.settings import Range, Settings, parse_range
 
 if TYPE_CHECKING:
-    from scripts.tuning import Snapshot
+    from report.read.tuning import Trial, TuningJob
 
 PANEL = "Train"
+_STOPS = ("Stopping", "Stopped")
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +40,9 @@ def tune(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training job.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine of each training job.")] = None,
+    stop_hopeless: Annotated[
+        bool | None, typer.Option(help="Let the debugger's rules end trials that cannot come to anything.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the tuning job.")] = "",
     wait: Annotated[bool, typer.Option(help="Watch it until it has ended.")] = True,
 ) -> None:
@@ -46,16 +53,18 @@ def tune(
     Examples:
 
         byoc tune --jobs 8 --parallel 2
-        byoc tune --range lr=1e-4:0.1:log --range batch_size=16,32,64
+        byoc tune --range lr=1e-4:0.1:log --range batch_size=16,32,64 --stop-hopeless
         byoc tune --no-wait
     """
-    from scripts import account, requests
+    from report.read import tuning
+    from scripts import account, creation, requests, running
 
     asked = {item.split("=")[0].strip() for item in context.overrides if "." not in item.split("=")[0]}
     for key, value in (("jobs", jobs), ("parallel", parallel)):
         context.override(f"tune.{key}", value)
     context.override("train.instance_type", instance_type)
     context.override("tune.hyperparameters.epochs", epochs)
+    context.override("tune.stop_hopeless", stop_hopeless)
     settings = _with_ranges(context.settings, range_ or [])
     if both := sorted(asked & set(settings.tune.ranges)):
         raise ByocError(
@@ -63,35 +72,54 @@ def tune(
             f"Give --range {both[0]}=… instead, or take {both[0]} out of [tune.ranges].",
         )
     account.check_tuning(settings)
+    account.check_isolation(settings, settings.tune.hyperparameters)
+    account.check_debugger(settings, trial=True)
     place = account.place(settings, context.clients, data=True)
     name = name or account.unique_name(settings.project.name, "tune", longest=32)
     request = requests.tuning_job(settings, place, name)
+    combinations = requests.combinations(settings)
+    if settings.tune.strategy == "Grid" and combinations != settings.tune.jobs:
+        context.out.warn(
+            f"Grid runs a trial for each of the {combinations} combinations in [tune.ranges], and ignores "
+            f"tune.jobs = {settings.tune.jobs}."
+        )
     state.check(settings)
-    context.clients.sagemaker.create_hyper_parameter_tuning_job(**request)
-    state.update(settings, tuning_job=name, best=None)
-    context.out.say("Tuning job [bold]{name}[/].", name=name)
-    if not wait:
-        context.out.say("Watch it with [bold]byoc best --wait {name}[/].", name=name)
-        context.out.result({"tuning_job": name, "status": "InProgress"})
-        return
-    _watch(context, name)
+    sagemaker, machine = context.clients.sagemaker, settings.train
+    creation.create(
+        place,
+        lambda: sagemaker.create_hyper_parameter_tuning_job(**request),
+        lambda: tuning.find(context.clients, name),
+    )
+    limits = request["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    count = machine.instance_count * limits["MaxParallelTrainingJobs"]
+    started = running.tuning_job(name, machine.instance_type, count)
+    with context.watching(started):
+        state.update(settings, tuning_job=name, best=None)
+        context.out.say("Tuning job [bold]{name}[/].", name=name)
+        if not wait:
+            context.out.say("Watch it with [bold]byoc watch {name}[/].", name=name)
+            context.out.result({"tuning_job": name, "status": "InProgress"})
+            return
+        started.ask_price(context.clients)
+        snapshot = watch_tuning(context, name)
+    conclude_tuning(context, snapshot)
 
 
 def _with_ranges(settings: Settings, ranges: list[str]) -> Settings:
     from dataclasses import replace
 
-    found: dict[str, Range] = dict(settings.tune.ranges)
+    combined: dict[str, Range] = dict(settings.tune.ranges)
     for item in ranges:
         key, equals, text = item.partition("=")
         if not equals:
             raise ByocError(f"--range {item} has no range.", "E.g. --range lr=1e-4:0.1:log.")
-        found[key.strip().replace("-", "_")] = parse_range(text.strip(), f"--range {key.strip()}")
-    return replace(settings, tune=replace(settings.tune, ranges=found))
+        combined[key.strip().replace("-", "_")] = parse_range(text.strip(), f"--range {key.strip()}")
+    return replace(settings, tune=replace(settings.tune, ranges=combined))
 
 
 def best(
     context: Context,
-    tuning_job: Annotated[str | None, typer.Argument(help="Default: the last one.")] = None,
+    tuning_job: Annotated[str | None, typer.Argument(help="Default: the last one that has a result.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until it has ended.")] = False,
 ) -> None:
     """Show and remember the best hyperparameters of a tuning job, as SageMaker's API tells them.
@@ -101,46 +129,66 @@ def best(
         byoc best
         byoc best digits-tune-0412-093007-51 --json
     """
-    name = last(context, tuning_job, "tuning_job", "tuning job", "tune")
-    if wait:
-        _watch(context, name)
-        return
-    from scripts import tuning
+    from report.read import tuning
+    from scripts import running
 
-    snapshot = tuning.look(context.clients, name)
-    context.out.show(_trials(context.out, snapshot))
+    if wait:
+        name = last(context, tuning_job, "tuning_job", "tuning job", "tune")
+        with context.watching(running.known_tuning(context.clients, name)):
+            snapshot = watch_tuning(context, name)
+        conclude_tuning(context, snapshot)
+        return
+    snapshot = tuning.look(context.clients, with_result(context, tuning_job))
+    context.out.show(_trials(context.out, snapshot, _reasons(context, snapshot, {})))
     _tell_best(context, snapshot)
 
 
-def _watch(context: Context, name: str) -> None:
+def with_result(context: Context, named: str | None) -> str:
+    """The tuning job that was named, else the last one that has a result; an earlier one is pointed out."""
+    from report.read import tuning
+
+    name = last(context, named, "tuning_job", "tuning job", "tune")
+    if named and named != "last":
+        return name
+    chosen = tuning.with_result(context.clients, name, context.settings.project.name)
+    if chosen != name:
+        context.out.warn(f"{name} has no completed trial: {chosen} is the newest tuning job that has one.")
+    return chosen
+
+
+def watch_tuning(context: Context, name: str) -> TuningJob:
     """A live table of the trials where the output is a terminal, a line for each change where it is not."""
     from rich.live import Live
 
-    from scripts import tuning
+    from report.read import tuning
 
     out, snapshot = context.out, None
+    reasons: dict[str, str] = {}
     try:
         if out.live:
             with Live(console=out.console, refresh_per_second=4) as live:
                 for snapshot in tuning.follow(context.clients, name):
-                    live.update(_trials(out, snapshot))
+                    live.update(_trials(out, snapshot, _reasons(context, snapshot, reasons)))
         else:
-            seen: dict[str, tuple[str, float | None]] = {}
+            seen: dict[str, tuple[str, str]] = {}
             for snapshot in tuning.follow(context.clients, name):
                 for trial in snapshot.trials:
-                    if seen.get(trial.name) != (trial.status, trial.objective):
-                        seen[trial.name] = (trial.status, trial.objective)
+                    result = _objective(snapshot, trial.objective)
+                    if seen.get(trial.name) != (trial.status, result):
+                        seen[trial.name] = (trial.status, result)
                         values = ", ".join(f"{k} {short(v)}" for k, v in trial.hyperparameters.items())
-                        result = (
-                            "" if trial.objective is None else f"  {_objective(snapshot, trial.objective)}"
-                        )
-                        out.raw(f"{trial.name}  {values}  {trial.status}{result}")
+                        out.raw(f"{trial.name}  {values}  {trial.status}  {result}".rstrip())
             if snapshot:
-                out.show(_trials(out, snapshot))
+                out.show(_trials(out, snapshot, _reasons(context, snapshot, reasons)))
     except KeyboardInterrupt:
-        goes_on(out, name, f"byoc best --wait {name}")
+        goes_on(out, name)
     if snapshot is None:
         raise AssertionError
+    return snapshot
+
+
+def conclude_tuning(context: Context, snapshot: TuningJob) -> None:
+    name = snapshot.name
     if snapshot.status == "Failed":
         raise ByocError(
             f"{name} failed: {snapshot.reason or 'no reason given'}",
@@ -151,46 +199,107 @@ def _watch(context: Context, name: str) -> None:
     _tell_best(context, snapshot)
 
 
-def _tell_best(context: Context, snapshot: Snapshot) -> None:
-    from scripts import tuning
+def _tell_best(context: Context, snapshot: TuningJob) -> None:
+    from report.read import findings, tuning
+    from report.read.logs import read_end
 
-    found = tuning.best(context.clients, snapshot.name)
-    state.update(context.settings, tuning_job=snapshot.name, best=found)
-    values = ", ".join(f"{key} = {short(value)}" for key, value in found["hyperparameters"].items())
+    best_trial = tuning.best(context.clients, snapshot.name)
+    state.update(context.settings, tuning_job=snapshot.name, best=best_trial)
+    values = ", ".join(f"{key} = {short(value)}" for key, value in best_trial["hyperparameters"].items())
     context.out.say(
         "Best of {n}: [bold green]{values}[/]  ({metric} {value}, {job})",
         n=len(snapshot.trials),
         values=values,
-        metric=found["metric"],
-        value=_objective(snapshot, found["value"]),
-        job=found["training_job"],
+        metric=best_trial["metric"],
+        value=_objective(snapshot, best_trial["value"]),
+        job=best_trial["training_job"],
     )
-    if not found["complete"]:
+    if sentence := _not_apart(context, snapshot):
+        context.out.warn(sentence)
+    judged = findings.of_lines(read_end(context.clients, best_trial["training_job"]))
+    if sentence := findings.stop_sentence(judged):
+        context.out.warn(f"The best trial came to nothing: {sentence} Look in other ranges (--range).")
+    if not best_trial["complete"]:
         context.out.warn(f"{snapshot.name} is still {snapshot.status}: there may be better ones to come.")
     context.out.say("Next: [bold]byoc train --best[/]")
-    context.out.result({**found, "status": snapshot.status, "trials": snapshot.as_dict()["trials"]})
+    best_trial["stopped_by"] = judged.stopped_by if judged else ""
+    trials = [trial.as_dict() for trial in snapshot.trials]
+    context.out.result({**best_trial, "status": snapshot.status, "trials": trials})
 
 
-def _objective(snapshot: Snapshot, value: float) -> str:
-    return short(value) if snapshot.metric.endswith("loss") else percent(value)
+def _objective(job: TuningJob, value: float) -> str:
+    """The objective's value for a person; empty where there is none."""
+    return "" if math.isnan(value) else job.value(value)
 
 
-def _trials(out: Output, snapshot: Snapshot) -> Any:
+def _not_apart(context: Context, job: TuningJob) -> str:
+    """A sentence where the validation pictures are too few to tell the best trial from the second."""
+    from report.read import jobs
+    from scripts import accuracy
+
+    first = next((trial for trial in job.judged if trial.name == job.winner), None)
+    second = min((trial for trial in job.judged if trial is not first), key=job.rank, default=None)
+    counted = job.metric.startswith("validation:") and job.metric.endswith("accuracy")
+    if not (first and second and counted):
+        return ""
+    pictures = jobs.metrics(jobs.describe(context.clients, first.name)).get("validation:pictures")
+    if not pictures or accuracy.differ(first.objective, second.objective, int(pictures)):
+        return ""
+    values = ", ".join(f"{key} = {short(value)}" for key, value in second.hyperparameters.items())
+    return (
+        f"{plural(int(pictures), 'validation picture')} cannot tell the best trial from the second "
+        f"({job.value(second.objective)}; {values})."
+    )
+
+
+def _reasons(context: Context, job: TuningJob, known: dict[str, str]) -> dict[str, str]:
+    """Why trials were stopped or failed, by their names; `known` is added to, for logs are read once."""
+    from report.read import findings
+    from report.read.logs import read_end
+
+    for trial in job.trials:
+        if trial.reason:
+            known[trial.name] = trial.reason
+        elif trial.status == "Stopped" and trial.name not in known:
+            judged = findings.of_lines(read_end(context.clients, trial.name))
+            # Trials of a job that is stopped itself were stopped with it.
+            by_sagemaker = "early stopping" if job.stops_early and job.status not in _STOPS else ""
+            known[trial.name] = judged.stopped_by if judged and judged.stopped_by else by_sagemaker
+    return known
+
+
+def _trials(out: Output, snapshot: TuningJob, reasons: dict[str, str]) -> Any:
     names = sorted({key for trial in snapshot.trials for key in trial.hyperparameters})
     ended = sum(trial.status in {"Completed", "Failed", "Stopped"} for trial in snapshot.trials)
-    title = f"{snapshot.name}: {snapshot.status}, {ended} of {count(snapshot.total, 'trial')}"
-    table = out.table(
-        "#", *names, snapshot.metric, "time", "status", title=title, right=("#", snapshot.metric)
-    )
-    for number, trial in enumerate(snapshot.trials, 1):
-        won = trial.name == snapshot.best
+    title = f"{snapshot.name}: {snapshot.status}, {ended} of {plural(snapshot.total, 'trial')}"
+    # 80 columns have room for little: of two metrics of that name, the trials are compared by validation's.
+    metric = snapshot.metric.removeprefix("validation:")
+    table = out.table("#", *names, metric, "time", "status", title=title, right=("#", metric))
+    for trial in snapshot.trials:
+        won = trial.name == snapshot.winner
+        reason = reasons.get(trial.name, "")
+        latest = trial.progress.latest if trial.progress else trial.objective
         out.row(
             table,
-            str(number),
+            str(trial.number),
             *(short(trial.hyperparameters.get(key, "")) for key in names),
-            "" if trial.objective is None else _objective(snapshot, trial.objective) + (" ★" if won else ""),
-            "" if trial.seconds is None else duration(trial.seconds),
-            trial.status if not trial.reason else f"{trial.status}: {trial.reason[:60]}",
+            _objective(snapshot, latest) + (" ★" if won else ""),
+            _time(trial),
+            _status(trial) + (f": {shorten(reason, 60, placeholder=' …')}" if reason else ""),
             style="bold green" if won else "red" if trial.status == "Failed" else "",
         )
     return table
+
+
+def _time(trial: Trial) -> str:
+    seconds = trial.progress.seconds if trial.progress else trial.seconds
+    return "" if seconds is None else duration(seconds)
+
+
+def _status(trial: Trial) -> str:
+    """`epoch 3/8, 40 s left` of a running trial; whole minutes, where there are some."""
+    if trial.progress is None:
+        return trial.status
+    left = trial.progress.seconds_left
+    rough = duration(60 * round(left / 60)) if left >= 60 else duration(left)
+    return f"epoch {trial.progress.epoch}/{trial.progress.epochs}, {rough} left"

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from contract.errors import INTERRUPTED, NOT_FOUND, ByocError
+from contract.findings import Findings, ProgressLine
+from contract.log import is_alert
+from contract.names import ENDPOINT_LOGS, TRAINING_LOGS, TRANSFORM_LOGS
+from report.read.toolkit import Preamble, split_host
 from scripts import state
 from scripts.commands import listing
+from scripts.commands.verdicts import FindingsLog, show_verdicts
 from scripts.context import Context, command, last
-from scripts.errors import INTERRUPTED, NOT_FOUND, ByocError
 from scripts.output import Output
-from scripts.toolkit import Preamble
 
 if TYPE_CHECKING:
-    from scripts.live import Found
+    from scripts.live import Curves
 
 PANEL = "Look after"
-_RULE_STYLE = {"NoIssuesFound": "green", "IssuesFound": "bold red", "Error": "red", "DoesNotApply": "dim"}
-# The report's words; the other verdicts are SageMaker's.
-_COULD_NOT_JUDGE = "Could not judge"
-_WORDS = {"CouldNotJudge": _COULD_NOT_JUDGE, "DoesNotApply": "Does not apply"}
-# What AWS begins each finding with; the table's other columns say it already.
-_CONDITION_MET = re.compile(
-    r"^RuleEvaluationConditionMet: .*? resulted in the condition being met( \(\d+ findings\))?\. "
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -61,27 +56,27 @@ def report(
         byoc report JOB1 JOB2 -o compare.html
         byoc report digits-tune-0412-093007-51 --pdf
     """
-    from scripts import jobs
-    from scripts.report import report_for_job, report_for_tuning_job
+    from report.make import report_for_job, report_for_tuning_job
+    from report.read import findings
 
     names = [last(context, name, "training_job", "training job", "train") for name in job or ["last"]]
     path = output or report_path(context, names)
     verdicts: dict[str, dict[str, str]] = {}
     if len(names) == 1 and _is_tuning_job(context, names[0]):
-        report_for_tuning_job(context.clients, names[0], path)
+        tuned = report_for_tuning_job(context.clients, names[0], path)
+        verdicts = {item.name: findings.outcomes(item.findings) for item in tuned.trials if item.findings}
     else:
-        described = [jobs.describe(context.clients, name) for name in names]
-        for item in described:
-            if len(described) > 1:
-                context.out.say("[bold]{name}[/]", name=item["TrainingJobName"])
-            tell_verdicts(context.out, item)
-        report_for_job(context.clients, names, path, price=price)
-        verdicts = {item["TrainingJobName"]: jobs.verdicts(item) for item in described}
+        reported = report_for_job(context.clients, names, path, price=price)
+        for item in reported:
+            if len(reported) > 1:
+                context.out.say("[bold]{name}[/]", name=item.job)
+            show_verdicts(context.out, item.findings)
+        verdicts = {item.job: findings.outcomes(item.findings) for item in reported}
     state.update(context.settings, report=str(path.resolve()), verdicts=verdicts)
     tell_file(context.out, "Report", path)
     result: dict[str, Any] = {"report": str(path.resolve()), "jobs": names, "rules": verdicts}
     if pdf:
-        from scripts.report.pdf import print_pdf
+        from report.pdf import print_pdf
 
         printed = path.with_suffix(".pdf")
         print_pdf(path, printed)
@@ -102,7 +97,7 @@ def tell_file(out: Output, what: str, path: Path) -> None:
 
 def _is_tuning_job(context: Context, name: str) -> bool:
     """Whether no training job has this name, but a tuning job does."""
-    from scripts import jobs, tuning
+    from report.read import jobs, tuning
 
     try:
         jobs.describe(context.clients, name)
@@ -138,27 +133,26 @@ def logs(
         byoc logs -f
         byoc logs my-endpoint
     """
-    from scripts import endpoints, transform
-    from scripts import jobs as watched
+    from report.read import findings
+    from report.read import jobs as watched
+    from report.read.aws import no_job
+    from report.read.logs import LogTail
+    from report.read.pace import Pace
+    from scripts import endpoints, running, transform
 
     name = last(context, name, "training_job", "training job", "train")
     clients, out = context.clients, context.out
     try:
         watched.describe(clients, name)
-    except ByocError as error:
+    except ByocError:
         if endpoints.status_of(clients, name):
-            tail = watched.LogTail(clients, f"{watched.ENDPOINT_LOGS}/{name}", "")
+            tail = LogTail(clients, f"{ENDPOINT_LOGS}/{name}", "")
         elif transform.exists(clients, name):
             _logs_of_transform(context, name, follow=follow)
             return
         else:
-            raise ByocError(
-                f"There is no training job, no transform job and no endpoint {name}.",
-                error.remedy,
-                code=NOT_FOUND,
-                kind="NoJob",
-            ) from None
-        pace, lines = watched.Pace(), list(tail.read())
+            raise no_job("training job, no transform job and no endpoint", name) from None
+        pace, lines = Pace(), list(tail.read())
         for line in lines:
             out.raw(line)
         while follow:
@@ -169,34 +163,44 @@ def logs(
         out.result({"name": name, "lines": lines})
         return
     if follow:
-        try:
-            show(context, name, full_log=True, preamble=None if all_ else Preamble())
-        except KeyboardInterrupt:
-            goes_on(out, name, f"byoc logs -f {name}")
+        with context.watching(running.known_training(clients, name)):
+            try:
+                judged = show(context, name, full_log=True, preamble=None if all_ else Preamble())
+            except KeyboardInterrupt:
+                goes_on(out, name)
         job = watched.describe(clients, name)
-        watched.require_completed(job)
+        show_verdicts(out, judged or findings.of_description(job))
+        watched.require_completed(clients, job)
         out.result({"name": name, "status": job["TrainingJobStatus"]})
         return
-    lines = list(watched.LogTail(clients, watched.TRAINING_LOGS, f"{name}/").read())
-    for line in lines if all_ else Preamble().shorten(lines):
-        out.raw(line)
+    lines = list(LogTail(clients, TRAINING_LOGS, f"{name}/").read())
+    if all_:
+        for line in lines:
+            out.raw(line)
+    else:
+        shown = LogLines(out, None, Preamble(), full=True)
+        for line in lines:
+            shown.show(line)
+        shown.end()
+        show_verdicts(out, findings.of_lines(lines))
     out.result({"name": name, "lines": lines})
 
 
 def _logs_of_transform(context: Context, name: str, *, follow: bool) -> None:
-    from scripts import jobs as watched
-    from scripts import transform
+    from report.read.logs import LogTail
+    from scripts import running, transform
 
     out = context.out
     if follow:
-        for event in transform.Watch(context.clients, name).follow():
-            if event.kind == "line":
-                out.raw(event.text)
+        with context.watching(running.known_transform(context.clients, name)):
+            for event in transform.Watch(context.clients, name).follow():
+                if event.kind == "line":
+                    out.raw(event.text)
         job = transform.describe(context.clients, name)
         transform.require_completed(job)
         out.result({"name": name, "status": job["TransformJobStatus"]})
         return
-    lines = list(watched.LogTail(context.clients, watched.TRANSFORM_LOGS, f"{name}/").read())
+    lines = list(LogTail(context.clients, TRANSFORM_LOGS, f"{name}/").read())
     for line in lines:
         out.raw(line)
     out.result({"name": name, "lines": lines})
@@ -204,7 +208,7 @@ def _logs_of_transform(context: Context, name: str, *, follow: bool) -> None:
 
 def stop(
     context: Context,
-    job: Annotated[str | None, typer.Argument(help="Default: the last training job.")] = None,
+    job: Annotated[str | None, typer.Argument(help="Default: this folder's job that runs.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it has stopped.")] = True,
 ) -> None:
     """Stop a training, tuning or transform job; what a training has learned until then is kept.
@@ -213,11 +217,13 @@ def stop(
 
         byoc stop digits-train-0412-093007-51
     """
-    from scripts import jobs as watched
-    from scripts import transform, tuning
+    from report.read import jobs as watched
+    from report.read import tuning
+    from scripts import transform
+    from scripts.kinds import stop as stop_job
 
-    name = last(context, job, "training_job", "training job", "train")
-    kind = watched.stop(context.clients, name)
+    name = meant(context, job)
+    kind = stop_job(context.clients, name)
     status = "Stopping"
     if wait and kind == "training job":
         for _ in watched.follow(context.clients, name):
@@ -236,93 +242,95 @@ def stop(
     context.out.result({"name": name, "kind": kind, "status": status})
 
 
-def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | None = None) -> None:
-    """Print what happens to the job: statuses, metrics, warnings of the trainer, findings, verdicts.
+def meant(context: Context, job: str | None) -> str:
+    """The job of any kind that was named; else this folder's that runs, or its last."""
+    from scripts.kinds import choose
 
-    In a terminal its curves grow below the lines.
+    named = job if job != "last" else None
+    if not (name := named or choose(context.clients, state.read(context.settings))):
+        raise ByocError(
+            "Which job? None was named, and no command has made one here yet.", "`byoc jobs` lists all."
+        )
+    return name
+
+
+def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | None = None) -> Findings | None:
+    """Print what happens to the job until it has ended: statuses, metrics, warnings, findings.
+
+    In a terminal its curves grow below the lines. Returns what its log says of the rules' verdicts.
 
     Args:
         full_log: every line of its log, or all but what `preamble` leaves out.
     """
     from rich.live import Live
 
-    from scripts import jobs, live
-    from scripts.metrics import Parser, describe
-    from train.interface import METRIC_DEFINITIONS
+    from report.read import findings, jobs
+    from scripts import live
 
-    out, parser = context.out, Parser(METRIC_DEFINITIONS)
-    watch = live.Watch(context.clients, live.rules_folder(jobs.describe(context.clients, name)))
-    curves = live.Curves(watch)
+    out, lines = context.out, []
+    curves = live.Curves()
+    shown = LogLines(context.out, curves, preamble, full=full_log)
     with ExitStack() as stack:
         if out.live:
             stack.enter_context(Live(curves, console=out.console, refresh_per_second=2))
-        for event in jobs.follow(context.clients, name, looks=True):
+        for event in jobs.follow(context.clients, name):
             if event.kind == "status":
                 out.say("[cyan]{status}[/] [dim]{detail}[/]", status=event.text, detail=event.detail)
             elif event.kind == "rule":
-                tell_findings(out, watch.look(now=True))
-                style = _RULE_STYLE.get(event.detail, "yellow")
-                verdict = _WORDS.get(event.detail, event.detail)
-                out.say("rule {rule}: [" + style + "]{verdict}[/]", rule=event.text, verdict=verdict)
-            elif event.kind == "look":
-                tell_findings(out, watch.look())
-            elif values := parser.parse(event.text):
-                out.raw("  " + describe(values))
-                step = re.search(r"\bstep=(\d+)", event.text)
-                curves.add(values, float(step[1]) if step else None)
-            elif full_log or event.text.startswith(("warning: ", "error: ")):
-                for line in preamble.take(event.text) if preamble else [event.text]:
-                    out.raw("  " + line, style="dim")
-        for line in preamble.end() if preamble else ():
-            out.raw("  " + line, style="dim")
-        tell_findings(out, watch.look(now=True))
+                out.say("rule {rule}: {status}", rule=event.text, status=event.detail)
+            else:
+                lines.append(event.text)
+                shown.show(event.text)
+        shown.end()
+        curves.end()
+    return findings.of_lines(lines)
 
 
-def tell_findings(out: Output, findings: list[Found]) -> None:
-    for found in findings:
-        style = "bold red" if found.severity == "high" else "yellow"
-        out.say(
-            "[" + style + "]! {rule}[/] [dim]{where}[/] {message}",
-            rule=found.rule,
-            where=found.where,
-            message=found.message,
-        )
-        if found.remedy:
-            out.say("  [green]→[/] {remedy}", remedy=found.remedy)
+class LogLines:
+    """Shows the lines of a training job's log: metrics and findings in words, progress as a picture."""
+
+    def __init__(self, out: Output, curves: Curves | None, preamble: Preamble | None, *, full: bool) -> None:
+        from contract.metrics import METRIC_DEFINITIONS
+        from report.read.metrics import Parser
+
+        self._out, self._curves, self._preamble, self._full = out, curves, preamble, full
+        self._parser = Parser((item["Name"], item["Regex"]) for item in METRIC_DEFINITIONS)
+        self._findings = FindingsLog(out)
+
+    def show(self, text: str) -> None:
+        from report.read.findings import line_of
+        from report.read.metrics import step_of
+        from scripts.metrics import describe
+
+        line = line_of(text)
+        if isinstance(line, ProgressLine):
+            if self._curves:
+                self._curves.advance(line)
+        elif line is not None:
+            self._findings.show(line)
+        elif self._curves and (values := self._parser.parse(text)):
+            self._out.raw("  " + describe(values))
+            self._curves.add(values, step_of(text))
+        elif self._full or is_alert(split_host(text)[1]):
+            self._tell(self._preamble.take(text) if self._preamble else [text])
+
+    def end(self) -> None:
+        """There are no more lines."""
+        self._tell(self._preamble.end() if self._preamble else [])
+
+    def _tell(self, lines: list[str]) -> None:
+        for line in lines:
+            self._out.raw(f"  {line}" if self._curves else line, style="dim" if self._curves else "")
 
 
-def tell_verdicts(out: Output, job: dict[str, Any]) -> None:
-    """What the rules found, with the evidence; those that found nothing in one line each verdict."""
-    from rich.text import Text
-
-    from scripts import jobs
-
-    quiet: dict[str, list[str]] = {}
-    idle: dict[str, str] = {}
-    table = out.table("rule", "verdict", "evidence")
-    for rule in jobs.rules(job):
-        name, status = rule["RuleConfigurationName"], jobs.verdict(rule)
-        if status in {"IssuesFound", "Error", "CouldNotJudge"}:
-            evidence = jobs.evidence(_CONDITION_MET.sub("", rule.get("StatusDetails", "")))
-            text = _WORDS.get(status, status)
-            out.row(table, name, Text(text, _RULE_STYLE.get(status, "yellow")), evidence)
-        elif status == "DoesNotApply":
-            idle[name] = rule["StatusDetails"]
-        else:
-            quiet.setdefault(status, []).append(name)
-    if table.row_count:
-        out.show(table)
-    for status, names in quiet.items():
-        style = _RULE_STYLE.get(status, "yellow")
-        out.say("[" + style + "]{status}[/]: {names}", status=status, names=", ".join(names))
-    if idle:
-        text = jobs.not_applying(list(idle.values()))
-        out.say("[dim]{count}[/]: {names}", count=text, names=", ".join(idle))
-
-
-def goes_on(out: Output, name: str, watch: str) -> NoReturn:
+def goes_on(out: Output, name: str) -> NoReturn:
     """After Ctrl-C: nothing was lost, and how to go on."""
     out.raw(f"\nNo longer watching; {name} goes on.", style="yellow")
-    out.raw(f"Watch it again: {watch}\nStop it:        byoc stop {name}")
-    out.result({"name": name, "status": "InProgress", "interrupted": True})
-    raise typer.Exit(INTERRUPTED)
+    out.raw(f"Watch it again: byoc watch {name}\nStop it:        byoc stop {name}")
+    no_longer(out, name, "InProgress")
+
+
+def no_longer(out: Output, name: str, status: str) -> NoReturn:
+    """End a command that was interrupted while it waited: the JSON document, and the exit code of Ctrl-C."""
+    out.result({"name": name, "status": status, "interrupted": True})
+    raise typer.Exit(INTERRUPTED) from None

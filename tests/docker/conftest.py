@@ -5,17 +5,17 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
 from docker.errors import ImageNotFound
 
+from contract.errors import ByocError
 from docker import DockerClient
 from scripts import push
-from scripts.errors import ByocError
 from tests.docker.wait import until
 from tests.scripts.conftest import _no_aws_of_the_developer, aws, project, run
 
@@ -54,10 +54,8 @@ def registry() -> Iterator[str]:
 @pytest.fixture
 def guarded_registry() -> Iterator[str]:
     """host:port of a registry that wants the password that moto's ECR hands out."""
-    password = "123456789012-auth-token"
-    code = f"import crypt; print(crypt.crypt({password!r}, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))"
-    hashed = subprocess.check_output([sys.executable, "-W", "ignore", "-c", code], text=True)
-    with _registry(f"AWS:{hashed}") as host:
+    hashed = bcrypt.hashpw(b"123456789012-auth-token", bcrypt.gensalt(4)).decode()
+    with _registry(f"AWS:{hashed}\n") as host:
         yield host
 
 

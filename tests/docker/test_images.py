@@ -13,6 +13,8 @@ from docker.errors import ContainerError
 from docker.models.containers import Container
 from PIL import Image
 
+from contract.debugger import DEBUGGER_RULES, PROFILER_RULES
+from contract.findings import Findings
 from docker import DockerClient
 from tests.docker.wait import until
 
@@ -43,6 +45,14 @@ def trained(engine: DockerClient, images: dict[str, str], tmp_path_factory: pyte
         (base / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
     engine.containers.run(images["train"], "train", user=UNKNOWN, volumes=[f"{base}:/opt/ml"], remove=True)
     return base
+
+
+def test_the_container_judges_its_training_itself(trained: Path) -> None:
+    content = json.loads((trained / "output/data/debugger/findings.json").read_text())
+    findings = Findings.from_dict(content)
+    assert findings.complete
+    assert {rule.name for rule in findings.rules} == {*DEBUGGER_RULES, *PROFILER_RULES}
+    assert (trained / "output/data/debugger/series.json").stat().st_size < 1e6
 
 
 def lay_out(base: Path, epochs: str) -> Path:
@@ -152,23 +162,27 @@ def test_rules_judge_a_training_in_the_training_image(
     output = trained / "verdicts"
     output.mkdir()
     output.chmod(0o777)
+    rules = {
+        f"{kind}RuleConfigurations": [
+            {"RuleConfigurationName": name, "RuleParameters": {"rule_to_invoke": name}}
+        ]
+        for kind, name in (("Debug", "ExplodingTensor"), ("Profiler", "StepOutlier"))
+    }
+    (trained / "rules.json").write_text(json.dumps(rules))
     command = (
-        "rules --job mine --tensors /output/tensors --profiler /output/profiler --output /verdicts --once"
+        "rules --job mine --tensors /output/tensors --profiler /output/profiler --config /rules.json "
+        "--output /verdicts --once"
     )
-    rules = [
-        part
-        for kind, name in (("debug", "ExplodingTensor"), ("profiler", "StepOutlier"))
-        for part in (
-            f"--{kind}-rule",
-            json.dumps({"RuleConfigurationName": name, "RuleParameters": {"rule_to_invoke": name}}),
-        )
-    ]
     said = engine.containers.run(
         images["train"],
-        [*command.split(), *rules],
+        command.split(),
         user=UNKNOWN,
         network_mode="none",
-        volumes=[f"{trained}/output:/output:ro", f"{output}:/verdicts"],
+        volumes=[
+            f"{trained}/output:/output:ro",
+            f"{trained}/rules.json:/rules.json:ro",
+            f"{output}:/verdicts",
+        ],
         remove=True,
     ).decode()
     assert "ExplodingTensor: NoIssuesFound" in said
@@ -183,13 +197,12 @@ def test_the_profilers_sampler_in_the_training_image(
     engine: DockerClient, images: dict[str, str], tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o777)
-    rule = {"RuleConfigurationName": "use", "RuleParameters": {"rule_to_invoke": "OverallSystemUsage"}}
     command = "rules --job mine --profiler /output --sample-system 200 --output /output/verdicts"
     volumes = [f"{tmp_path}:/output"]
     with running(
         engine,
         images["train"],
-        [*command.split(), "--profiler-rule", json.dumps(rule)],
+        command.split(),
         user=UNKNOWN,
         network_mode="none",
         volumes=volumes,

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 def test_a_training_has_metrics_verdicts_and_a_report(project: Project, trained: dict[str, Any]) -> None:
     assert trained["status"] == "Completed"
     assert trained["metrics"]["test:accuracy"] > 0.5
+    assert {"LossNotDecreasing", "ProfilerReport"} <= set(trained["rules"])
     verdicts = [f"{rule}: {verdict}" for rule, verdict in trained["rules"].items()]
     judged = ("IssuesFound", "CouldNotJudge", "DoesNotApply")
     assert not [each for each in verdicts if not each.endswith(judged)]
@@ -46,6 +47,8 @@ def test_tuning_finds_the_better_of_two(project: Project) -> None:
     assert len(trials) == 2
     assert trials[found["training_job"]] == max(trials.values())
     assert set(found["hyperparameters"]) == {"lr", "batch_size"}
+    for name in trials:
+        assert "LossNotDecreasing" in project.json("report", name)["rules"][name]
 
 
 def test_the_endpoint_answers_as_training_did(project: Project, trained: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from local.app import App
 from local.config import Config
 from local.errors import AwsError
 from local.jobs.documents import enter, fail
-from local.s3 import S3Server
+from local.s3.app import S3
 from local.seam import InvokeResult
 from local.store import Document, Store
 
@@ -142,13 +142,13 @@ class Service:
     session: boto3.Session
     store: Store = field(init=False)
     engine: FakeEngine = field(init=False)
-    s3: S3Server = field(init=False)
+    s3: S3 = field(init=False)
     clients: list[Any] = field(default_factory=list)
 
     def start(self) -> None:
         self.store = Store(self.config.database)
         self.engine = FakeEngine(self.store)
-        self.s3 = S3Server(self.config.s3_root, self.config.home / "s3.log")
+        self.s3 = S3(self.config)
         self.server.app = App(self.config, self.store, self.engine, self.s3, payload_limit=PAYLOAD_LIMIT)
 
     def stop(self) -> None:
@@ -156,7 +156,7 @@ class Service:
             client.close()
         self.clients.clear()
         self.server.finish(self.server.app)
-        self.s3.stop()
+        self.s3.close()
         self.store.close()
         if "moto.moto_api" in sys.modules:
             from moto.moto_api._internal import moto_api_backend

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from local.config import Config, split_s3_uri
+from local.config import Config, region_in, split_s3_uri
 
 
 @pytest.fixture
@@ -46,6 +47,16 @@ def test_no_key_leaves_the_folder(config: Config, uri: str) -> None:
         config.bucket_path(uri)
 
 
+def test_no_output_makes_a_bucket(config: Config) -> None:
+    (config.s3_root / "bucket").mkdir(parents=True)
+    assert config.output_path("s3://bucket/out") == config.s3_root / "bucket/out"
+    with pytest.raises(
+        ValueError, match=r"^s3://none/out: The specified bucket does not exist \(NoSuchBucket\)"
+    ):
+        config.output_path("s3://none/out")
+    assert not (config.s3_root / "none").exists()
+
+
 def test_no_link_leads_out(config: Config) -> None:
     (config.s3_root / "bucket").mkdir(parents=True)
     (config.s3_root / "bucket/out").symlink_to("/etc")
@@ -70,3 +81,16 @@ def test_arns(config: Config) -> None:
     )
     assert config.role_arn == "arn:aws:iam::111122223333:role/byoc-sagemaker"
     assert config.endpoint_url == "http://127.0.0.1:6000"
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        ("eu-central-1", "arn:aws:sagemaker:eu-central-1:111122223333:model/m"),
+        ("cn-north-1", "arn:aws-cn:sagemaker:cn-north-1:111122223333:model/m"),
+        ("us-gov-west-1", "arn:aws-us-gov:sagemaker:us-gov-west-1:111122223333:model/m"),
+    ],
+)
+def test_an_arn_is_of_its_regions_partition(config: Config, region: str, expected: str) -> None:
+    assert replace(config, region=region).arn("model", "M") == expected
+    assert region_in(expected) == region

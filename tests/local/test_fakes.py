@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 
 Service = Any  # conftest.Service
@@ -10,6 +12,10 @@ Refused = Callable[..., str]
 POLICY = (
     '{"rules": [{"rulePriority": 1, "action": {"type": "expire"}, "selection": {"tagStatus": "untagged", '
     '"countType": "imageCountMoreThan", "countNumber": 9}}]}'
+)
+
+DOCUMENT = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
 )
 
 
@@ -24,8 +30,36 @@ def test_the_role_is_there(service: Service) -> None:
     assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
 
 
+def test_any_role_may_be_used_and_is_there_from_then_on(service: Service) -> None:
+    iam = service.client("iam")
+    for _ in range(2):
+        role = iam.get_role(RoleName="another")["Role"]
+        [statement] = role["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+        iam.put_role_policy(RoleName="another", PolicyName="p", PolicyDocument=DOCUMENT)
+        service.restart()
+        iam = service.client("iam")
+    assert iam.list_role_policies(RoleName="another")["PolicyNames"] == ["p"]
+
+
+def test_each_region_has_its_own_repositories(service: Service) -> None:
+    abroad = boto3.client(
+        "ecr",
+        "eu-west-1",
+        endpoint_url=service.url,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    service.clients.append(abroad)
+    made = abroad.create_repository(repositoryName="mine")["repository"]
+    assert made["repositoryArn"].startswith("arn:aws:ecr:eu-west-1:")
+    service.restart()
+    [found] = abroad.describe_repositories()["repositories"]
+    assert found["repositoryUri"] == made["repositoryUri"]
+
+
 def test_errors_are_aws(service: Service, refused: Refused) -> None:
-    refused(service.client("iam").get_role, "NoSuchEntity", RoleName="none")
+    refused(service.client("iam").get_user, "NoSuchEntity", UserName="none")
     ecr = service.client("ecr")
     refused(ecr.describe_repositories, "RepositoryNotFoundException", repositoryNames=["none"])
 

@@ -89,3 +89,15 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         done = local(tmp_path, "--port", str(other.getsockname()[1]))
     assert done.returncode == 1
     assert "use another --port" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "image"), [((), "byoc-train"), (("--train-image", "team/mine:2"), "team/mine:2")]
+)
+def test_the_image_that_judges(tmp_path: Path, arguments: tuple[str, ...], image: str) -> None:
+    program = (
+        "import sys, local.__main__ as program; "
+        "program._serve = lambda config, listener: print(config.train_image); sys.exit(program.main())"
+    )
+    command = [sys.executable, "-c", program, "--home", str(tmp_path), "--port", "0", *arguments]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{image}\n"

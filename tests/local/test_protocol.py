@@ -30,7 +30,7 @@ def test_an_operation_gets_what_was_sent_and_answers_what_its_shape_has() -> Non
         asked.append(request)
         return {"ModelName": "m", "CreationTime": 1.23456, "_Live": 1, "Strange": 2, "VpcConfig": None}
 
-    answer = service(DescribeModel=describe).call("DescribeModel", b'{"ModelName": "m", "Strange": 1}')
+    answer = service(DescribeModel=describe).call("DescribeModel", b'{"ModelName": "m", "Strange": null}')
     assert asked == [{"ModelName": "m"}]
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/x-amz-json-1.1"
@@ -50,7 +50,7 @@ def test_an_unknown_operation_is_no_reason_to_retry() -> None:
     assert "no operation 'Dance'" in told(some.call("Dance", b"{}"))[2]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"null", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"null", b"\xff", b"[" * 100_000, b'{"a": NaN}'])
 def test_a_body_that_is_no_object(body: bytes) -> None:
     status, code, _ = told(service(DescribeModel=lambda request: None).call("DescribeModel", body))
     assert (status, code) == (400, "SerializationException")

@@ -55,9 +55,36 @@ def test_patterns(pattern: str, text: str, expected: bool) -> None:
     assert shapes.matches(pattern, text) is expected
 
 
-def test_unknown_members_and_nulls_are_dropped() -> None:
-    read = shapes.read(operation("ListModels"), {"NameContains": None, "MaxResults": 3, "Strange": [1]})
+@pytest.mark.parametrize(
+    ("name", "member", "value", "path"),
+    [
+        ("AddTags", "Tags", [{"Key": "k", "Value": "v"}, None], "tags.2.member"),
+        ("CreateTrainingJob", "HyperParameters", {"lr": None}, "hyperParameters.lr.member"),
+    ],
+)
+def test_a_null_in_a_list_or_a_map_is_not_dropped(name: str, member: str, value: Any, path: str) -> None:
+    with pytest.raises(ValidationException, match=rf"Value null at '{path}' failed to satisfy"):
+        shapes.read(operation(name), {member: value})
+
+
+def test_nulls_are_dropped() -> None:
+    read = shapes.read(operation("ListModels"), {"NameContains": None, "MaxResults": 3, "Strange": None})
     assert read == {"MaxResults": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "path"),
+    [
+        ("ListModels", {"MaxResults": 3, "Strange": [1]}, "strange"),
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "c", "ProductionVariants": [{"VariantName": "a", "New": {"Deep": 1}}]},
+            "productionVariants.1.member.new",
+        ),
+    ],
+)
+def test_members_of_a_newer_model_are_refused(name: str, value: dict[str, Any], path: str) -> None:
+    assert problem(name, value).startswith(f"{path}: the service's model of AWS does not have this member")
 
 
 def test_numbers() -> None:

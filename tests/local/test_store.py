@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from local.store import Document, Store
+from local.store import Condition, Document, Store
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_documents_are_apart_by_kind_and_ordered_by_name(store: Store) -> None:
     for kind, name in (("model", "b"), ("model", "a"), ("endpoint", "c")):
         store.put(kind, name, {"Name": name})
     assert store.names("model") == ["a", "b"]
-    assert store.list("model") == [{"Name": "a"}, {"Name": "b"}]
+    assert list(store.each("model")) == [{"Name": "a"}, {"Name": "b"}]
     assert store.get("endpoint", "a") is None
     assert store.delete("model", "a")
     assert not store.delete("model", "a")
@@ -111,3 +112,31 @@ def test_names_that_differ_only_by_case_are_one(store: Store) -> None:
     assert store.insert("model", "Name", {"Number": 1})
     assert not store.insert("model", "nAME", {"Number": 2})
     assert store.insert("endpoint", "nAME", {"Number": 2})
+
+
+def test_pages_are_ordered_and_filtered(store: Store) -> None:
+    for number, (name, status) in enumerate(
+        [("Beta", "Failed"), ("alpha", "Completed"), ("gamma", "Failed")]
+    ):
+        doc = {"TrainingJobStatus": status, "CreationTime": 100.0 - number, "TuningJobArn": "arn:t"}
+        store.put("training-job", name, doc)
+    store.put("training-job", "other", {"CreationTime": 1.0, "_FinalObjectiveMetric": {"Value": 0.5}})
+
+    def names(*conditions: Condition, **how: Any) -> list[str]:
+        return [name for _, _, name in store.page("training-job", conditions, limit=9, **how)]
+
+    assert names(sort="created", descending=True) == ["Beta", "alpha", "gamma", "other"]
+    assert names(sort="created", after=(98.0, "gamma")) == ["alpha", "Beta"]
+    assert names(Condition("name", "contains", "ET")) == ["Beta"]
+    assert names(Condition("status", "equals", "Failed"), Condition("created", "before", 100)) == ["gamma"]
+    assert names(Condition("parent", "equals", "arn:t"), sort="status") == ["alpha", "Beta", "gamma"]
+    assert names(Condition("modified", "after", 99)) == ["Beta"]
+    assert names(sort="objective") == ["other"]
+
+
+def test_what_is_no_json_is_not_stored(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.db")
+    with pytest.raises(ValueError, match="JSON"):
+        store.put("model", "m", {"Value": float("nan")})
+    store.close()
+    Store(tmp_path / "state.db").close()

@@ -1,13 +1,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torchvision
+from PIL import Image
 from torch import nn
 
 from model import architecture
 from model.architecture import WeightsError
+from model.preprocess import Preprocessing
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
@@ -137,3 +141,31 @@ def test_a_network_of_a_fixed_size_says_so() -> None:
     architecture.check_size("resnet18", 33)
     with pytest.raises(WeightsError, match="arch=vit_b_16 does not take pictures of image_size=96"):
         architecture.check_size("vit_b_16", 96)
+
+
+@pytest.mark.parametrize("name", architecture.ARCHITECTURES)
+def test_a_pretrained_network_is_shown_what_its_weights_saw(name: str) -> None:
+    wanted = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    ours = architecture.preprocessing(name, wanted.crop_size[0], pretrained=True)
+    assert (ours.resize, ours.interpolation) == (wanted.resize_size[0], wanted.interpolation.value)
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((ours.resize + 100, ours.resize), Image.Resampling.BICUBIC)
+    expected = wanted(image)
+    if name in ("googlenet", "inception_v3"):  # built with their weights, these go on from there
+        module = torchvision.models.get_model(
+            name, weights=None, num_classes=2, init_weights=False, aux_logits=False, transform_input=True
+        )
+        expected = module._transform_input(expected[None])[0]
+    # Where the margin is odd, torchvision's crop is half a pixel aside.
+    difference = (ours(image) - expected).abs()
+    assert difference.mean() < (0.02 if (ours.resize - ours.input_size) % 2 == 0 else 0.05)
+
+
+def test_without_weights_or_for_small_pictures_the_usual_holds() -> None:
+    assert architecture.preprocessing("efficientnet_v2_l", 224, pretrained=False) == Preprocessing.for_size(
+        224
+    )
+    small = architecture.preprocessing("resnet18", 32, pretrained=True)
+    assert (small.input_size, small.resize) == (32, 32)
+    other = architecture.preprocessing("efficientnet_v2_l", 96, pretrained=True)
+    assert (other.resize, other.mean) == (96, (0.5, 0.5, 0.5))

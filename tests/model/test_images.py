@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract import headers
 from model import images
 from model.images import BadImage
 
@@ -94,7 +95,7 @@ def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(monkeypatch: py
     data = encoded(photo(), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     images.decode(data[:-2] + last * 50 + data[-2:])
-    monkeypatch.setattr(images, "_MAX_SCANNED", 40 * 64 * 48)
+    monkeypatch.setattr(headers, "MAX_SCANNED", 40 * 64 * 48)
     with pytest.raises(BadImage, match="3,072 pixels has 41 scans"):
         images.decode(data[:-2] + last * 50 + data[-2:])
 

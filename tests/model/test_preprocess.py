@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -92,3 +94,14 @@ def test_the_layout_of_the_bytes_does_not_matter_and_stays() -> None:
     assert torch.equal(normalise(interleaved), normalise(planar))
     assert normalise(interleaved).stride() == interleaved.stride()
     assert normalise(planar).stride() == planar.stride()
+
+
+def test_arrays_and_tensors_are_normalised_alike_to_the_last_bit() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    tensor = Preprocessing().normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    assert np.array_equal(Preprocessing().normalise_array(pixels), tensor.permute(0, 2, 3, 1).numpy())
+
+
+def test_from_bytes_to_numbers_it_needs_no_torch() -> None:
+    code = "import sys; import model.preprocess; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

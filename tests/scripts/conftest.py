@@ -12,12 +12,14 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
+from botocore.loaders import JSONFileLoader
 from click.testing import Result
 from moto import mock_aws
 from PIL import Image
 from typer.testing import CliRunner
 
-from scripts import account, localservice
+from scripts import aws as clients
+from scripts import localservice, patience, role, running
 from scripts.app import app
 from scripts.settings import Settings, load
 
@@ -49,6 +51,22 @@ server.serve_forever()
 """
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _models_are_read_once() -> Iterator[None]:
+    """Each command has a session of its own, which reads AWS's service models anew: half of a test's time."""
+    models: dict[str, Any] = {}
+    read = JSONFileLoader.load_file
+
+    def read_once(loader: JSONFileLoader, path: str) -> Any:
+        if path not in models:
+            models[path] = read(loader, path)
+        return models[path]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", read_once)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_aws_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in list(os.environ):
@@ -58,6 +76,14 @@ def _no_aws_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what AWS may yet say."""
+    monkeypatch.setattr(patience, "PAUSES", (0.0,) * len(patience.PAUSES))
+    monkeypatch.setattr(patience, "SHORT", (0.0,) * len(patience.SHORT))
+    monkeypatch.setattr(clients, "LOG_LAG", 0.0)
 
 
 @pytest.fixture
@@ -118,6 +144,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """moto in place of AWS; its SageMaker completes jobs at once."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setattr(running, "hourly", lambda *_: None)  # moto has no price list, and would ask AWS
     with mock_aws():
         yield
 
@@ -125,10 +152,11 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def refuse(aws: None) -> Refuse:
     """Within the context, AWS answers one operation with an error of that code."""
-    send = BaseClient._make_api_call  # type: ignore[attr-defined]
 
     @contextmanager
     def refusing(operation: str, code: str) -> Iterator[None]:
+        send = BaseClient._make_api_call  # type: ignore[attr-defined]
+
         def answer(client: BaseClient, name: str, request: dict[str, Any]) -> Any:
             if name == operation:
                 raise ClientError({"Error": {"Code": code, "Message": "as told"}}, name)
@@ -145,7 +173,7 @@ def refuse(aws: None) -> Refuse:
 def ready(project: Path, aws: None, run: Run) -> Path:
     """byoc.toml, the role, and pictures in S3."""
     run("init", "--aws", "--example", "digits")
-    trust = json.dumps(account.TRUST_POLICY)
+    trust = json.dumps(role.TRUST_POLICY)
     boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
     draw(project / "digits", each=6)
     run("upload")

@@ -1,10 +1,16 @@
 """What is judged before a job is paid for."""
 
+from contextlib import nullcontext
+
+import boto3
 import pytest
 
-from scripts.account import check_rules
-from scripts.errors import BAD_INPUT, ByocError
+from contract.errors import BAD_INPUT, ByocError
+from scripts import account
+from scripts.account import check_debugger, check_isolation
+from scripts.aws import connect
 from scripts.settings import load
+from tests.scripts.conftest import Refuse
 
 
 @pytest.mark.parametrize(
@@ -12,22 +18,40 @@ from scripts.settings import load
     [
         (
             'debugger.rules=["LossNotDecresing"]',
-            r"no rule LossNotDecresing\. Did you mean LossNotDecreasing\?",
+            r"no rule 'LossNotDecresing'; did you mean LossNotDecreasing\?",
         ),
-        ('profiler.rules=["stepoutlier"]', r"no rule stepoutlier\. Did you mean StepOutlier\?"),
-        ('debugger.rules=["Nonsense"]', r"no rule Nonsense\. Allowed: ClassImbalance, "),
-        (
-            "debugger.parameters.Overfti.patience=2",
-            r"Overfti is not in debugger.rules\. Did you mean Overfit\?",
-        ),
-        ("debugger.parameters.Overfit.pateince=2", r"no parameter 'pateince'.* Did you mean patience\?"),
+        ('debugger.rules=["Nonsense"]', r"no rule 'Nonsense'; the rules are LossNotDecreasing, "),
+        ('debugger.rules=["StepOutlier"]', r"StepOutlier is a profiler rule, .* among the debugger's rules"),
+        ("debugger.parameters.Overfti.patience=2", r"no rule 'Overfti'; did you mean Overfit\?"),
+        ("debugger.parameters.Overtraining.delta=2", r"Overtraining: it is not among the rules that run"),
+        ("debugger.parameters.Overfit.pateince=2", r"no parameter 'pateince'; did you mean patience\?"),
         ("debugger.parameters.Overfit.patience=soon", r"patience='soon' must be a whole number"),
-        ("profiler.parameters.ProfilerReport.StepOutlier_stdev=2", "no parameter 'stdev'; it has .*stddev"),
+        ("profiler.parameters.ProfilerReport.StepOutlier_stdev=2", "did you mean StepOutlier_stddev"),
+        ("debugger.collections.gradients.save_interval=0", r"save_interval='0' is not a whole number from 1"),
+        ("debugger.collections.mine.save_interval=5", r"collection mine has no include_regex"),
+        ('debugger.collections.mine.include_regex="("', r"collection mine: "),
+        ('debugger.stop=["Overtraining"]', r"Overtraining is to stop the training, but is not among"),
+        ("debugger.hook.save_intervall=5", r"hook: save_intervall is not a parameter"),
+        (
+            f"debugger.hook.save_steps={','.join(map(str, range(1000, 3000)))}",
+            r"has 10\d{3} characters, and SageMaker's",
+        ),
+        (
+            'debugger.parameters.ExplodingTensor.tensor_regex="(a+)+$"',
+            r"tensor_regex: the regex .* refused",
+        ),
+        ("debugger.parameters.LossNotDecreasing.mode=TRIAN", r"mode='TRIAN' is not one of TRAIN, EVAL"),
+        (
+            "debugger.parameters.LossNotDecreasing.collection_names=loses",
+            r"LossNotDecreasing: the collection loses is not looked at",
+        ),
+        ("debugger.hook.save_interval=5", r"debugger\.hook says how tensors are written, but none are"),
+        ("train.environment.BYOC_DEBUGGER_2=1", r"train\.environment\.BYOC_DEBUGGER_2 would replace"),
     ],
 )
 def test_a_misspelled_rule_is_told_with_what_was_meant(override: str, message: str) -> None:
     with pytest.raises(ByocError, match=message) as caught:
-        check_rules(load(required=False, overrides=[override], environment={}))
+        check_debugger(load(required=False, overrides=[override], environment={}))
     assert caught.value.code == BAD_INPUT
 
 
@@ -37,8 +61,58 @@ def test_a_misspelled_rule_is_told_with_what_was_meant(override: str, message: s
         [],
         ["debugger.parameters.Overfit.patience=2", "debugger.parameters.Overfit.stop_training_on_fire=true"],
         ["profiler.parameters.ProfilerReport.StepOutlier_stddev=2"],
+        ["debugger.collections.gradients=false", 'debugger.stop=["Overfit"]', "debugger.keep_tensors=true"],
         ["debugger.enabled=false", 'debugger.rules=["Nonsense"]'],
+        ["debugger.parameters.LossNotDecreasing.mode=train"],
+        ["debugger.hook.save_interval=5", "debugger.keep_tensors=true"],
+        ["debugger.hook.save_interval=5", "debugger.service=sagemaker"],
+        ["train.environment.BYOC_MINE=1"],
     ],
 )
 def test_what_the_rules_take_passes(overrides: list[str]) -> None:
-    check_rules(load(required=False, overrides=overrides, environment={}))
+    check_debugger(load(required=False, overrides=overrides, environment={}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        ([], False),
+        (["aws.network_isolation=true"], True),
+        (["aws.network_isolation=true", "weights=imagenet"], True),
+        (["aws.network_isolation=true", "weights=none"], False),
+        (["aws.network_isolation=true", "data.weights=s3://ours/resnet/"], False),
+    ],
+)
+def test_weights_cannot_be_fetched_without_a_network(overrides: list[str], refused: bool) -> None:
+    settings = load(required=False, overrides=overrides, environment={})
+    with pytest.raises(ByocError, match="would have to be downloaded") if refused else nullcontext():
+        check_isolation(settings, {})
+    if not refused and "weights=none" in overrides:
+        with pytest.raises(ByocError, match="weights=imagenet"):
+            check_isolation(settings, {"weights": "imagenet"})
+
+
+def test_a_debugger_that_is_off_stops_no_job() -> None:
+    off, stop = "debugger.enabled=false", 'debugger.stop=["Overfit"]'
+    with pytest.raises(ByocError, match=r"debugger\.stop names Overfit, but debugger\.enabled = false"):
+        check_debugger(load(required=False, overrides=[off, stop], environment={}))
+
+
+def test_hopeless_trials_are_ended_by_rules_that_run() -> None:
+    stop, without = "tune.stop_hopeless=true", 'debugger.rules=["Overfit"]'
+    check_debugger(load(required=False, overrides=[stop], environment={}), trial=True)
+    check_debugger(load(required=False, overrides=[stop, without], environment={}))  # no trial
+    for given in (without, "debugger.enabled=false"):
+        with pytest.raises(ByocError, match=r"tune\.stop_hopeless needs one of the rules LossNotDecreasing"):
+            check_debugger(load(required=False, overrides=[stop, given], environment={}), trial=True)
+
+
+def test_the_key_behind_an_alias_is_looked_up(ready: object, refuse: Refuse) -> None:
+    kms = boto3.client("kms", "us-east-1")
+    key = kms.create_key()["KeyMetadata"]
+    kms.create_alias(AliasName="alias/mine", TargetKeyId=key["KeyId"])
+    settings = load(overrides=["aws.kms_key=alias/mine"], environment={})
+    clients = connect(settings)
+    assert account.place(settings, clients, data=True).key_arn == key["Arn"]
+    with refuse("DescribeKey", "AccessDeniedException"):
+        assert account.place(settings, clients, data=True).key_arn == ""

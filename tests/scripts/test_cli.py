@@ -11,10 +11,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from scripts import account, doctor, localservice, state
+from scripts import doctor, localservice, state
+from scripts import role as roles
 from scripts.doctor import Finding
 from scripts.localstatus import free_port, home_of
-from tests.scripts.conftest import Run, draw
+from scripts.settings import load
+from tests.scripts.conftest import Refuse, Run, draw
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def ready(project: Path, aws: None, run: Run) -> Path:
 
 
 def role() -> None:
-    trust = json.dumps(account.TRUST_POLICY)
+    trust = json.dumps(roles.TRUST_POLICY)
     boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
 
 
@@ -50,9 +52,40 @@ def test_init_writes_once(project: Path, run: Run) -> None:
     assert 'name = "flowers"' in (project / "byoc.toml").read_text()
     assert "endpoint_url = " in (project / "byoc.toml").read_text()
     assert "--force" in run("init", code=2).stderr
-    assert "is '-'" in run("init", "--force", "--name", "-", code=2).stderr
+    refused = run("init", "--force", "--name", "-", code=2).stderr
+    assert "is '-', but must be at most 16 letters and digits" in " ".join(refused.split())
     assert 'name = "flowers"' in (project / "byoc.toml").read_text()
     assert [path.name for path in project.iterdir()] == ["byoc.toml"]
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (("cat", "dog"), "."),
+        (("photos/cat", "photos/dog", "notes"), "photos"),
+        (("photos/train/cat", "photos/train/dog", "photos/test/cat"), "photos"),
+        (("a/cat", "a/dog", "b/cat", "b/dog"), "data"),
+        (("one",), "data"),
+    ],
+)
+def test_init_finds_the_pictures(project: Path, run: Run, made: tuple[str, ...], expected: str) -> None:
+    for folder in made:
+        (project / folder).mkdir(parents=True)
+        (project / folder / "1.jpg").touch()
+    told = run("init").stdout
+    assert load(project / "byoc.toml", environment={}).data.folder == expected
+    assert ("Pictures:" in told) == (expected != "data")
+    assert ("found here: set data.folder" in told) == (expected == "data")
+
+
+def test_upload_names_the_folder_that_may_be_meant(project: Path, run: Run) -> None:
+    run("init")
+    for name in ("cat", "dog"):
+        (project / "my photos" / name).mkdir(parents=True)
+        (project / "my photos" / name / "1.jpg").touch()
+    told = " ".join(run("upload", code=2).stderr.split())
+    assert "There is no folder data, which data.folder in byoc.toml names." in told
+    assert "`byoc upload 'my photos'` sends another one" in told
 
 
 def test_upload_checks_counts_and_repeats(ready: Path, run: Run) -> None:
@@ -159,7 +192,7 @@ def test_two_folders_do_not_share_a_service(project: Path, run: Run, home: Path,
     ]
     assert f"is the local SageMaker of {home}" in found["message"]
     files = ["local.py", "service.json", "service.log", "up.json", "up.lock"]
-    assert sorted(path.name for path in home.iterdir()) == files
+    assert sorted(path.name for path in home.iterdir() if path.name != "__pycache__") == files
 
     told = run("local", "status", code=4).stdout
     assert "does not run" in told
@@ -180,8 +213,10 @@ def test_settings_that_are_wrong_do_not_keep_a_service_running(project: Path, ru
     assert "does not run" in run("local", "status", code=4).stdout
 
 
-def test_the_doctor_names_what_is_missing(ready: Path, run: Run) -> None:
-    checks = {item["check"]: item for item in stdout(run("doctor", "--json"))["checks"]}
+def test_the_doctor_names_what_is_missing(ready: Path, run: Run, refuse: Refuse) -> None:
+    with refuse("SimulatePrincipalPolicy", "AccessDenied"):  # moto has it not
+        checks = {item["check"]: item for item in stdout(run("doctor", "--json"))["checks"]}
+    assert checks["permissions"]["severity"] == "skipped"
     assert checks["role"]["severity"] == checks["bucket"]["severity"] == checks["data"]["severity"] == "ok"
     assert checks["training image"]["severity"] == "warning"
     assert "make build push" in checks["training image"]["remedy"]
@@ -210,7 +245,7 @@ def test_the_doctor_judges_the_rules_too(project: Path, run: Run) -> None:
     told = stdout(run("doctor", "--json", "--set", 'debugger.rules=["Overftit"]', code=1))["checks"]
     [found] = [item for item in told if item["check"] == "settings"]
     assert found["severity"] == "error"
-    assert "no rule Overftit" in found["message"]
+    assert "no rule 'Overftit'" in found["message"]
 
 
 def test_the_doctor_creates_the_role_whole_or_not_at_all(project: Path, aws: None, run: Run) -> None:
@@ -224,12 +259,15 @@ def test_the_doctor_creates_the_role_whole_or_not_at_all(project: Path, aws: Non
 def test_the_doctor_creates_the_role(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    # moto does not simulate policies, and says so in a way that AWS does not know.
+    monkeypatch.setattr(doctor, "permissions", lambda settings, clients: Finding("permissions", "ok", ""))
     with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
         run("init", "--aws")
         run("doctor", "--create-role")
         run("doctor", "--create-role")
         policies = boto3.client("iam").list_attached_role_policies(RoleName="byoc-sagemaker")
-        assert [item["PolicyArn"] for item in policies["AttachedPolicies"]] == [account.ROLE_POLICY]
+        managed = [item["PolicyArn"] for item in policies["AttachedPolicies"]]
+        assert managed == [f"arn:aws:iam::aws:policy/{roles.MANAGED_POLICY}"]
 
 
 def test_help_is_there_for_every_command_with_an_example(run: Run) -> None:

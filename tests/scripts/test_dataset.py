@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model import images
+from contract.errors import ByocError
+from contract.pictures import ENDINGS, FORMATS
 from scripts import dataset
-from scripts.errors import ByocError
 from tests.scripts.conftest import draw
 from train import listing
 
@@ -110,9 +110,8 @@ def test_every_ending_of_what_is_decoded_counts(tmp_path: Path, ending: str) -> 
     assert len(prepare(folder).files()) == 21
 
 
-def test_the_endings_are_those_of_the_images(tmp_path: Path) -> None:
-    assert dataset.NO_PICTURES == listing.NO_PICTURES
-    assert {Image.registered_extensions()[ending] for ending in dataset.PICTURES} <= set(images.FORMATS)
+def test_the_endings_are_those_of_the_formats() -> None:
+    assert {Image.registered_extensions()[ending] for ending in ENDINGS} <= set(FORMATS)
 
 
 def test_many_files_of_another_kind_are_left_out_only_if_told_so(tmp_path: Path) -> None:
@@ -207,3 +206,45 @@ def test_a_name_with_a_control_character_is_refused(project: Path) -> None:
     (folder / "cat" / "0.png").rename(folder / "cat" / "a\tb.png")
     with pytest.raises(ByocError, match="control character"):
         dataset.prepare(folder, validation=0.2, test=0.2, seed=0)
+
+
+def test_linked_folders_are_followed_and_none_is_entered_twice(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "data")
+    draw(tmp_path / "elsewhere", classes=("more",), each=3)
+    (folder / "cat" / "linked").symlink_to(tmp_path / "elsewhere" / "more")
+    (folder / "cat" / "round").symlink_to(folder / "cat")
+    (folder / "cat" / "nothing.png").symlink_to(tmp_path / "nothing")
+    found, ignored, _ = dataset.find(folder)
+    assert len(found["train"]["cat"]) == 13
+    assert [path.name for path in ignored] == ["nothing.png"]
+    assert len(listing.scan(folder, "train")) == 23
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", ".ipynb_checkpoints", "@eaDir", "lost+found"])
+def test_system_folders_are_passed_over_by_all(tmp_path: Path, name: str) -> None:
+    folder = draw(tmp_path / "data")
+    draw(folder, classes=(name,), each=2)
+    draw(folder / "cat", classes=(name,), each=2)
+    assert set(dataset.find(folder)[0]["train"]) == {"cat", "dog"}
+    assert listing.scan(folder, "train").classes == ("cat", "dog")
+    assert len(listing.scan(folder, "validation", ["cat", "dog"])) == 20
+
+
+@pytest.mark.parametrize("inner", ["train", "cat"])
+def test_one_folder_around_all_is_named(tmp_path: Path, inner: str) -> None:
+    for part in {"train", "valid"} if inner == "train" else {"cat", "dog"}:
+        draw(tmp_path / "data" / "dogImages" / part)
+    with pytest.raises(ByocError, match="holds the one folder dogImages, and that holds") as caught:
+        prepare(tmp_path / "data")
+    assert caught.value.remedy.endswith("data/dogImages")
+
+
+def test_two_spellings_of_a_class_are_named(tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    draw(tmp_path / "data" / "train", classes=(composed, "tea"))
+    draw(tmp_path / "data" / "test", classes=(apart, "tea"))
+    with pytest.raises(ByocError, match=r"spelled in two ways .* 'caf\\xe9' and 'cafe\\u0301'"):
+        prepare(tmp_path / "data")
+    draw(tmp_path / "both", classes=(composed, apart))
+    with pytest.raises(ByocError, match="spelled in two ways"):
+        prepare(tmp_path / "both")

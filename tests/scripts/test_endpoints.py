@@ -6,9 +6,9 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto.sagemaker.models import sagemaker_backends
 
+from contract.errors import BAD_INPUT, FAILED, NOT_FOUND, ByocError
 from scripts import endpoints
 from scripts.aws import Clients, connect
-from scripts.errors import BAD_INPUT, FAILED, NOT_FOUND, ByocError
 from scripts.requests import Place
 from scripts.settings import Settings, load
 
@@ -28,7 +28,7 @@ def clients(aws: None, settings: Settings) -> Clients:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And no two names are alike, though they are made within a hundredth of a second."""
-    monkeypatch.setattr("scripts.jobs.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("report.read.pace.time.sleep", lambda seconds: None)
     numbers = count(10)
 
     def unique_name(project: str, kind: str) -> str:
@@ -96,6 +96,56 @@ def test_an_endpoint_that_does_not_come_up_is_taken_away(
     assert left(clients) == []
 
 
+@pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed", "Failed"])
+def test_waiting_ends_at_every_status_from_which_nothing_comes(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    name = endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    describe = clients.sagemaker.describe_endpoint
+    monkeypatch.setattr(
+        clients.sagemaker,
+        "describe_endpoint",
+        lambda **names: {**describe(**names), "EndpointStatus": status},
+    )
+    with pytest.raises(ByocError, match=f"did not come up: it is {status}"):
+        endpoints.wait(clients, name, quiet)
+    assert left(clients) == []
+
+
+def test_an_endpoint_that_somebody_deletes_is_no_longer_waited_for(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    describe, looks = clients.sagemaker.describe_endpoint, count()
+
+    def gone_soon(**names: Any) -> Any:
+        if next(looks) == 3:
+            clients.sagemaker.delete_endpoint(**names)
+        return {**describe(**names), "EndpointStatus": "Deleting"}
+
+    monkeypatch.setattr(clients.sagemaker, "describe_endpoint", gone_soon)
+    with pytest.raises(ByocError, match="did not come up: it is Deleting"):
+        endpoints.wait(clients, name, quiet)
+    assert left(clients) == []
+
+
+@pytest.mark.parametrize("statuses", [["Deleting", "Failed"], ["InService"] * 99])
+def test_a_deletion_that_fails_is_told(
+    clients: Clients, settings: Settings, monkeypatch: pytest.MonkeyPatch, statuses: list[str]
+) -> None:
+    name = endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
+    describe, shown = clients.sagemaker.describe_endpoint, iter(["InService", *statuses])
+    monkeypatch.setattr(clients.sagemaker, "delete_endpoint", lambda **_: None)
+    monkeypatch.setattr(
+        clients.sagemaker,
+        "describe_endpoint",
+        lambda **names: {**describe(**names), "EndpointStatus": next(shown)},
+    )
+    with pytest.raises(ByocError, match="was not deleted: it is") as caught:
+        endpoints.delete(clients, name, quiet)
+    assert "costs money until it is gone" in caught.value.remedy
+
+
 def test_an_interrupted_deletion_can_be_finished(clients: Clients, settings: Settings) -> None:
     name = endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
     clients.sagemaker.delete_endpoint(EndpointName=name)
@@ -115,10 +165,14 @@ def test_an_endpoint_whose_creation_was_granted_without_an_answer_keeps_its_mode
 
     monkeypatch.setattr(clients.sagemaker, "create_endpoint", lose)
     said: list[str] = []
-    with pytest.raises(type(error)):
-        endpoints.deploy(clients, settings, PLACE, ARTIFACT, said.append)
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            endpoints.deploy(clients, settings, PLACE, ARTIFACT, said.append)
+        kept = "what was made stays: in spite of the error, the endpoint pictures uses it"
+        assert said[-1].startswith(kept)
+    else:  # it is looked up by its name
+        assert endpoints.deploy(clients, settings, PLACE, ARTIFACT, said.append) == "pictures"
     assert len(left(clients)) == 3
-    assert said[-1].startswith("what was made stays: in spite of the error, the endpoint pictures uses it")
 
 
 def test_of_an_endpoint_that_was_not_made_here_only_the_endpoint_is_deleted(
@@ -248,8 +302,12 @@ def test_an_update_that_was_granted_without_an_answer_keeps_its_model(
     endpoints.deploy(clients, settings, PLACE, ARTIFACT, quiet)
     updates = Updates(clients, monkeypatch)
     updates.lost, updates.tells = error, tells
-    with pytest.raises(type(error)):
-        endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            endpoints.update(clients, settings, PLACE, ARTIFACT, quiet)
+    else:  # it is looked up by its name
+        new = endpoints.update(clients, settings, PLACE, ARTIFACT, quiet).new
+        assert new == updates.asked[0]["EndpointConfigName"]
     assert updates.asked[0]["EndpointConfigName"] in left(clients)
     assert len(left(clients)) == 5
 
@@ -286,7 +344,7 @@ def test_what_was_made_stays_where_nobody_can_say_whether_it_is_in_use(
 
     monkeypatch.setattr(clients.sagemaker, "update_endpoint", update, raising=False)
     said: list[str] = []
-    with pytest.raises(ReadTimeoutError):
+    with pytest.raises(ByocError, match="It may have been made all the same"):
         endpoints.update(clients, settings, PLACE, ARTIFACT, said.append)
     assert said[-1].startswith("what was made stays, as it may be in use: https://aws does not answer")
     assert len(left(clients)) == 5

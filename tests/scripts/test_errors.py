@@ -5,8 +5,9 @@ from botocore import exceptions as aws
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
+from contract.errors import ByocError
 from scripts import errors
-from scripts.errors import ByocError, translate
+from scripts.errors import translate
 
 
 def answer(code: str, message: str, operation: str = "CreateTrainingJob", **more: object) -> ClientError:
@@ -23,6 +24,7 @@ def status(number: int, code: str, message: str, operation: str = "CreateTrainin
         (aws.NoCredentialsError(), errors.REFUSED, "aws configure"),
         (aws.ProfileNotFound(profile="x"), errors.BAD_INPUT, "list-profiles"),
         (aws.InvalidRegionError(region_name="eu_west"), errors.BAD_INPUT, "eu_west"),
+        (aws.ProxyConnectionError(proxy_url="http://127.0.0.1:9"), errors.UNREACHABLE, "HTTPS_PROXY"),
         (aws.ConfigParseError(path="config"), errors.BAD_INPUT, "~/.aws/config"),
         (aws.SSOTokenLoadError(error_msg="gone"), errors.REFUSED, "sso login"),
         (aws.UnauthorizedSSOTokenError(), errors.REFUSED, "sso login"),
@@ -71,6 +73,8 @@ def status(number: int, code: str, message: str, operation: str = "CreateTrainin
             "415: not a picture",
         ),
         (answer("ModelError", "x", OriginalStatusCode=500), errors.FAILED, "byoc logs"),
+        (status(400, "400", "Bad Request", "HeadObject"), errors.REFUSED, "credentials have expired"),
+        (EOFError(), errors.REFUSED, "no terminal"),
         (OSError(errno.ENOSPC, "No space left on device", "a.png"), errors.FAILED, "df -h"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "a.png"), errors.FAILED, "quota is used up for a.png"),
         (PermissionError(errno.EACCES, "Permission denied", "a.png"), errors.BAD_INPUT, "a.png: Perm"),

@@ -1,36 +1,16 @@
-"""What a running job's terminal shows: curves and findings, read from S3 as the rules write them."""
+"""What a running job's terminal shows below its lines."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
-from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from rich.console import Console
 
-from scripts import live
-from scripts.live import Curve, Curves, Watch, plot, rules_folder
-
-FOLDER = "s3://bucket/out/job/rule-output"
-
-
-@pytest.fixture
-def s3(aws: None) -> Any:
-    client = boto3.client("s3", region_name="us-east-1")
-    client.create_bucket(Bucket="bucket")
-    return client
-
-
-def put(s3: Any, name: str, content: object) -> None:
-    s3.put_object(Bucket="bucket", Key=f"out/job/rule-output/{name}", Body=json.dumps(content))
-
-
-def rule(name: str, *findings: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"RuleConfigurationName": name, "Rule": name, "Findings": list(findings), **more}
+from contract.findings import ProgressLine
+from scripts.live import Curve, Curves, plot
 
 
 def drawn(thing: object, width: int = 60) -> str:
@@ -39,65 +19,33 @@ def drawn(thing: object, width: int = 60) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
-def test_findings_come_once_as_they_are_made(s3: Any) -> None:
-    watch = Watch(SimpleNamespace(s3=s3), FOLDER)  # type: ignore[arg-type]
-    assert watch.look(now=True) == []
-    first = {"step": 20, "tensor": "loss", "severity": "high", "message": "rises", "remedy": "lower lr"}
-    put(s3, "findings.json", {"rules": [rule("LossNotDecreasing", first)]})
-    (found,) = watch.look(now=True)
-    assert (found.rule, found.where, found.severity) == ("LossNotDecreasing", "step 20, loss", "high")
-    second = {"step": 40, "tensor": "loss", "message": "still"}
-    put(s3, "findings.json", {"rules": [rule("LossNotDecreasing", first, second)]})
-    assert [item.message for item in watch.look(now=True)] == ["still"]
-    assert watch.look(now=True) == []
+def progress(step: int, loss: float | None = 1.0, **more: Any) -> ProgressLine:
+    return ProgressLine(epoch=1, epochs=4, step=step, steps=400, loss=loss, **more)
 
 
-def test_what_a_rule_of_rules_repeats_and_what_is_worded_anew_is_not_told_again(s3: Any) -> None:
-    watch = Watch(SimpleNamespace(s3=s3), FOLDER)  # type: ignore[arg-type]
-    outlier = {"step": 7, "message": "1 of 50"}
-    report = rule("ProfilerReport", outlier, Parts=[{"Rule": "StepOutlier"}])
-    put(s3, "findings.json", {"rules": [rule("StepOutlier", outlier), report]})
-    assert [item.rule for item in watch.look(now=True)] == ["StepOutlier"]
-    put(s3, "findings.json", {"rules": [rule("StepOutlier", {"step": 9, "message": "2 of 60"}), report]})
-    assert watch.look(now=True) == []
+def test_the_loss_by_step_is_drawn_as_the_job_advances() -> None:
+    curves = Curves()
+    for step in range(1, 40):
+        curves.advance(progress(step, 4.0 / step))
+    assert drawn(curves.charts(60)[0]).splitlines()[-1].split() == ["1", "39"]
 
 
-def test_a_hook_that_goes_off_is_told(s3: Any) -> None:
-    watch = Watch(SimpleNamespace(s3=s3), FOLDER)  # type: ignore[arg-type]
-    put(s3, "findings.json", {"problems": ["The debugger's hook switched itself off: full"], "rules": []})
-    assert "switched itself off" in watch.look(now=True)[0].message
+def test_after_an_interruption_steps_are_done_again() -> None:
+    once, again = Curves(), Curves()
+    for step in (1, 5, 9):
+        once.advance(progress(step, 1.0 / step))
+    for step, loss in ((1, 1.0), (5, 7.0), (6, 8.0), (5, 1 / 5), (9, 1 / 9)):
+        again.advance(progress(step, loss))
+    assert drawn(again) == drawn(once)
 
 
-def test_the_loss_by_step_is_the_training_loss(s3: Any) -> None:
-    watch = Watch(SimpleNamespace(s3=s3), FOLDER)  # type: ignore[arg-type]
-    train = {"step": [0, 10, 20], "value": [2.3, None, 1.1]}
-    put(s3, "series.json", {"losses": {"loss": {"TRAIN": train, "EVAL": {"step": [0], "value": [9]}}}})
-    watch.look(now=True)
-    assert [point for point in watch.loss if point[1] == point[1]] == [(0.0, 2.3), (20.0, 1.1)]
-    assert len(watch.loss) == 3
-
-
-@pytest.mark.parametrize("content", [[], {"rules": 3, "losses": []}, {"rules": [3], "problems": {}}])
-def test_garbage_is_silence(s3: Any, content: object) -> None:
-    watch = Watch(SimpleNamespace(s3=s3), FOLDER)  # type: ignore[arg-type]
-    put(s3, "findings.json", content)
-    put(s3, "series.json", content)
-    assert watch.look(now=True) == []
-    assert watch.loss == []
-
-
-def test_nothing_is_asked_more_often_than_it_pays(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(SimpleNamespace(s3=None), FOLDER)  # type: ignore[arg-type]
-    monkeypatch.setattr(live.time, "monotonic", lambda: 100.0)
-    watch._looked = 99.0
-    assert watch.look() == []  # else: no client
-    assert Watch(SimpleNamespace(s3=None), "").look(now=True) == []  # type: ignore[arg-type]
-
-
-def test_the_rules_folder_lies_beside_the_hooks_output() -> None:
-    job = {"TrainingJobName": "job", "DebugHookConfig": {"S3OutputPath": "s3://bucket/out/"}}
-    assert rules_folder(job) == FOLDER
-    assert rules_folder({"TrainingJobName": "job"}) == ""  # no debugger
+def test_how_far_a_job_is_stands_above_the_curves_until_it_ends() -> None:
+    curves = Curves()
+    curves.advance(progress(100, None, images_per_second=1234.5, seconds_left=72.0))
+    text = "epoch 1 of 4, step 100 of 400 (25 %), 1,234 pictures/s, 1 min 12 s left"
+    assert drawn(curves, 100).strip() == text
+    curves.end()
+    assert drawn(curves, 100).strip() == ""
 
 
 def test_a_chart_spans_its_values_and_its_width() -> None:
@@ -120,7 +68,7 @@ def test_what_is_no_number_is_told_and_decades_are_logarithmic() -> None:
 
 @pytest.mark.parametrize("width", [40, 100])
 def test_the_curves_fit_the_terminal(width: int) -> None:
-    curves = Curves(Watch(SimpleNamespace(), ""))  # type: ignore[arg-type]
+    curves = Curves()
     assert drawn(curves, width).strip() == ""
     for epoch in range(3):
         curves.add({"train:loss": 3.0 - epoch, "validation:accuracy": epoch / 3}, 10.0 * epoch)
@@ -131,7 +79,7 @@ def test_the_curves_fit_the_terminal(width: int) -> None:
 
 
 def test_what_the_kept_weights_reach_is_no_point_of_a_curve() -> None:
-    curves, plain = (Curves(Watch(SimpleNamespace(), "")) for _ in range(2))  # type: ignore[arg-type]
+    curves, plain = (Curves() for _ in range(2))
     for epoch in range(3):
         curves.add({"validation:accuracy": epoch / 3}, 10.0 * epoch)
         plain.add({"validation:accuracy": epoch / 3}, 10.0 * epoch)

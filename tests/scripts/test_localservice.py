@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from contract.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
 from scripts import localservice, localstatus
-from scripts.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
 from scripts.localservice import Setup, Stopped
 from scripts.localstatus import Service, end, started
+from scripts.state import write_json
 from tests.scripts.conftest import STAND_IN, kill
 
 
@@ -32,6 +33,15 @@ def test_up_status_down(home: Path, port: int) -> None:
     assert localservice.status(home) is None
     assert localservice.health(port) is None
     assert localservice.down(home) == Stopped()
+
+
+def test_down_without_what_the_service_needs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel without [local] cannot tidy up; it says so only where something may be left."""
+    monkeypatch.setitem(localservice._EXTRAS, "local", "not_installed_here")
+    home.mkdir(parents=True, exist_ok=True)
+    assert localservice.down(home) == Stopped()
+    write_json(localstatus.note(home), {"pid": -1, "port": 1})
+    assert "pip install 'byoc-sagemaker[local]'" in localservice.down(home).problem
 
 
 def test_a_port_of_another_program(home: Path) -> None:
@@ -278,7 +288,8 @@ def test_one_that_hangs_is_killed_soon_and_what_it_left_removed(
 
 def test_it_comes_up_as_last_time_unless_told_otherwise(home: Path, port: int, tmp_path: Path) -> None:
     assert localservice.last(home) is None
-    for setup in (Setup("docker"), Setup(images=(f"one={tmp_path}", f"two={tmp_path}"))):
+    images = (f"one={tmp_path}", f"two={tmp_path}")
+    for setup in (Setup("docker"), Setup(images=images), Setup("docker", train_image="team:2")):
         localservice.up(home, port, setup)
         localservice.down(home)
         service, _ = localservice.up(home, port)
@@ -287,6 +298,8 @@ def test_it_comes_up_as_last_time_unless_told_otherwise(home: Path, port: int, t
         kill()
         assert localservice.up(home, port)[0].runtime == setup.runtime
         localservice.down(home)
+    (home / "up.json").write_text('{"runtime": "docker", "images": []}')  # from before train_image
+    assert localservice.last(home) == Setup("docker")
     (home / "up.json").write_text("[")
     assert localservice.last(home) is None
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.errors import BAD_INPUT, UNREACHABLE, ByocError
 from scripts import localservice, localstatus
-from scripts.errors import BAD_INPUT, UNREACHABLE, ByocError
 from scripts.localstatus import check, home_of, how_to_stop, unreachable
 from tests.scripts.conftest import kill
 
@@ -162,13 +162,21 @@ def test_a_service_that_hangs_is_told_before_the_first_request(
         check(home_of(tmp_path / "mine"), service.url)
 
 
-def test_a_service_at_another_port_or_one_that_hangs(home: Path, port: int) -> None:
+def test_a_service_at_another_port_or_one_that_hangs(
+    home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service, _ = localservice.up(home, port)
     other = unreachable(home, f"http://127.0.0.1:{localstatus.free_port()}")
     assert f"runs at {service.url}" in other.message
     assert "aws.endpoint_url" in other.remedy
+    up = unreachable(home, service.url)  # so it was a proxy, say: nothing that `down` would mend
+    assert f"(process {service.pid}) is up" in up.message
+    assert "down" not in up.remedy
+    os.kill(service.pid, signal.SIGSTOP)
+    monkeypatch.setattr(localstatus, "_SOON", 0.2)
     hangs = unreachable(home, service.url)
     assert f"(process {service.pid}) is there, but hangs" in hangs.message
+    assert "stops it, and the jobs that it runs" in hangs.remedy
 
 
 def test_no_answer_at_all_is_left_to_the_request(tmp_path: Path) -> None:

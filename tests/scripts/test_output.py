@@ -5,7 +5,7 @@ from rich.text import Text
 
 from scripts.output import Output
 
-HOSTILE = "a [red]b[/] [/INST] \x1b[2J\x1b]0;title\x07\x9b1mc"
+HOSTILE = "a [red]b[/] [/INST] \x1b[2J\x1b]0;title\x07\x9b1m\ud800c"
 SHOWN = "a [red]b[/] [/INST] [2J]0;title1mc"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from contract.errors import ByocError
 from scripts import predict
-from scripts.errors import ByocError
 from tests.scripts.conftest import draw
 
 
@@ -123,9 +123,14 @@ def test_a_strange_answer_is_told(body: bytes) -> None:
         predict.parse_answer(body)
 
 
-def test_numbered_folders_are_named_as_the_trainer_names_them() -> None:
-    assert [predict.class_of(name) for name in ("002.Afghan_hound", "roses", "v1.0_x")] == [
-        "Afghan hound",
-        "roses",
-        "v1.0_x",
-    ]
+@pytest.mark.parametrize("classes", [{"cat", "dog", "mouse"}, {"1.cat", "2.dog", "mouse"}])
+def test_numbered_folders_are_named_as_the_model_names_its_classes(classes: set[str]) -> None:
+    """The trainer takes numbers for a part of the name unless all folders have one."""
+    cat, dog, *_ = sorted(classes)
+    answers = [
+        predict.Answer("a.png", "1.cat", cat), predict.Answer("b.png", "2.dog", cat),
+        predict.Answer("c.png", "mouse", dog),
+    ]  # fmt: skip
+    named = predict.with_classes(answers, classes)
+    assert predict.score(named, classes).per_class == {cat: (1, 1), dog: (0, 1), "mouse": (0, 1)}
+    assert [answer.truth for answer in predict.with_plausible_truth(answers, {cat})] == [cat, "", ""]

@@ -1,8 +1,11 @@
 """Pushing, with an engine that plays what a real one says."""
 
+import json
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -11,12 +14,13 @@ from botocore.exceptions import ClientError
 from docker.errors import APIError
 from rich.console import Console
 
-from scripts import push, pushfaults, pushmeter
-from scripts.errors import BAD_INPUT, FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
+from contract.errors import BAD_INPUT, FAILED, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
+from scripts import account, push, pushfaults, pushmeter, state
+from scripts.aws import connect
 from scripts.output import Output
-from scripts.registry import AnyRegistry, Ecr, repository_request
+from scripts.registry import AnyRegistry, Ecr, Stored, repository_request
 from scripts.settings import Settings, load
-from tests.scripts.conftest import Run
+from tests.scripts.conftest import Refuse, Run
 
 DIGEST = "sha256:" + "ab" * 32
 GOOD = (
@@ -182,7 +186,7 @@ def test_the_engine_refuses_the_name() -> None:
         def tag(self, *_: str) -> None:
             raise APIError("500 Server Error", explanation="invalid tag format")
 
-    with pytest.raises(ByocError, match=r"does not do it: invalid tag format\."):
+    with pytest.raises(ByocError, match=r"Docker refused: invalid tag format\."):
         send(Refusing())
 
 
@@ -259,18 +263,161 @@ def test_a_version_that_was_pushed_before_is_no_error() -> None:
     ("setting", "name"),
     [("byoc-train", "byoc-train"), ("team-x:3", "team-x"), ("host/of/mine:1", "byoc-train")],
 )
-def test_repository_name(setting: str, name: str) -> None:
-    assert push.repository_name(setting, "byoc-train") == name
+def test_image_name(setting: str, name: str) -> None:
+    assert push.image_name(setting, "byoc-train") == name
 
 
 def test_ecr_makes_the_repository_once(aws: None, settings: Settings) -> None:
     client = boto3.client("ecr", "us-east-1")
-    registry = Ecr("host", client, settings)
-    assert registry.prepare("byoc-train")
-    assert not registry.prepare("byoc-train")
+    registry = Ecr("host", client, settings, pytest.fail)
+    name = registry.repository("byoc-train")
+    assert name == "sagemaker-byoc-train"
+    assert registry.prepare(name)
+    assert not registry.prepare(name)
     (found,) = client.describe_repositories()["repositories"]
     assert found["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
     assert registry.login() == {"username": "AWS", "password": "123456789012-auth-token"}
+
+
+def test_what_ecr_refuses_beside_the_repository_is_a_warning(
+    aws: None, project: object, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AmazonSageMakerFullAccess has neither ecr:TagResource nor ecr:PutLifecyclePolicy."""
+    settings = load(overrides=["aws.kms_key=alias/mine"], required=False, environment={})
+    client, told = boto3.client("ecr", "us-east-1"), list[str]()
+    create = client.create_repository
+
+    def refused(**_: Any) -> Any:
+        answer: Any = {"Error": {"Code": "AccessDeniedException", "Message": "ecr:TagResource"}}
+        raise ClientError(answer, "TagResource")
+
+    def plain_only(**request: Any) -> Any:
+        return refused() if len(request) > 1 else create(**request)
+
+    monkeypatch.setattr(client, "create_repository", plain_only)
+    monkeypatch.setattr(client, "tag_resource", refused)
+    with refuse("PutLifecyclePolicy", "AccessDeniedException"):
+        assert Ecr("host", client, settings, told.append).prepare("sagemaker-byoc-train")
+    assert len(client.describe_repositories()["repositories"]) == 1
+    first, second, third = told
+    assert "not encrypted with aws.kms_key" in first
+    assert "has no tags" in second
+    assert "stay, and cost storage" in third
+
+
+def test_without_the_permission_to_create_there_is_no_repository(
+    aws: None, settings: Settings, refuse: Refuse
+) -> None:
+    registry = Ecr("host", boto3.client("ecr", "us-east-1"), settings, pytest.fail)
+    with refuse("CreateRepository", "AccessDeniedException"), pytest.raises(ClientError):
+        registry.prepare("sagemaker-byoc-train")
+
+
+def test_an_image_for_another_machine_is_not_pushed() -> None:
+    image: Any = SimpleNamespace(attrs={"Os": "linux", "Architecture": "arm64"})
+    with pytest.raises(ByocError, match="is for linux/arm64"):
+        push.check_platform(image, "byoc-train")
+    image.attrs["Architecture"] = "amd64"
+    push.check_platform(image, "byoc-train")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "size", "serves", "message"),
+    [
+        (push.DOCKER_MANIFEST, 9 * 1024**3, True, ""),
+        (push.DOCKER_MANIFEST, 11 * 1024**3, False, ""),
+        (push.DOCKER_MANIFEST, 11 * 1024**3, True, "up to 10 GB"),
+        ("application/vnd.oci.image.manifest.v1+json", 1, True, "which SageMaker refuses"),
+        ("application/vnd.oci.image.index.v1+json", 1, False, "which SageMaker refuses"),
+    ],
+)
+def test_what_has_arrived_is_looked_at(media_type: str, size: int, serves: bool, message: str) -> None:
+    with pytest.raises(ByocError, match=message) if message else nullcontext():
+        push.check_stored(Stored(media_type, size), "host/byoc-train@sha256:0", serves=serves)
+    push.check_stored(None, "elsewhere", serves=serves)
+
+
+def test_ecr_says_what_has_arrived(aws: None, settings: Settings, refuse: Refuse) -> None:
+    client, told = boto3.client("ecr", "us-east-1"), list[str]()
+    registry = Ecr("host", client, settings, told.append)
+    client.create_repository(repositoryName="sagemaker-byoc-train")  # moto stumbles over *-dirty
+    manifest = {"schemaVersion": 2, "mediaType": push.DOCKER_MANIFEST, "layers": [],
+                "config": {"mediaType": "x", "size": 1, "digest": DIGEST}}  # fmt: skip
+    done = client.put_image(
+        repositoryName="sagemaker-byoc-train", imageManifest=json.dumps(manifest), imageTag="1"
+    )
+    stored = registry.stored("sagemaker-byoc-train", done["image"]["imageId"]["imageDigest"])
+    assert stored
+    assert stored.media_type == push.DOCKER_MANIFEST
+    with refuse("DescribeImages", "AccessDeniedException"):
+        assert registry.stored("sagemaker-byoc-train", DIGEST) is None
+    assert "was not looked at" in told[-1]
+
+
+def test_what_went_to_another_registry_is_not_taken_for_aws(
+    aws: None, project: Path, run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(GOOD, GOOD, GOOD, GOOD)
+    monkeypatch.setattr(push, "connect", lambda: engine)
+    monkeypatch.setattr(push, "find", lambda *_: (engine, "1.0"))
+    done = run("push", "--registry", "127.0.0.1:5000")
+    assert f"127.0.0.1:5000/byoc-train@{DIGEST}" in done.stdout
+    assert state.read(settings).get("images") is None
+    clients = connect(settings)
+    # Versions before this one remembered it.
+    state.update(settings, images={"train": f"127.0.0.1:5000/byoc-train@{DIGEST}"})
+    registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    assert account.image(settings, clients, "train") == f"{registry}/sagemaker-byoc-train:latest"
+
+
+def test_what_sagemaker_refuses_does_not_become_the_latest(
+    aws: None, project: Path, run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(GOOD, GOOD, GOOD, GOOD)
+    tags: list[str] = []
+    monkeypatch.setattr(engine, "tag", lambda _image, _repository, tag: tags.append(tag))
+    monkeypatch.setattr(push, "connect", lambda: engine)
+    monkeypatch.setattr(push, "find", lambda *_: (engine, "1.0"))
+    monkeypatch.setattr(Ecr, "prepare", lambda *_: False)
+    oci = Stored("application/vnd.oci.image.manifest.v1+json", 1)
+    monkeypatch.setattr(Ecr, "stored", lambda *_: oci)
+    assert "which SageMaker refuses" in run("push", code=REFUSED).stderr
+    assert tags == ["1.0"]
+    assert state.read(settings).get("images") is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "pushed", "there", "expected"),
+    [
+        ("byoc-train", "", "", "{}/sagemaker-byoc-train:latest"),
+        ("byoc-train", "{}/sagemaker-byoc-train@" + DIGEST, "", "{}/sagemaker-byoc-train@" + DIGEST),
+        # As versions before this one named the repository.
+        ("byoc-train", "{}/byoc-train@" + DIGEST, "", "{}/byoc-train@" + DIGEST),
+        ("byoc-train", "", "byoc-train", "{}/byoc-train:latest"),
+        ("team:1", "{}/sagemaker-byoc-train@" + DIGEST, "", "{}/sagemaker-team:1"),
+        ("my-sagemaker-image", "", "", "{}/my-sagemaker-image:latest"),
+        ("byoc-train@" + DIGEST, "", "", "{}/sagemaker-byoc-train@" + DIGEST),
+        ("host/of/mine:1", "{}/sagemaker-byoc-train@" + DIGEST, "", "host/of/mine:1"),
+    ],
+)
+def test_which_image_a_request_names(
+    aws: None, project: object, setting: str, pushed: str, there: str, expected: str
+) -> None:
+    settings = load(overrides=[f"images.train={setting}"], required=False, environment={})
+    registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    if pushed:
+        state.update(settings, images={"train": pushed.format(registry)})
+    if there:
+        client = boto3.client("ecr", "us-east-1")
+        client.create_repository(repositoryName=there)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": push.DOCKER_MANIFEST,
+            "layers": [],
+            "config": {"mediaType": "x", "size": 1, "digest": DIGEST},
+        }
+        client.put_image(repositoryName=there, imageManifest=json.dumps(manifest), imageTag="latest")
+    assert account.image(settings, connect(settings), "train") == expected.format(registry)
 
 
 def test_a_key_of_the_users_encrypts(project: object) -> None:

@@ -10,17 +10,20 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from scripts import requests
-from scripts.errors import ByocError
-from scripts.requests import Place, Request
+from contract.errors import ByocError
+from local import shapes
+from local.errors import AwsError
+from scripts import awsdebugger, requests
+from scripts.awsdebugger import Request
+from scripts.requests import Place
 from scripts.settings import Settings, load
 
 GOLDEN = Path(__file__).parent / "golden"
 PLACE = Place(
     role_arn="arn:aws:iam::123456789012:role/byoc-sagemaker",
     bucket="sagemaker-us-east-1-123456789012",
-    train_image="123456789012.dkr.ecr.us-east-1.amazonaws.com/byoc-train:latest",
-    serve_image="123456789012.dkr.ecr.us-east-1.amazonaws.com/byoc-serve@sha256:" + "0" * 64,
+    train_image="123456789012.dkr.ecr.us-east-1.amazonaws.com/sagemaker-byoc-train:latest",
+    serve_image="123456789012.dkr.ecr.us-east-1.amazonaws.com/sagemaker-byoc-serve@sha256:" + "0" * 64,
     metrics=({"Name": "validation:accuracy", "Regex": r"(?:^|\s)validation_accuracy=([-+0-9.eEinfa]+)"},),
 )
 EVERYTHING = [
@@ -29,6 +32,8 @@ EVERYTHING = [
     "aws.kms_key=alias/flowers",
     'aws.subnets=["subnet-0a"]',
     'aws.security_groups=["sg-0a"]',
+    "aws.network_isolation=true",
+    "aws.encrypt_between_containers=true",
     "aws.tags.team=pictures",
     "data.weights=s3://weights/resnet50/",
     "train.instance_type=ml.g5.12xlarge",
@@ -55,6 +60,7 @@ def settings_of(*overrides: str) -> Settings:
 
 
 PLAIN = settings_of("project.name=digits")
+ENCRYPTED = settings_of("project.name=digits", "aws.kms_key=alias/pictures")
 FULL = settings_of(*EVERYTHING)
 FULL_PLACE = replace(PLACE, channels=("train", "validation", "weights"))
 ARTIFACT = "s3://bucket/output/digits-train/output/model.tar.gz"
@@ -73,11 +79,14 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
             settings_of("debugger.enabled=false", "profiler.enabled=false"), PLACE, "pictures-train-1"
         ),
     ),
-    "training_job_with_rules_apart": (
+    "training_job_with_awss_debugger": (
         "CreateTrainingJob",
-        lambda: requests.training_job(settings_of("debugger.evaluator=processing"), PLACE, "digits-train-1"),
+        lambda: requests.training_job(
+            settings_of("debugger.service=sagemaker", *EVERYTHING),
+            replace(FULL_PLACE, rules_image=awsdebugger.rules_image("eu-west-1")),
+            "flowers-train-1",
+        ),
     ),
-    "rules_job": ("CreateProcessingJob", lambda: requests.rules_job(PLAIN, PLACE, "digits-train-1")),
     "tuning_job": (
         "CreateHyperParameterTuningJob",
         lambda: requests.tuning_job(PLAIN, PLACE, "digits-tune-1"),
@@ -90,6 +99,8 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
                 "tune.strategy=Random",
                 "tune.objective=validation:loss",
                 "tune.early_stopping=true",
+                "tune.stop_hopeless=true",
+                'debugger.rules=["LossNotDecreasing", "ExplodingTensor"]',
                 "tune.hyperparameters.epochs=3",
                 "tune.ranges.epochs={min = 2, max = 9, scale = 'linear'}",
                 "tune.ranges.momentum={min = 0.8, max = 0.99, scale = 'reverse_log'}",
@@ -98,6 +109,39 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
             FULL_PLACE,
             "flowers-tune-1",
         ),
+    ),
+    "tuning_job_grid": (
+        "CreateHyperParameterTuningJob",
+        lambda: requests.tuning_job(
+            settings_of(
+                "project.name=digits",
+                "tune.strategy=Grid",
+                "tune.parallel=9",
+                "tune.ranges={lr = [0.01, 0.1], batch_size = [16, 32, 64]}",
+            ),
+            PLACE,
+            "digits-tune-2",
+        ),
+    ),
+    "tuning_job_hyperband": (
+        "CreateHyperParameterTuningJob",
+        lambda: requests.tuning_job(
+            settings_of("project.name=digits", "tune.strategy=Hyperband", "tune.hyperparameters.epochs=9"),
+            PLACE,
+            "digits-tune-3",
+        ),
+    ),
+    "training_job_encrypted": (
+        "CreateTrainingJob",
+        lambda: requests.training_job(ENCRYPTED, PLACE, "digits-train-2"),
+    ),
+    "endpoint_config_encrypted": (
+        "CreateEndpointConfig",
+        lambda: requests.endpoint_config(ENCRYPTED, "digits-v-3", "digits-v-3"),
+    ),
+    "transform_job_encrypted": (
+        "CreateTransformJob",
+        lambda: requests.transform_job(ENCRYPTED, PLACE, "digits-batch-2", "digits-v-3", "s3://bucket/p/"),
     ),
     "model": ("CreateModel", lambda: requests.model(PLAIN, PLACE, "digits-v-1", ARTIFACT)),
     "model_with_everything": ("CreateModel", lambda: requests.model(FULL, PLACE, "flowers-v-1", ARTIFACT)),
@@ -144,19 +188,20 @@ def test_requests_are_valid_by_botocores_own_model(case: str, service: Any) -> N
     shape = service.operation_model(operation).input_shape
     problems = ParamValidator().validate(build(), shape)
     assert not problems.has_errors(), problems.generate_report()
-    assert not list(wrong_enums(build(), shape))
+    # Enumerations, patterns and limits: botocore does not look at them before sending, and AWS does.
+    assert shapes.read(shape, build()) == build()
 
 
-def wrong_enums(value: Any, shape: Any, path: str = "") -> Any:
-    """Values that are not among the model's own: botocore does not look at them before sending."""
-    if shape.type_name == "structure":
-        for key, item in value.items():
-            yield from wrong_enums(item, shape.members[key], f"{path}.{key}")
-    elif shape.type_name == "list":
-        for item in value:
-            yield from wrong_enums(item, shape.member, f"{path}[]")
-    elif shape.type_name == "string" and shape.enum and value not in shape.enum:
-        yield f"{path}: {value}"
+@pytest.mark.parametrize(
+    "wrong",
+    [{"TrainingJobName": "a_b"}, {"Environment": {"A B": "c"}}, {"RoleArn": "byoc"},
+     {"Tags": [{"Key": "k" * 129, "Value": ""}]},
+     {"ResourceConfig": {"InstanceType": "ml.m5.tiny", "InstanceCount": 1, "VolumeSizeInGB": 1}}],
+)  # fmt: skip
+def test_what_aws_would_refuse_is_seen(wrong: Request, service: Any) -> None:
+    shape = service.operation_model("CreateTrainingJob").input_shape
+    with pytest.raises(AwsError):
+        shapes.read(shape, {**CASES["training_job"][1](), **wrong})
 
 
 def test_every_golden_file_belongs_to_a_case() -> None:
@@ -169,11 +214,54 @@ def test_every_golden_file_belongs_to_a_case() -> None:
         (["tune.strategy=Grid"], "Grid search takes lists"),
         (["tune.strategy=Hyperband", "tune.early_stopping=true"], "Hyperband stops trials by itself"),
         (["tune.ranges={}"], "nothing to tune"),
+        (
+            ["tune.jobs=5", "tune.ranges={batch_size = [16, 32]}"],
+            "tune.jobs is 5, and .* have 2 combinations",
+        ),
+        (
+            [
+                "tune.strategy=Grid",
+                f"tune.ranges={{batch_size = {list(range(1, 31))}, seed = {list(range(400))}}}",
+            ],
+            "have 12000 combinations, and Grid tries each",
+        ),
+        (["tune.strategy=Hyperband", "epochs=1"], "from 1 to the hyperparameter epochs"),
+        (
+            ["tune.strategy=Hyperband", "tune.ranges={epochs = {min = 1, max = 9}}"],
+            "from 1 to the hyperparameter epochs",
+        ),
     ],
 )
 def test_tuning_that_sagemaker_would_refuse(overrides: list[str], message: str) -> None:
     with pytest.raises(ByocError, match=message):
         requests.tuning_job(settings_of(*overrides), PLACE, "x")
+
+
+def test_rules_are_meant_in_whatever_case_they_are_written() -> None:
+    settings = settings_of(
+        'debugger.rules=["lossnotdecreasing"]',
+        "debugger.parameters.LOSSNOTDECREASING.num_steps=20",
+        "debugger.service=sagemaker",
+        "tune.stop_hopeless=true",
+    )
+    assert requests.debugger_configuration(settings, trial=True).stop == ("LossNotDecreasing",)
+    [rule] = requests.training_job(settings, PLACE, "x")["DebugRuleConfigurations"]
+    assert rule["RuleConfigurationName"] == "LossNotDecreasing"
+    assert rule["RuleParameters"] == {"rule_to_invoke": "LossNotDecreasing", "num_steps": "20"}
+
+
+def test_a_value_that_is_listed_twice_is_asked_for_once() -> None:
+    request = requests.tuning_job(settings_of("tune.jobs=2", "tune.ranges={epochs = [1, 2, 1]}"), PLACE, "x")
+    [epochs] = request["HyperParameterTuningJobConfig"]["ParameterRanges"]["CategoricalParameterRanges"]
+    assert epochs["Values"] == ["1", "2"]
+
+
+def test_disks_of_training_jobs_are_given_the_key_behind_an_alias() -> None:
+    """Of the places that take a key, ResourceConfig alone is documented without aliases."""
+    settings, arn = settings_of("aws.kms_key=alias/mine"), "arn:aws:kms:us-east-1:123456789012:key/k"
+    request = requests.training_job(settings, replace(PLACE, key_arn=arn), "x")
+    assert request["ResourceConfig"]["VolumeKmsKeyId"] == arn
+    assert request["OutputDataConfig"]["KmsKeyId"] == "alias/mine"
 
 
 def test_too_much_payload_for_batch_transform() -> None:
@@ -183,10 +271,34 @@ def test_too_much_payload_for_batch_transform() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("instance_type", "gpu"),
-    [("ml.g4dn.xlarge", True), ("ml.p3.2xlarge", True), ("ml.g6e.4xlarge", True), ("ml.m5.large", False),
-     ("ml.c5.xlarge", False), ("ml.t2.medium", False), ("ml.inf2.xlarge", False)],
-)  # fmt: skip
-def test_which_machines_have_nvidia_gpus(instance_type: str, gpu: bool) -> None:
-    assert requests.has_gpu(instance_type) is gpu
+def test_the_key_and_the_tags_reach_everything_that_takes_them(service: Any) -> None:
+    kinds = [f"{use}.instance_type=ml.m5.large" for use in ("train", "deploy", "transform")]
+    settings = settings_of(*EVERYTHING, *kinds)
+    built = [
+        ("CreateTrainingJob", requests.training_job(settings, PLACE, "x")),
+        ("CreateHyperParameterTuningJob", requests.tuning_job(settings, PLACE, "x")),
+        ("CreateModel", requests.model(settings, PLACE, "x", ARTIFACT)),
+        ("CreateEndpointConfig", requests.endpoint_config(settings, "x", "x")),
+        ("CreateEndpoint", requests.endpoint(settings, "x")),
+        ("CreateTransformJob", requests.transform_job(settings, PLACE, "x", "x", "s3://b/p/")),
+    ]
+    for operation, request in built:
+        lacking = list(lacks(request, service.operation_model(operation).input_shape, operation))
+        assert not lacking, lacking
+
+
+def lacks(request: Any, shape: Any, path: str) -> Any:
+    """Members for keys, tags, VPC, isolation and encryption that a request could have and has not."""
+    if shape.type_name == "list":
+        for item in request:
+            yield from lacks(item, shape.member, path)
+    if shape.type_name != "structure":
+        return
+    wanted = {"KmsKeyId", "VolumeKmsKeyId", "Tags", "VpcConfig", "EnableNetworkIsolation",
+              "EnableInterContainerTrafficEncryption"}  # fmt: skip
+    if shape.name == "CreateEndpointConfigInput":
+        wanted -= {"VpcConfig", "EnableNetworkIsolation"}  # of inference components; a model has its own
+    for member in wanted & set(shape.members) - set(request):
+        yield f"{path}.{member}"
+    for key, item in request.items():
+        yield from lacks(item, shape.members[key], f"{path}.{key}")

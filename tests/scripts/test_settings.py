@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import ByocError
+from contract.errors import ByocError
 from scripts.settings import Range, Settings, load, parse_range
+from tests.scripts.conftest import Run
 
 
 def write(text: str) -> Path:
@@ -31,6 +32,52 @@ def test_flags_win_over_the_environment_and_the_environment_over_the_file(projec
     assert load(overrides=flag, environment=environment).aws.endpoint_url == "http://flag"
 
 
+def test_the_environment_moves_no_project_without_a_line(project: Path) -> None:
+    write('[aws]\nendpoint_url = "http://file"\nregion = "eu-west-1"')
+    environment = {"AWS_ENDPOINT_URL": "http://environment", "AWS_REGION": "us-east-1"}  # as in CloudShell
+    endpoint, region = load(environment=environment).moved
+    assert "AWS_ENDPOINT_URL moves this project: aws.endpoint_url is http://environment" in endpoint
+    assert "AWS_REGION moves this project: aws.region is us-east-1, and not eu-west-1" in region
+    assert "`unset AWS_REGION`" in region
+    assert load(environment={"AWS_DEFAULT_REGION": "eu-west-1"}).moved == ()
+    assert load(overrides=["aws.region=eu-north-1"], environment={"AWS_REGION": "us-east-1"}).moved == ()
+    write('[aws]\nregion = "eu-west-1"')  # a project for AWS
+    [endpoint] = load(environment={"AWS_ENDPOINT_URL": "http://127.0.0.1:5757"}).moved
+    assert "aws.endpoint_url is http://127.0.0.1:5757, and not AWS as byoc.toml says" in endpoint
+    write("")
+    assert load(environment=environment).moved == ()  # there was nothing to move from
+    write('moved = ["x"]')
+    with pytest.raises(ByocError, match="no setting moved"):
+        load(environment={})
+
+
+def test_a_move_is_told_by_every_command(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write('[aws]\nregion = "eu-west-1"')
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    assert "AWS_REGION moves this project" in run("train", "--best", code=2).output
+
+
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [
+        ('"aws:mine" = "x"', "begins with aws:"),
+        ('"a#b" = "x"', "cannot be a tag"),
+        (f'"a" = "{"x" * 257}"', "cannot be a tag"),
+        (f'"{"a" * 129}" = ""', "cannot be a tag"),
+        ("\n".join(f'"{number}" = ""' for number in range(50)), "has 50 tags; 49 are possible"),
+    ],
+)
+def test_tags_that_aws_refuses(project: Path, tag: str, message: str) -> None:
+    write(f"[aws.tags]\n{tag}")
+    with pytest.raises(ByocError, match=message):
+        load(environment={})
+
+
+def test_tags_of_any_script(project: Path) -> None:
+    write('[aws.tags]\n"Équipe: été" = "a+b=c/d@e_f.g"')
+    assert load(environment={}).aws.tags
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -47,6 +94,12 @@ def test_flags_win_over_the_environment_and_the_environment_over_the_file(projec
         ("[train]\ninput_mode = 'Pipe'", r"one of File, FastFile"),
         ("[train]\ninstance_type = 'g5.xlarge'", r"train\.instance_type is 'g5\.xlarge'"),
         ("train = 3", r"\[train\] must be a table"),
+        ('[debugger]\nevaluator = "rule"', r"debugger\.evaluator is gone: the rules run in the training"),
+        ('[debugger]\ninstance_type = "ml.t3.medium"', r"debugger\.instance_type is gone"),
+        (
+            "[debugger.collections]\ngradients = 5",
+            r"debugger\.collections\.gradients is 5, but must be a table",
+        ),
         ("[debugger]\nrules = 3", r"a list of texts"),
         ("[hyperparameters]\nlr = [1, 2]", r"hyperparameters\.lr is \[1, 2\]"),
         ("[data]\nvalidation = 0.6\ntest = 0.4", "nothing to train on"),

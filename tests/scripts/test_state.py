@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.errors import ByocError
 from scripts import state
-from scripts.errors import ByocError
 from scripts.settings import Settings
 
 
@@ -19,9 +19,11 @@ def test_what_is_remembered_stays_until_it_is_forgotten(settings: Settings) -> N
     state.update(settings, endpoint="flowers", training_job="one")
     state.update(settings, training_job="two")
     state.check(settings)
-    assert state.read(settings) == {"endpoint": "flowers", "training_job": "two"}
+    assert state.read(settings) == {
+        "endpoint": "flowers", "training_job": "two", "newest_job": "two"
+    }  # fmt: skip
     state.update(settings, endpoint=None)
-    assert state.read(settings) == {"training_job": "two"}
+    assert state.read(settings) == {"training_job": "two", "newest_job": "two"}
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", b"\xff"])

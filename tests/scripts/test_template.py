@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.hyperparameters import HYPERPARAMETERS, parse
 from scripts import template
 from scripts.settings import Settings, load
-from train.interface import HYPERPARAMETERS, parse
 
 
 def loaded(text: str, path: Path) -> Settings:

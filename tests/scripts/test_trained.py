@@ -21,7 +21,7 @@ from tests.scripts.conftest import Run
 def clients(ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Clients:
     run("train", "--name", "one", "--no-wait")
     run("deploy", "one", "--no-wait")
-    monkeypatch.setattr("scripts.jobs.metrics", lambda job: {"test:accuracy": 0.5})
+    monkeypatch.setattr("report.read.jobs.metrics", lambda job: {"test:accuracy": 0.5})
     return connect(load())
 
 

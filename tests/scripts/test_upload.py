@@ -1,19 +1,24 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
+from contract.errors import ByocError
 from scripts import account, doctor, requests, upload
 from scripts.aws import Clients, connect
-from scripts.errors import ByocError
 from scripts.requests import Place
 from scripts.settings import Settings, load
-from tests.scripts.conftest import Run, draw
+from tests.scripts.conftest import Refuse, Run, draw
+
+TAGS = [{"Key": "byoc:project", "Value": "pictures"}]
 
 
 @pytest.fixture
 def clients(aws: None, settings: Settings) -> Clients:
     clients = connect(settings)
-    assert upload.ensure_bucket(clients.s3, "pictures", "us-east-1")
+    assert upload.ensure_bucket(clients.s3, "pictures", "us-east-1", TAGS, pytest.fail)
     return clients
 
 
@@ -169,7 +174,70 @@ def test_the_content_type_is_set_and_odd_names_survive(clients: Clients, project
 
 
 def test_the_bucket_is_created_once_and_in_its_region(clients: Clients) -> None:
-    assert not upload.ensure_bucket(clients.s3, "pictures", "us-east-1")
+    assert not upload.ensure_bucket(clients.s3, "pictures", "us-east-1", TAGS, pytest.fail)
     eu = clients.session.client("s3", region_name="eu-west-1")
-    assert upload.ensure_bucket(eu, "bilder", "eu-west-1")
+    assert upload.ensure_bucket(eu, "bilder", "eu-west-1", TAGS, pytest.fail)
     assert eu.get_bucket_location(Bucket="bilder")["LocationConstraint"] == "eu-west-1"
+    assert eu.get_bucket_tagging(Bucket="bilder")["TagSet"] == TAGS
+    with pytest.raises(ByocError, match="is in eu-west-1, and the jobs are in us-east-1"):
+        upload.ensure_bucket(clients.s3, "bilder", "us-east-1", TAGS, pytest.fail)
+
+
+def test_no_bucket_is_made_here_for_another_account(clients: Clients) -> None:
+    theirs = replace(clients, bucket="their-pictres", bucket_owner="999999999999")
+    with pytest.raises(ByocError, match="no bucket their-pictres"):
+        upload.ensure_bucket(theirs.s3, "their-pictres", "us-east-1", TAGS, pytest.fail)
+
+
+def test_a_bucket_without_its_tags_is_a_bucket(clients: Clients, refuse: Refuse) -> None:
+    told: list[str] = []
+    with refuse("PutBucketTagging", "AccessDenied"):
+        assert upload.ensure_bucket(clients.s3, "more-pictures", "us-east-1", TAGS, told.append)
+    assert "has no tags: AWS does not allow PutBucketTagging" in told[0]
+
+
+def test_every_upload_is_encrypted_with_ones_own_key(clients: Clients, project: Path) -> None:
+    pictures, key = files(draw(project / "data", each=1)), "alias/pictures"
+    upload.sync(clients.s3, "pictures", "p/data", pictures)
+    again = upload.sync(clients.s3, "pictures", "p/data", pictures, kms_key=key)
+    assert again.sent == 2  # what was there is not encrypted with it
+    for name in keys(clients):
+        assert clients.s3.head_object(Bucket="pictures", Key=name)["SSEKMSKeyId"] == key
+    # Their ETags say nothing of the content on AWS.
+    there = {f"p/data/{name}": (path.stat().st_size, "of-no-content") for name, path in pictures.items()}
+    assert upload.send(clients.s3, "pictures", "p/data/", pictures, there, kms_key=key) == []
+    pictures["cat/0.png"].write_bytes(pictures["dog/0.png"].read_bytes())
+    there["p/data/cat/0.png"] = (pictures["cat/0.png"].stat().st_size, "of-no-content")
+    assert len(upload.send(clients.s3, "pictures", "p/data/", pictures, there, kms_key=key)) == 1
+    there = {f"p/data/{name}": (path.stat().st_size, "of KMS") for name, path in pictures.items()}
+    other = boto3.client("kms", "us-east-1").create_key()["KeyMetadata"]["Arn"]
+    sent = upload.send(clients.s3, "pictures", "p/data/", pictures, there, kms_key=other)
+    assert len(sent) == len(pictures)
+    assert upload.send(clients.s3, "pictures", "p/data/", pictures, there, kms_key=other) == []
+
+
+def test_a_bucket_of_somebody_else_is_not_used(clients: Clients, settings: Settings) -> None:
+    """Names of buckets are anybody's to take: every request says whose it must be."""
+    seen: list[tuple[str, str]] = []
+
+    def see(params: dict[str, str], model: Any, **_: Any) -> None:
+        seen.append((model.name, params.get("ExpectedBucketOwner", "")))
+
+    own = f"sagemaker-us-east-1-{clients.account}"
+    clients.s3.meta.events.register("before-parameter-build.s3", see)
+    clients.s3.create_bucket(Bucket=own)
+    clients.s3.list_objects_v2(Bucket=own)
+    clients.s3.put_object(Bucket="pictures", Key="a")
+    clients.s3.get_object(Bucket="pictures", Key="a")  # an address that was typed
+    assert seen == [("CreateBucket", ""), ("ListObjectsV2", clients.account), ("PutObject", clients.account),
+                    ("GetObject", "")]  # fmt: skip
+    other = connect(
+        load(
+            required=False,
+            environment={},
+            overrides=["aws.bucket=pictures", 'aws.bucket_owner="111122223333"'],
+        )
+    )
+    other.s3.meta.events.register("before-parameter-build.s3", see)
+    other.s3.get_object(Bucket="pictures", Key="a")
+    assert seen[-1] == ("GetObject", "111122223333")

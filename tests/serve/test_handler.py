@@ -105,3 +105,13 @@ def test_a_fault_of_ours_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> Non
     [(status, body)] = ask((encode(picture()), {}))
     assert status == 500
     assert "secret" not in json.dumps(body)
+
+
+def test_settings_may_be_written_in_capitals(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "BYOC_DEVICE": "CPU",
+        "BYOC_PRECISION": "FP32",
+        "BYOC_MODEL_DIR": str(model_dir),
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert "fp32" in loading._load({})[1]

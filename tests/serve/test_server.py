@@ -147,7 +147,7 @@ def test_a_body_is_never_taken_for_a_request(server: Server) -> None:
 
 
 def test_a_body_that_does_not_arrive_keeps_no_place(start: Callable[..., Server]) -> None:
-    server = start(BYOC_WORKERS="1", BYOC_TIMEOUT="1")
+    server = start(BYOC_WORKERS="1", BYOC_TIMEOUT="5")
     server.wait_until_healthy()
     body = encode(picture()) + bytes(6_000_000)
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -228,6 +228,14 @@ def test_execution_parameters(server: Server) -> None:
         "BatchStrategy": "SINGLE_RECORD",
         "MaxPayloadInMB": 6,
     }
+
+
+def test_an_empty_line_of_a_transform_job_does_not_fail_the_object(start: Callable[..., Server]) -> None:
+    server = start(SAGEMAKER_BATCH="true")
+    server.wait_until_healthy()
+    for body in (b"", b"\n"):
+        answer = server.invoke(body, "application/jsonlines")
+        assert (answer.status, answer.body) == (200, b"")
 
 
 def test_ping_is_not_200_before_the_model_answers(start: Callable[..., Server]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from contract import container
 from serve import settings
 from serve.errors import ServeError
 
@@ -12,7 +13,7 @@ def test_defaults_are_those_of_a_container() -> None:
     found = settings.read({"BYOC_DEVICE": "cpu"})
     assert found.model_dir == Path("/opt/ml/model")
     assert (found.address, found.port) == ("0.0.0.0", 8080)
-    assert found.workers == settings.cores()
+    assert found.workers == container.cores()
     assert found.batch_size == 1
 
 

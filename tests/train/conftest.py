@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent.parent
 COLOURS = {"blue": 2, "green": 1, "red": 0}
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pictures are tiny, and several tests run at once
 
 
 def picture(channel: int, seed: int, size: tuple[int, int] = (40, 36)) -> Image.Image:
@@ -88,6 +88,24 @@ class SageMakerJob:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def torchrun(
+        self,
+        processes: int,
+        program: Sequence[str] = ("-m", "train.train"),
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **settings: object,
+    ) -> subprocess.CompletedProcess[str]:
+        """The training as so many processes."""
+        own = {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+                *("--nproc_per_node", str(processes), *program),
+            ],
+            check=False, cwd=self.base, capture_output=True, text=True, timeout=300,
+            env={**os.environ, **self.configure(**settings), **own, **environment},
+        )  # fmt: skip
 
     @property
     def failure(self) -> str:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,3 +108,45 @@ def test_a_full_disk_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytes
         checkpoints.save(tmp_path, 2, STATE)
     assert list(tmp_path.iterdir()) == [old]
     assert checkpoints.load_newest(tmp_path) is not None
+
+
+TRIAL = {"lr": "0.1", "_tuning_objective_metric": "validation:accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "hyperparameters", "own"),
+    [
+        ({"TRAINING_JOB_NAME": "t-001-0a"}, TRIAL, "t-001-0a"),
+        ({"TRAINING_JOB_NAME": "digits-train-1"}, {"lr": "0.1"}, ""),
+        ({}, TRIAL, ""),
+        ({"TRAINING_JOB_NAME": "../elsewhere"}, TRIAL, ""),
+    ],
+)
+def test_only_a_trial_has_a_folder_of_its_own(
+    tmp_path: Path, environment: dict[str, str], hyperparameters: dict[str, str], own: str
+) -> None:
+    assert checkpoints.folder_of_job(tmp_path, environment, hyperparameters) == tmp_path / own
+
+
+def test_a_trial_that_has_completed_empties_its_folder_only(tmp_path: Path) -> None:
+    for name in ("t-001-0a", "t-002-0b"):
+        checkpoints.save(tmp_path / name, 1, STATE)
+    checkpoints.clear(tmp_path / "t-001-0a")
+    assert [path.name for path in tmp_path.iterdir()] == ["t-002-0b"]
+    checkpoints.clear(tmp_path / "never-was")
+
+
+def test_a_disk_without_room_is_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {
+        "w": torch.zeros(1_000_000)
+    }  # 4 MB, thrice in a checkpoint, of which three lie there at a time
+    free = 36_000_000
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    checkpoints.check_disk(tmp_path / "not/yet", weights)
+    free -= 1
+    with pytest.raises(TrainingError, match=r"no room for checkpoints .* at least 36 MB.* larger volume"):
+        checkpoints.check_disk(tmp_path / "not/yet", weights)
+    checkpoints.save(tmp_path, 1, STATE)  # what lies there already makes room when it goes
+    checkpoints.check_disk(tmp_path, weights)

@@ -62,6 +62,11 @@ def test_budgets_are_shared_by_the_processes_of_a_host(tmp_path: Path) -> None:
     assert worker_count(0, 1000) == 1
 
 
+def test_no_more_threads_decode_than_the_containers_quota_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contract.container.cores", lambda: 3)
+    assert worker_count(0) == 3
+
+
 def test_photos_are_kept_a_little_larger_than_they_are_seen(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

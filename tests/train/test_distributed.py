@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +14,6 @@ from model import architecture, artifact
 from train.distributed import Process
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def torchrun(
-    job: Any, processes: int, program: Sequence[str] = ("-m", "train.train"), **settings: object
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **job.configure(**settings), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        str(processes),
-    ]
-    return subprocess.run(
-        [*command, *program],
-        check=False, cwd=job.base, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
 
 
 def test_alone_everything_is_its_own_sum() -> None:
@@ -48,6 +27,7 @@ def test_alone_everything_is_its_own_sum() -> None:
     assert process.wrap(module) is module
 
 
+@pytest.mark.slow
 def test_what_two_processes_say_to_each_other(job: Any) -> None:
     program = (
         "import json, os, pathlib; from train.distributed import Process\n"
@@ -59,7 +39,7 @@ def test_what_two_processes_say_to_each_other(job: Any) -> None:
         "process.end()"
     )
     (job.base / "talking.py").write_text(program)
-    done = torchrun(job, 2, program=["talking.py"])
+    done = job.torchrun(2, program=["talking.py"])
     assert done.returncode == 0, done.stdout + done.stderr
     for rank in (0, 1):
         total, everyone, first, broadcast, flags = json.loads((job.base / f"{rank}.json").read_text())
@@ -86,7 +66,7 @@ def test_each_host_has_the_model_in_its_own_folder(job: Any) -> None:
         "from train import train; raise SystemExit(train.main())"
     )
     (job.base / "host.py").write_text(program)
-    done = torchrun(job, 2, program=["host.py"], max_skipped_share=0.5)
+    done = job.torchrun(2, program=["host.py"], max_skipped_share=0.5)
     assert done.returncode == 0, done.stdout + done.stderr
     first, second = job.base / "host 0", job.base / "host 1"
     for name in artifact.FILES:
@@ -123,7 +103,7 @@ def test_two_processes_learn_what_one_learns_with_the_same_global_batch(
         if name == "one":
             assert run(job, **settings)[0] == 0
         else:
-            done = torchrun(job, 2, **settings)
+            done = job.torchrun(2, **settings)
             assert done.returncode == 0, done.stdout + done.stderr
             assert done.stdout.count("epoch=2 ") == 1
         reports.append(job.report)
@@ -143,7 +123,7 @@ def test_two_processes_learn_what_one_learns_with_the_same_global_batch(
 def test_two_processes_go_on_where_they_were_killed(new_job: Callable[[str], Any]) -> None:
     whole, broken = new_job("whole").pictures(10, 5), new_job("broken").pictures(10, 5)
     settings = {"epochs": 3, "checkpoint_every_steps": 2, "augment": "trivial"}
-    assert torchrun(whole, 2, **settings).returncode == 0
+    assert whole.torchrun(2, **settings).returncode == 0
     program = (  # dies in the middle of the second epoch, as abruptly as a machine
         "import os; from train import loop, train; original = loop.Trainer._step\n"
         "def step(self, batch):\n"
@@ -152,12 +132,71 @@ def test_two_processes_go_on_where_they_were_killed(new_job: Callable[[str], Any
         "loop.Trainer._step = step; train.main()"
     )
     (broken.base / "dying.py").write_text(program)
-    assert torchrun(broken, 2, program=["dying.py"], **settings).returncode != 0
+    assert broken.torchrun(2, program=["dying.py"], **settings).returncode != 0
     assert list((broken.base / "checkpoints").glob("*.pt"))
-    done = torchrun(broken, 2, **settings)
+    done = broken.torchrun(2, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert broken.weights == whole.weights
     assert json.dumps(broken.report["confusion_matrix"]) == json.dumps(whole.report["confusion_matrix"])
+
+
+HOSTS = (
+    "import os, pathlib, shutil\n"
+    "here, rank = pathlib.Path(os.environ['SAGEMAKER_BASE_DIR']), os.environ['RANK']\n"
+    "mine = here / ('host ' + rank)\n"
+    "shutil.copytree(here / 'input', mine / 'input')\n"
+    "os.environ.update(SAGEMAKER_BASE_DIR=str(mine), LOCAL_RANK='0', LOCAL_WORLD_SIZE='1')\n"
+    "os.environ['SM_CURRENT_HOST'] = 'algo-' + str(int(rank) + 1)\n"
+    "{change}\n"
+    "from train import train; raise SystemExit(train.main())"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        # What ShardedByS3Key does to the second host, with fewer pictures or as many others.
+        ("(mine / f'input/data/train/red/{rank}.png').unlink()", "'train' (23 on algo-1, 23 on algo-2)"),
+        ("if rank == '1': (mine / 'input/data/train/red/0.png').unlink()", "(24 on algo-1, 23 on algo-2)"),
+    ],
+)
+def test_hosts_that_see_different_pictures_stop_at_once(job: Any, change: str, words: str) -> None:
+    (job.pictures().base / "host.py").write_text(HOSTS.replace("{change}", change))
+    assert job.torchrun(2, program=["host.py"]).returncode != 0
+    for rank in (0, 1):
+        reason = (job.base / f"host {rank}" / "output/failure").read_text()
+        assert words in reason
+        assert "S3DataDistributionType=FullyReplicated" in reason
+
+
+@pytest.mark.slow
+def test_a_host_without_a_channel_stops_the_others_too(job: Any) -> None:
+    change = "if rank == '1': shutil.rmtree(mine / 'input/data/train')"
+    (job.pictures().base / "host.py").write_text(HOSTS.replace("{change}", change))
+    assert job.torchrun(2, program=["host.py"]).returncode != 0
+    assert "algo-2: the job has no channel 'train'" in (job.base / "host 0/output/failure").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", ["signal", "minutes"])
+def test_a_process_that_waits_for_another_in_vain_ends(job: Any, told: str) -> None:
+    program = (
+        "import os, pathlib, signal, threading, time\n"
+        "from train.distributed import Process\n"
+        "from train.stopping import Stopping\n"
+        "process = Process.start(os.environ, 'cpu')\n"
+        "if process.rank == 1: time.sleep(300)\n"
+        "stopping = Stopping(); stopping.listen()\n"
+        f"if {told!r} == 'minutes': stopping.after_minutes(0.01)\n"
+        "def give_up(): pathlib.Path('gave up').touch(); os._exit(7)\n"
+        "stopping.watch(give_up, 0.3)\n"
+        f"if {told!r} == 'signal': threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "process.any(stopping.asked())\n"
+    )
+    (job.base / "waiting.py").write_text(program)
+    assert job.torchrun(2, program=["waiting.py"]).returncode != 0
+    assert (job.base / "gave up").exists()
 
 
 @pytest.mark.slow
@@ -172,7 +211,7 @@ def test_the_reason_of_the_process_that_failed_first_is_kept(job: Any) -> None:
         "loop.Trainer._step = step; raise SystemExit(train.main())"
     )
     (job.pictures().base / "failing.py").write_text(program)
-    done = torchrun(job, 2, program=["failing.py"])
+    done = job.torchrun(2, program=["failing.py"])
     assert done.returncode != 0
     assert job.failure == "gone\n"
 

@@ -61,3 +61,36 @@ def test_the_counts_of_all_processes_are_added(monkeypatch: pytest.MonkeyPatch) 
     found = tally_of(mine, 7).metrics(Process(world=2), "train")
     monkeypatch.undo()
     assert found == tally_of(mine + other, 7).metrics(Process(), "train")
+
+
+def test_a_class_without_pictures_that_is_never_named_is_left_out_of_macro_f1() -> None:
+    labels = np.array([0, 0, 1])
+    probabilities = np.eye(3, dtype=np.float32)[labels]
+    result = Result(0.0, probabilities, labels, np.arange(3))
+    assert (result.macro_f1, result.absent) == (1.0, 1)
+    tally = tally_of([(torch.from_numpy(probabilities), torch.from_numpy(labels))], 3)
+    assert tally.metrics(Process(), "train")["train_macro_f1"] == 1.0
+    named_once = Result(0.0, np.eye(3, dtype=np.float32)[[0, 2, 1]], labels, np.arange(3))
+    assert named_once.absent == 0
+    assert named_once.macro_f1 == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "hit"),
+    [
+        ([0.0] * 10, 4, True),
+        ([0.0] * 10, 5, False),
+        ([9, 9, 9, 9, 9, 9, 1, 1, 1, 1], 5, False),
+        ([1, 1, 1, 1, 1, 9, 1, 1, 1, 1], 5, True),
+        ([float("nan")] * 10, 0, False),
+        ([float("nan")] * 3, 0, False),
+        ([float("nan")] * 5 + [9.0], 5, False),
+    ],
+)
+def test_equal_scores_and_nan_count_alike_in_training_and_validation(
+    scores: list[float], label: int, hit: bool
+) -> None:
+    logits, labels = torch.tensor([scores], dtype=torch.float32), torch.tensor([label])
+    assert Result(0.0, logits.numpy(), labels.numpy(), np.arange(1)).top5 == float(hit)
+    tally = tally_of([(logits, labels)], len(scores))
+    assert tally.metrics(Process(), "train")["train_top5"] == float(hit)

@@ -171,11 +171,6 @@ def test_numbered_folders_have_readable_names(tmp_path: Path, make_pictures: Fil
     assert listing.scan(tmp_path, "validation", found.classes).labels == (0, 1, 2)
 
 
-@pytest.mark.parametrize("folders", [["1.a", "b"], ["1.a", "2.a"], ["2020", "2021"], ["v1.0_x", "v1.1_x"]])
-def test_other_names_stay(folders: list[str]) -> None:
-    assert listing.readable(folders) == folders
-
-
 def test_many_files_that_are_no_pictures_are_an_error(tmp_path: Path, make_pictures: Fill) -> None:
     make_pictures(tmp_path, 4)
     for name in ("red", "green", "blue"):
@@ -240,3 +235,27 @@ def test_a_manifest_may_name_files_with_line_separators(
             for file, label in files.items():
                 manifest.write(json.dumps({"file": file, "label": label}, ensure_ascii=False) + "\n")
     assert set(listing.scan(tmp_path, "train").files) == set(files)
+
+
+def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, make_pictures: Fill) -> None:
+    for part in ("train", "valid", "test"):
+        make_pictures(tmp_path / "dogImages" / part, 1)
+    with pytest.raises(TrainingError, match=r"holds the folders test, train, valid.*begin at \.\.\./valid"):
+        listing.scan(tmp_path, "validation")
+
+
+def test_two_spellings_of_a_class_are_named(tmp_path: Path, make_pictures: Fill) -> None:
+    make_pictures(tmp_path, 1)
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    (tmp_path / "red").rename(tmp_path / apart)
+    with pytest.raises(TrainingError, match=r"spelled in two ways .* channel 'test' and 'train'"):
+        listing.scan(tmp_path, "test", [composed, "blue", "green"])
+    (tmp_path / "blue").rename(tmp_path / composed)
+    with pytest.raises(TrainingError, match="spelled in two ways"):
+        listing.scan(tmp_path, "train")
+
+
+def test_what_an_archiver_puts_beside_the_folder_is_no_class(tmp_path: Path, make_pictures: Fill) -> None:
+    make_pictures(tmp_path / "photos", 1)
+    make_pictures(tmp_path / "__MACOSX/photos", 1)
+    assert listing.scan(tmp_path, "train").classes == ("blue", "green", "red")

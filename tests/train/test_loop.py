@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from contract.hyperparameters import Settings
 from model import architecture
 from train import precision, schedule
 from train.errors import TrainingError
 from train.freezing import Freezing
-from train.interface import Settings
 from train.precision import Hardware
 
 Run = Callable[..., tuple[int, str]]
@@ -134,10 +134,11 @@ def test_the_blocks_are_quarters_of_any_network(name: str) -> None:
     assert min(sizes) > 0.5 * max(sizes)
 
 
+@pytest.mark.slow
 def test_features_and_the_whole_network_teach_the_head_the_same(
     new_job: Callable[[str], Any], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train.loop import Trainer
+    from train.phases import Phases
 
     torch.manual_seed(0)
     state = architecture.build("shufflenet_v2_x0_5", 10).state_dict()
@@ -148,7 +149,7 @@ def test_features_and_the_whole_network_teach_the_head_the_same(
         job.channel("weights").mkdir(parents=True)
         torch.save(state, job.channel("weights") / "backbone.pth")
         if name == "network":
-            monkeypatch.setattr(Trainer, "_can_use_features", lambda trainer: False)
+            monkeypatch.setattr(Phases, "_can_use_features", lambda phases, epoch: False)
         code, output = run(job, weights="channel", freeze="backbone", augment="none", epochs=3)
         assert code == 0, output
         assert ("the backbone saw 24 pictures once" in output) is (name == "features")
@@ -174,6 +175,20 @@ def test_a_head_first_phase_then_all(job: Any, run: Run) -> None:
     assert set(trained) == set(module.state_dict())
 
 
+@pytest.mark.parametrize(("head_epochs", "trained"), [(4, 6), (9, 3)])
+def test_a_head_that_stands_still_ends_the_job_only_where_no_backbone_is_to_join(
+    job: Any, run: Run, head_epochs: int, trained: int
+) -> None:
+    torch.manual_seed(0)
+    job.pictures().channel("weights").mkdir(parents=True)
+    module = architecture.build("shufflenet_v2_x0_5", 10)
+    torch.save(module.state_dict(), job.channel("weights") / "backbone.pth")
+    code, output = run(job, weights="channel", head_epochs=head_epochs, epochs=9, patience=2, lr=1e-7)
+    assert code == 0, output
+    assert "stopping early" in output
+    assert len(job.report["history"]) == trained
+
+
 def test_head_epochs_need_weights(job: Any, run: Run) -> None:
     assert run(job.pictures(2, 2), head_epochs=1)[0] == 1
     assert "head_epochs needs pretrained weights" in job.failure
@@ -194,6 +209,7 @@ def test_the_choices_train(job: Any, run: Run, settings: dict[str, object]) -> N
     assert code == 0, output
 
 
+@pytest.mark.slow
 def test_easy_pictures_are_learned(job: Any, run: Run) -> None:
     code, output = run(job.pictures(24, 6), epochs=8, lr=0.02)
     assert code == 0, output

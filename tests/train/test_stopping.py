@@ -1,4 +1,5 @@
 import signal
+import threading
 
 import pytest
 
@@ -39,3 +40,26 @@ def test_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
             signal.signal(number, handler)
     assert stopping.asked()
     assert stopping.reason == "by SIGTERM"
+
+
+def test_whoever_asks_in_time_is_left_alone() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    gave_up = threading.Event()
+    try:
+        stopping = Stopping()
+        stopping.listen()
+        end = stopping.watch(gave_up.set, 0.2)
+        signal.raise_signal(signal.SIGTERM)
+        assert stopping.asked()
+        assert not gave_up.wait(0.5)
+        end()
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_watching_ends_with_the_training() -> None:
+    gave_up = threading.Event()
+    Stopping().watch(gave_up.set, 0.0)()
+    assert not gave_up.is_set()

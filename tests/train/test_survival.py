@@ -133,6 +133,7 @@ def test_sigkill_at_random_moments_ends_with_the_same_weights(
     assert broken.weights == whole.weights
 
 
+@pytest.mark.slow
 def test_killed_while_writing_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     """A process dies by SIGKILL with half of the new file on the disk."""
     program = f"""
@@ -173,7 +174,7 @@ def test_a_loss_that_is_no_number_is_told_with_the_last_good_checkpoint(job: Any
     assert "take a smaller lr than 10" in job.failure
     assert re.search(r"last good checkpoint: \S*checkpoint-\d+\.pt", job.failure.replace("my 'job'", ""))
     newest = sorted((job.base / "checkpoints").glob("*.pt"))[-1]
-    state = checkpoints._read(newest)
+    state = checkpoints._read_checkpoint(newest)
     assert all(tensor.isfinite().all() for tensor in state["module"].values())
 
 
@@ -236,7 +237,7 @@ def test_a_fault_in_a_decoding_thread_reaches_the_failure_file(
 def test_a_full_disk_is_told(job: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from model import artifact
 
-    def full(*arguments: Any) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(artifact, "write_atomically", full)
@@ -262,7 +263,7 @@ def test_killed_by_the_kernel_it_is_told_by_the_toolkit(job: Any) -> None:
 
 
 def test_compile_without_a_compiler_says_so() -> None:
-    from train.interface import Settings
+    from contract.hyperparameters import Settings
     from train.train import explain
 
     error = type("InvalidCxxCompiler", (RuntimeError,), {"__module__": "torch._inductor.exc"})(

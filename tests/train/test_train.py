@@ -16,12 +16,12 @@ import pytest
 import safetensors.numpy
 import torch
 
+from contract.metrics import METRIC_DEFINITIONS, REPORTED_ONCE
 from model import architecture, artifact
 from model.preprocess import Preprocessing
 from train import data, loop, outputs, report
 from train.data import Pictures
 from train.evaluation import Result
-from train.interface import METRIC_DEFINITIONS
 from train.loader import Order
 from train.loop import Trainer
 from train.paths import Paths
@@ -66,6 +66,7 @@ def test_an_unknown_hyperparameter_is_the_reason_of_the_failure(job: Any) -> Non
     assert not (job.base / "model/model.json").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_writes_a_checkpoint_and_a_model_and_ends_well(job: Any) -> None:
     process = job.pictures().start(epochs=10_000)
     assert process.stdout is not None
@@ -108,8 +109,10 @@ def test_a_test_channel_is_what_the_report_is_about(
     assert code == 0, output
     assert job.report["split"] == "test"
     assert sum(map(sum, job.report["confusion_matrix"])) == 15
-    assert "test_accuracy=" in output
-    assert set(artifact.read_info(job.base / "model").metrics) == {
+    # What no line with a step has is known to be no curve: the report draws the others over steps.
+    stepped = "\n".join(line for line in output.splitlines() if " step=" in line)
+    assert last_values(output).keys() - last_values(stepped).keys() == REPORTED_ONCE
+    assert set(artifact.load(job.base / "model")[1].metrics) == {
         "validation:loss", "validation:accuracy", "validation:top5", "validation:macro_f1",
     }  # fmt: skip
 
@@ -148,7 +151,7 @@ def test_the_last_metrics_are_those_of_the_weights_that_were_kept(
     assert "kept the weights of epoch 1" in output
     told = last_values(output)
     assert told["kept_epoch"] == 1
-    kept = artifact.read_info(job.base / "model").metrics
+    kept = artifact.load(job.base / "model")[1].metrics
     assert {name: told[name] for name in kept} == pytest.approx(kept, rel=1e-5)
     lines = [line for line in output.splitlines() if re.search(r"(^|\s)epoch=\d", line)]
     assert last_values(lines[-1])["validation:loss"] != pytest.approx(told["validation:loss"], rel=1e-5)
@@ -167,7 +170,7 @@ def test_a_confusion_matrix_of_too_many_classes_is_left_out_and_that_is_told(
     monkeypatch.setattr(report, "MOST_CLASSES", 2)
     code, output = run(job.pictures(), epochs=1)
     assert code == 0, output
-    assert "warning: report.json holds no confusion matrix: 3 classes are more than the 2" in output
+    assert "level=warning report.json holds no confusion matrix: 3 classes are more than the 2" in output
     assert job.report["confusion_matrix"] == []
     assert job.report["confusion_matrix_omitted"] == "left out above 2 classes, and there are 3"
     assert len(job.report["per_class"]) == 3
@@ -187,6 +190,13 @@ def test_samples_lie_beside_the_model_with_what_it_says_of_them(job: Any, run: R
     first = (job.channel("validation") / "blue/1000.png").read_bytes()
     assert (stored["pictures"][0] == info.preprocessing.to_uint8(info.preprocessing.decode(first))).all()
     assert {int(picture.mean(axis=(0, 1)).argmax()) for picture in stored["pictures"]} == {0, 1, 2}
+
+
+def test_weights_that_nobody_wants_are_tested_and_not_kept(job: Any, run: Run) -> None:
+    code, output = run(job.pictures(10, 10), epochs=1, save_model=False)
+    assert code == 0, output
+    assert job.report["split"] == "validation"
+    assert [path.name for path in (job.base / "model").iterdir()] == ["model.json"]
 
 
 @pytest.mark.parametrize(("side", "count"), [(32, 16), (512, 5), (1024, 2)])
@@ -213,7 +223,7 @@ def test_a_damaged_picture_is_skipped_told_and_listed(job: Any, run: Run) -> Non
     broken.write_bytes(broken.read_bytes()[:200])
     code, output = run(job, epochs=1)
     assert code == 0, output
-    assert "warning: skipped red/0.png: damaged picture" in output
+    assert "level=warning skipped red/0.png: damaged picture" in output
     data = job.report["data"]["train"]
     assert data["images"] == 59
     assert data["skipped"] == [{"file": "red/0.png", "reason": data["skipped"][0]["reason"]}]
@@ -241,6 +251,36 @@ def test_what_was_unreadable_before_an_interruption_is_still_told(
     assert [one["file"] for one in job.report["data"]["train"]["skipped"]] == ["red/0.png"]
 
 
+def test_trials_that_share_an_address_do_not_meet_each_others_checkpoints(
+    job: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SageMaker may give a trial what others have written; each goes on from its own, and leaves nothing."""
+    job.pictures()
+    step, dies = Trainer._step, True
+
+    def dying(self: Trainer, batch: Any) -> None:
+        if dies and self.progress.step == 2:
+            raise KeyboardInterrupt
+        step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_step", dying)
+    trial = {"epochs": 1, "checkpoint_every_steps": 1, "_tuning_objective_metric": "validation:accuracy"}
+    shared = job.base / "checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        run(job, **trial, batch_size=8)  # its name is colours
+    (shared / "colours").rename(shared / "t-001-0a")
+    dies = False
+    code, output = run(job, **trial, batch_size=4)
+    assert code == 0, output
+    assert "going on from" not in output
+    assert sorted(path.name for path in shared.iterdir()) == ["t-001-0a"]
+    (shared / "t-001-0a").rename(shared / "colours")
+    code, output = run(job, **trial, batch_size=8)
+    assert code == 0, output
+    assert "colours/checkpoint-0000000002.pt: epoch 1, step 2" in output
+    assert list(shared.iterdir()) == []
+
+
 def test_no_name_can_pass_for_a_metric_or_a_line(job: Any, run: Run) -> None:
     job.pictures()
     wild = "x\nvalidation_accuracy=0.99 train_loss=0"
@@ -266,10 +306,12 @@ def test_a_failure_can_name_any_file(job: Any, run: Run) -> None:
     assert "blue/\\udcff" in job.failure
 
 
+@pytest.mark.slow
 def test_a_file_too_large_for_a_picture_is_skipped(
     job: Any, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "MAX_BYTES", 8_000)
+    monkeypatch.setattr("contract.pictures.MAX_BYTES", 8_000)
     (job.pictures(20, 4).channel("train") / "red/0.png").write_bytes(b"x" * 8_001)
     assert run(job, epochs=1)[0] == 0
     assert "the file is larger than" in job.report["data"]["train"]["skipped"][0]["reason"]
@@ -347,8 +389,7 @@ def test_weights_of_a_larger_network_are_told(job: Any, run: Run) -> None:
     code, output = run(job, weights="auto", epochs=1)
     assert code == 0, output
     assert (
-        "warning: 1 tensors of the weights have no place in shufflenet_v2_x0_5, e.g. layer5.0.conv1.weight"
-        in output
+        "1 tensors of the weights have no place in shufflenet_v2_x0_5, e.g. layer5.0.conv1.weight" in output
     )
 
 
@@ -388,3 +429,32 @@ def test_read_only_channels_as_in_fast_file_mode(job: Any, run: Run) -> None:
 def test_history_is_finite_json(job: Any, run: Run) -> None:
     run(job.pictures(), epochs=1)
     json.dumps(job.report, allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("training", "train"), ("valid", "validation")])
+def test_a_channel_of_another_name_is_told(job: Any, run: Run, name: str, meant: str) -> None:
+    job.pictures()
+    job.channel(meant).rename(job.channel(name))
+    assert run(job)[0] == 1
+    assert f"a channel '{name}', and it must be called '{meant}'" in job.failure
+
+
+def test_a_channel_of_no_use_is_named(job: Any, run: Run) -> None:
+    job.pictures().channel("notes").mkdir()
+    code, output = run(job, epochs=1)
+    assert code == 0
+    assert "the channel 'notes' is not used" in output
+
+
+@pytest.mark.slow
+def test_switches_for_other_images_are_ignored_in_words(job: Any) -> None:
+    process = job.pictures().start(
+        epochs=1,
+        sagemaker_mpi_enabled="False",
+        sagemaker_program="other.py",
+        sagemaker_submit_directory="s3://bucket/code.tar.gz",
+    )
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    names = "sagemaker_mpi_enabled, sagemaker_program, sagemaker_submit_directory"
+    assert output.count(f"ignored: {names}; this image runs its own training program") == 1

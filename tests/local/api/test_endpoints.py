@@ -85,6 +85,49 @@ def test_an_update_names_the_new_configuration_to_the_engine(configured: Service
     assert "can only be deleted" in refused(sagemaker.update_endpoint, "ValidationException", **request)
 
 
+def policy(kind: str, **members: Any) -> dict[str, Any]:
+    routing = {"Type": kind, "WaitIntervalInSeconds": 0, **members}
+    return {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        (
+            {"DeploymentConfig": policy("CANARY", CanarySize={"Type": "INSTANCE_COUNT", "Value": 1})},
+            "CanarySize: the local SageMaker moves the traffic at once",
+        ),
+        (
+            {"DeploymentConfig": policy("LINEAR")},
+            "Type LINEAR: the local SageMaker moves all traffic at once",
+        ),
+        (
+            {
+                "DeploymentConfig": {
+                    "RollingUpdatePolicy": {
+                        "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+                        "WaitIntervalInSeconds": 0,
+                    }
+                }
+            },
+            "DeploymentConfig.RollingUpdatePolicy: the local SageMaker replaces all of a variant at once",
+        ),
+        ({"RetainAllVariantProperties": True}, "RetainAllVariantProperties: the local SageMaker takes"),
+    ],
+)
+def test_an_update_in_steps(
+    configured: Service, refused: Refused, members: dict[str, Any], expected: str
+) -> None:
+    sagemaker = configured.sagemaker
+    sagemaker.create_endpoint(
+        EndpointName="e", EndpointConfigName="c", DeploymentConfig=policy("ALL_AT_ONCE")
+    )
+    configured.engine.serve("e")
+    request = {"EndpointName": "e", "EndpointConfigName": "d", **members}
+    assert expected in refused(sagemaker.update_endpoint, "ValidationException", **request)
+    assert sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService"
+
+
 def test_what_is_not_there(configured: Service, refused: Refused) -> None:
     sagemaker = configured.client("sagemaker")
     request = {"EndpointName": "e", "EndpointConfigName": "none"}

@@ -11,6 +11,7 @@ Refused = Callable[..., str]
 ROLE = "arn:aws:iam::123456789012:role/byoc-sagemaker"
 ARTIFACT = "s3://bucket/out/job/output/model.tar.gz"
 CONTAINER = {"Image": "byoc-serve", "ModelDataUrl": ARTIFACT}
+UNCOMPRESSED_OBJECT = {"S3Uri": ARTIFACT, "S3DataType": "S3Object", "CompressionType": "None"}
 VARIANT = {
     "VariantName": "AllTraffic",
     "ModelName": "m",
@@ -63,6 +64,13 @@ def test_a_model_of_one_container_in_a_list(service: Service) -> None:
         ({"PrimaryContainer": {"Image": "x", "ModelDataUrl": "s3://bucket/../x"}}, "'..'"),
         ({"PrimaryContainer": {"Image": "x", "ModelDataUrl": "https://bucket/x"}}, "must be an S3 URI"),
         ({"PrimaryContainer": CONTAINER, "ModelName": "m_"}, "regular expression pattern"),
+        ({"PrimaryContainer": {**CONTAINER, "Mode": "MultiModel"}}, "deploy an endpoint for each"),
+        ({"PrimaryContainer": {"ModelPackageName": "p"}}, "PrimaryContainer.ModelPackageName: the local"),
+        ({"Containers": [{**CONTAINER, "MultiModelConfig": {"ModelCacheSetting": "Enabled"}}]}, "MultiModel"),
+        (
+            {"PrimaryContainer": {"Image": "x", "ModelDataSource": {"S3DataSource": UNCOMPRESSED_OBJECT}}},
+            "S3DataType S3Object and CompressionType None: the local SageMaker takes S3Prefix with None",
+        ),
     ],
 )
 def test_no_such_model(service: Service, refused: Refused, members: dict[str, Any], expected: str) -> None:
@@ -115,6 +123,7 @@ def test_an_endpoint_configuration_lives_and_dies(model: Service, refused: Refus
             "Production variant 'a' has no InitialInstanceCount",
         ),
         ([{**VARIANT, "InstanceType": "big"}], "enum value set"),
+        ([{**VARIANT, "EnableSSMAccess": True}], "ProductionVariants.EnableSSMAccess: the local SageMaker"),
     ],
 )
 def test_no_such_endpoint_configuration(
@@ -123,6 +132,55 @@ def test_no_such_endpoint_configuration(
     create = model.sagemaker.create_endpoint_config
     request = {"EndpointConfigName": "c", "ProductionVariants": variants}
     assert expected in refused(create, "ValidationException", **request)
+
+
+CAPTURE = {
+    "InitialSamplingPercentage": 100,
+    "DestinationS3Uri": "s3://bucket/captured",
+    "CaptureOptions": [{"CaptureMode": "Input"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        (
+            {"DataCaptureConfig": {**CAPTURE, "EnableCapture": True}},
+            "DataCaptureConfig.EnableCapture: the local",
+        ),
+        (
+            {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/o"}}},
+            "AsyncInferenceConfig: the",
+        ),
+        (
+            {"ExplainerConfig": {"ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {}}}}},
+            "ExplainerConfig: the local SageMaker has no Clarify",
+        ),
+        (
+            {"ShadowProductionVariants": [{**VARIANT, "VariantName": "s"}]},
+            "ShadowProductionVariants: the local",
+        ),
+    ],
+)
+def test_what_an_endpoint_configuration_cannot_ask_for(
+    model: Service, refused: Refused, members: dict[str, Any], expected: str
+) -> None:
+    create = model.sagemaker.create_endpoint_config
+    request = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT], **members}
+    if "ExplainerConfig" in members:
+        request["ExplainerConfig"]["ClarifyExplainerConfig"]["ShapConfig"]["ShapBaselineConfig"] = {
+            "MimeType": "text/csv"
+        }
+    assert refused(create, "ValidationException", **request).startswith(expected)
+    assert model.sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+
+
+def test_capture_that_is_switched_off_is_none(model: Service) -> None:
+    capture = {**CAPTURE, "EnableCapture": False}
+    model.sagemaker.create_endpoint_config(
+        EndpointConfigName="c", ProductionVariants=[VARIANT], DataCaptureConfig=capture
+    )
+    assert model.sagemaker.describe_endpoint_config(EndpointConfigName="c")["DataCaptureConfig"] == capture
 
 
 def test_the_newest_comes_first(service: Service) -> None:

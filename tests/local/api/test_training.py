@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import datetime
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from local.jobs.documents import fail, training_document
+from local.runtime import optml
 
 Service = Any  # conftest.Service
 Make = Callable[..., dict[str, Any]]
@@ -82,7 +84,7 @@ def test_what_the_engine_refuses_is_not_left_behind(
     tags = [{"Key": "a", "Value": "b"}]
     assert refused(sagemaker.create_training_job, "ResourceLimitExceeded", **training(Tags=tags)) == "no more"
     assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
-    assert service.store.list("tags") == []
+    assert list(service.store.each("tags")) == []
 
 
 def test_a_job_that_is_not_there(service: Service, refused: Refused) -> None:
@@ -105,6 +107,18 @@ def test_stop(service: Service, training: Make, refused: Refused) -> None:
     sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName="job")
 
 
+def test_delete(service: Service, training: Make, refused: Refused) -> None:
+    sagemaker = service.client("sagemaker")
+    refused(sagemaker.delete_training_job, "ResourceNotFound", TrainingJobName="job")
+    sagemaker.create_training_job(**training())
+    refused(sagemaker.delete_training_job, "ResourceInUse", TrainingJobName="job")
+    service.engine.end_training("job", "Stopped")
+    sagemaker.delete_training_job(TrainingJobName="job")
+    assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+    sagemaker.create_training_job(**training())  # its name is free
+
+
+MACHINE = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
 METRIC = {"Name": "loss", "Regex": "loss=(.*)"}
 RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byoc-train"}
 
@@ -144,6 +158,35 @@ RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byo
             "S3Uri of channel 'a' 'https://b/c' must be",
         ),
         ({"InputDataConfig": [{"ChannelName": "a", "DataSource": {}}]}, "Channel 'a' has no S3DataSource"),
+        (
+            {"InputDataConfig": [{**channel("a"), "InputMode": "Pipe"}]},
+            "'a' has the InputMode Pipe: the local",
+        ),
+        ({"InputDataConfig": [{**channel("a"), "CompressionType": "Gzip"}]}, "upload the files uncompressed"),
+        (
+            {"InputDataConfig": [{**channel("a"), "RecordWrapperType": "RecordIO"}]},
+            "RecordWrapperType RecordIO",
+        ),
+        ({"InputDataConfig": [channel("a", S3DataType="AugmentedManifestFile")]}, "use S3Prefix or Manifest"),
+        (
+            {"InputDataConfig": [{**channel("a"), "ShuffleConfig": {"Seed": 1}}]},
+            "InputDataConfig.ShuffleConfig: the local SageMaker does not shuffle",
+        ),
+        (
+            {"ResourceConfig": {**MACHINE, "KeepAlivePeriodInSeconds": 60}},
+            "ResourceConfig.KeepAlivePeriodInSeconds: the local SageMaker has no warm pools",
+        ),
+        (
+            {"ResourceConfig": {**MACHINE, "InstanceCount": 2}},
+            "InstanceCount is 2: the local SageMaker's process",
+        ),
+        ({"RetryStrategy": {"MaximumRetryAttempts": 3}}, "RetryStrategy: the local SageMaker does not start"),
+        ({"ExperimentConfig": {"ExperimentName": "e"}}, "ExperimentConfig: the local SageMaker has no"),
+        (
+            {"RemoteDebugConfig": {"EnableRemoteDebug": True}},
+            "RemoteDebugConfig.EnableRemoteDebug: the local",
+        ),
+        ({"Tags": [{"Key": "aws:x", "Value": "y"}]}, "Tag keys that begin with aws: are reserved: aws:x"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 0}}, "greater than or equal to 1"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 2_500_000}}, "above the longest, 2419200"),
         (
@@ -160,6 +203,10 @@ RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byo
             },
             "Duplicate rule configuration name: LossNotDecreasing",
         ),
+        (
+            {"ProfilerConfig": {"S3OutputPath": "s3://b/x", "ProfilingIntervalInMilliseconds": 50}},
+            "ProfilingIntervalInMilliseconds 50 is not one of 100, 200, 500, 1000, 5000, 60000",
+        ),
         ({"CheckpointConfig": {"S3Uri": "https://bucket/x"}}, "CheckpointConfig.S3Uri"),
         ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys: a"),
     ],
@@ -169,7 +216,7 @@ def test_refused_at_once(
 ) -> None:
     request = training(**members)
     assert expected in refused(service.sagemaker.create_training_job, "ValidationException", **request)
-    assert service.store.list("training-job") == []
+    assert list(service.store.each("training-job")) == []
     assert service.engine.calls == []
 
 
@@ -193,6 +240,43 @@ def test_metrics_that_would_find_nothing(
     algorithm = {"TrainingImage": image, "TrainingInputMode": "File", "MetricDefinitions": metrics}
     request = training(AlgorithmSpecification=algorithm)
     assert expected in refused(service.sagemaker.create_training_job, "ValidationException", **request)
+
+
+def test_a_pipe_for_the_whole_job(service: Service, training: Make, image: str, refused: Refused) -> None:
+    algorithm = {"TrainingImage": image, "TrainingInputMode": "Pipe"}
+    request = training(AlgorithmSpecification=algorithm, InputDataConfig=[channel("a")])
+    message = refused(service.sagemaker.create_training_job, "ValidationException", **request)
+    assert "InputMode Pipe" in message
+    request["InputDataConfig"][0]["InputMode"] = "File"
+    service.sagemaker.create_training_job(**request)
+
+
+def test_what_is_switched_off_is_not_refused(service: Service, training: Make) -> None:
+    machine = {**MACHINE, "KeepAlivePeriodInSeconds": 0}
+    request = training(ResourceConfig=machine, RemoteDebugConfig={"EnableRemoteDebug": False})
+    service.sagemaker.create_training_job(**request)
+
+
+def test_an_entrypoint_needs_an_opt_ml_of_its_own(
+    service: Service, training: Make, image: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = {"TrainingImage": image, "TrainingInputMode": "File", "ContainerArguments": ["x"]}
+    create = service.sagemaker.create_training_job
+    request = training(AlgorithmSpecification=algorithm)
+    assert "to a ContainerEntrypoint only" in refused(create, "ValidationException", **request)
+    algorithm["ContainerEntrypoint"] = ["/bin/sh"]
+    monkeypatch.setattr(optml, "works", lambda: False)
+    assert "use --runtime docker" in refused(create, "ValidationException", **request)
+    monkeypatch.setattr(optml, "works", lambda: True)
+    create(**request)
+
+
+def test_a_job_without_a_model_says_so_by_silence(service: Service, training: Make) -> None:
+    """Clients that find ModelArtifacts read S3ModelArtifacts in it."""
+    service.sagemaker.create_training_job(**training())
+    answer = service.sagemaker.describe_training_job(TrainingJobName="job")
+    assert "ModelArtifacts" not in answer
+    assert answer["OutputDataConfig"] == {"KmsKeyId": "", "S3OutputPath": "s3://bucket/out"}
 
 
 def test_a_metric_with_a_group_named_as_in_java(service: Service, training: Make, image: str) -> None:
@@ -281,10 +365,29 @@ def test_filters_and_order(jobs: Service, asked: dict[str, Any], expected: list[
     assert names(jobs.client("sagemaker").list_training_jobs(**asked)) == expected
 
 
-@pytest.mark.parametrize("token", ["nonsense", "bm9uc2Vuc2U=", "WzEsIDJd", "bnVsbA==", "é"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "nonsense",
+        "bm9uc2Vuc2U=",
+        "WzEsIDJd",
+        "bnVsbA==",
+        "é",
+        *(
+            base64.b64encode(text).decode()
+            for text in (b"[" * 5000, b'[1%s, "job-1"]' % (b"0" * 400), b'[1, "\\ud800"]')
+        ),
+    ],
+    ids=lambda token: token[:8],
+)
 def test_a_token_that_is_none(jobs: Service, refused: Refused, token: str) -> None:
     message = refused(jobs.sagemaker.list_training_jobs, "ValidationException", NextToken=token)
     assert message.startswith("Invalid NextToken")
+
+
+def test_a_token_with_a_large_number_is_a_place(jobs: Service) -> None:
+    token = base64.b64encode(b'[1%s, "job-1"]' % (b"0" * 30)).decode()
+    assert names(jobs.client("sagemaker").list_training_jobs(NextToken=token, SortOrder="Ascending")) == []
 
 
 def test_a_token_of_another_order(jobs: Service, refused: Refused) -> None:

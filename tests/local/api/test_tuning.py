@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 
 from local.jobs.documents import training_document
@@ -46,7 +47,10 @@ def tuning(training: Make, image: str) -> Make:
         }
         for key, value in members.items():
             place = (
-                config if key in config or key in ("RandomSeed", "TrainingJobEarlyStoppingType") else request
+                config
+                if key in config
+                or key in ("RandomSeed", "TrainingJobEarlyStoppingType", "TuningJobCompletionCriteria")
+                else request
             )
             if value is None:
                 del place[key]
@@ -68,7 +72,44 @@ def test_a_tuning_job_is_created_and_described(service: Service, tuning: Make) -
     assert doc["TrainingJobStatusCounters"]["InProgress"] == 0
     assert doc["ObjectiveStatusCounters"] == {"Succeeded": 0, "Pending": 0, "Failed": 0}
     assert doc["HyperParameterTuningJobConfig"] == request["HyperParameterTuningJobConfig"]
-    assert doc["TrainingJobDefinition"] == request["TrainingJobDefinition"]
+    # As on AWS, with what clients that attach to the job read unasked.
+    trial = request["TrainingJobDefinition"]
+    static = {"_tuning_objective_metric": "accuracy", **trial["StaticHyperParameters"]}
+    output = {"KmsKeyId": "", **trial["OutputDataConfig"]}
+    assert doc["TrainingJobDefinition"] == {
+        **trial,
+        "StaticHyperParameters": static,
+        "OutputDataConfig": output,
+    }
+
+
+def test_a_definitions_machines_are_those_of_its_jobs(service: Service, tuning: Make) -> None:
+    request = tuning()
+    machines = request["TrainingJobDefinition"].pop("ResourceConfig")
+    request["TrainingJobDefinition"]["HyperParameterTuningResourceConfig"] = machines
+    service.sagemaker.create_hyper_parameter_tuning_job(**request)
+    doc = service.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    assert doc["TrainingJobDefinition"]["ResourceConfig"] == machines
+
+
+def test_the_trials_are_in_the_tuning_jobs_region(service: Service, tuning: Make) -> None:
+    abroad = boto3.client(
+        "sagemaker",
+        "eu-west-1",
+        endpoint_url=service.url,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    service.clients.append(abroad)
+    arn = abroad.create_hyper_parameter_tuning_job(**tuning(Tags=[{"Key": "a", "Value": "b"}]))[
+        "HyperParameterTuningJobArn"
+    ]
+    assert arn == "arn:aws:sagemaker:eu-west-1:123456789012:hyper-parameter-tuning-job/tune"
+    # What is made in one region is seen from all of them: there is one machine.
+    assert service.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
+    service.store.update("tuning-job", "tune", HyperParameterTuningJobStatus="Stopped")
+    service.sagemaker.delete_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    assert list(service.store.names("tags")) == []
 
 
 def test_the_list_tells_strategy_and_limits(service: Service, tuning: Make) -> None:
@@ -107,6 +148,16 @@ def test_stop(service: Service, tuning: Make, refused: Refused) -> None:
     service.store.update("tuning-job", "tune", HyperParameterTuningJobStatus="Stopped")
     message = refused(sagemaker.stop_hyper_parameter_tuning_job, "ValidationException", **name)
     assert "in status Stopped" in message
+
+
+def test_delete(service: Service, tuning: Make, refused: Refused) -> None:
+    sagemaker, name = service.client("sagemaker"), {"HyperParameterTuningJobName": "tune"}
+    sagemaker.delete_hyper_parameter_tuning_job(**name)  # as on AWS, which declares no error
+    sagemaker.create_hyper_parameter_tuning_job(**tuning())
+    refused(sagemaker.delete_hyper_parameter_tuning_job, "ValidationException", **name)
+    service.store.update("tuning-job", "tune", HyperParameterTuningJobStatus="Failed")
+    sagemaker.delete_hyper_parameter_tuning_job(**name)
+    refused(sagemaker.describe_hyper_parameter_tuning_job, "ResourceNotFound", **name)
 
 
 def test_the_training_jobs_of_a_tuning_job(service: Service, tuning: Make, training: Make) -> None:
@@ -177,7 +228,11 @@ def test_the_training_jobs_of_a_tuning_job(service: Service, tuning: Make, train
                     "WarmStartType": "TransferLearning",
                 }
             },
-            "WarmStartConfig is not available in the local SageMaker",
+            "WarmStartConfig: the local SageMaker starts every tuning job afresh",
+        ),
+        (
+            {"TuningJobCompletionCriteria": {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}},
+            "does not detect convergence; use BestObjectiveNotImproving",
         ),
     ],
 )
@@ -186,7 +241,7 @@ def test_refused_at_once(
 ) -> None:
     create = service.sagemaker.create_hyper_parameter_tuning_job
     assert expected in refused(create, "ValidationException", **tuning(**members))
-    assert service.store.list("tuning-job") == []
+    assert list(service.store.each("tuning-job")) == []
 
 
 def test_beyond_the_limits(service: Service, tuning: Make, refused: Refused) -> None:

@@ -65,14 +65,25 @@ class Platform:
     engine: Engine = field(init=False)
 
     def start(self) -> Engine:
-        runtime = ProcessRuntime({"fake": self.images}, self.config.home)
+        images = {"fake": self.images, self.config.train_image: self.debugger}
+        runtime = ProcessRuntime(images, self.config.home)
         services = Services(self.config, self.store, runtime, Slots(self.cores), self.timing)
         self.engine = Engine(self.config, self.store, services=services)
         self.engine.start()
         return self.engine
 
+    @property
+    def debugger(self) -> Path:
+        """Folder of the training image that the service is configured with."""
+        return self.images.with_name("debugger")
+
+    def rules(self, text: str) -> None:
+        """Gives the configured training image its command `rules`; the jobs' own image has none."""
+        self.debugger.mkdir(exist_ok=True)
+        self.command("../debugger/rules", _RULES + text)
+
     def command(self, name: str, text: str) -> None:
-        """Gives the image a command. Python, unless it begins with `#!`."""
+        """Gives the jobs' image a command. Python, unless it begins with `#!`."""
         path = self.images / name
         path.write_text(text if text.startswith("#!") else f"#!{sys.executable} -u\n{_PRELUDE}{text}")
         path.chmod(0o755)
@@ -144,6 +155,35 @@ class Platform:
 _PRELUDE = """import json, os, pathlib, signal, sys, time
 base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
 def config(name): return json.loads((base / "input/config" / f"{name}.json").read_text())
+"""
+
+_RULES = """
+import argparse
+parser = argparse.ArgumentParser()
+for name in ("job", "tensors", "profiler", "config", "output", "sample-system"):
+    parser.add_argument(f"--{name}")
+options = parser.parse_args()
+ends = [pathlib.Path(f, "training_job_end.ts") for f in (options.tensors, options.profiler) if f]
+rules = json.loads(pathlib.Path(options.config).read_text()) if options.config else {}
+
+def ended():
+    return any(end.exists() for end in ends)
+
+def verdict(outcome, stop=False):
+    status = {f"{kind}RuleEvaluationStatuses": [
+        {"RuleConfigurationName": rule["RuleConfigurationName"], "RuleEvaluationStatus": outcome,
+         "StatusDetails": "because", "LastModifiedTime": time.time()}
+        for rule in rules[f"{kind}RuleConfigurations"]] for kind in ("Debug", "Profiler")}
+    path = pathlib.Path(options.output, "status.json")
+    path.with_suffix(".tmp").write_text(json.dumps({**status, "StopTrainingJob": stop}))
+    path.with_suffix(".tmp").replace(path)
+
+def sample(value=1.0):
+    path = pathlib.Path(options.profiler, "system/incremental/2026112210/1795341600.algo-1.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {"Type": "cpu", "Name": "cpu0", "Dimension": "CPUUtilization", "Value": value,
+            "NodeId": "algo-1", "Timestamp": time.time()}
+    with path.open("a") as file: file.write(json.dumps(line) + "\\n")
 """
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import tarfile
 import threading
 import time
@@ -66,7 +68,9 @@ def describe(
     """Stores a model and an endpoint configuration."""
     platform.put("s3://bucket/model.tar.gz", archive(weights=b"123"))
     full = {"Image": platform.image, "ModelDataUrl": "s3://bucket/model.tar.gz", **container}
-    platform.store.put("model", f"model-{config}", {"ModelName": f"model-{config}", "PrimaryContainer": full})
+    name = f"model-{config}"
+    model = {"ModelName": name, "ModelArn": platform.config.arn("model", name), "PrimaryContainer": full}
+    platform.store.put("model", name, model)
     default = [{"VariantName": "AllTraffic", "InitialVariantWeight": 1.0}]
     chosen = [{"ModelName": f"model-{config}", **variant} for variant in variants or default]
     platform.store.put(
@@ -161,7 +165,7 @@ def test_bad_requests_are_the_callers(serving: Platform) -> None:
 
 def test_a_dead_container_is_restarted(serving: Platform) -> None:
     first = invoke(serving)["pid"]
-    with pytest.raises(ModelError, match="without an answer"):
+    with pytest.raises(ModelError, match="ended with exit code 9 before it had answered"):
         serving.engine.invoke("endpoint", b"exit", {})
     deadline = time.monotonic() + 10
     while True:
@@ -173,6 +177,29 @@ def test_a_dead_container_is_restarted(serving: Platform) -> None:
         else:
             break
     assert serving.store.get("endpoint", "endpoint")["EndpointStatus"] == "InService"
+
+
+def test_a_container_that_was_killed_is_said_to_be(serving: Platform) -> None:
+    os.kill(invoke(serving)["pid"], signal.SIGKILL)
+    says = (
+        r"The container of variant AllTraffic of endpoint endpoint ended with exit code 137 \(SIGKILL; most"
+    )
+    with pytest.raises((ServiceUnavailable, ModelError), match=says):
+        invoke(serving)
+    log = serving.config.logs_root / "aws/sagemaker/Endpoints/endpoint/AllTraffic/i-local.log"
+    deadline = time.monotonic() + 10
+    while "the container ended with exit code 137 (SIGKILL" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["target-model", "target-container-hostname", "inference-component", "session-id", "enable-explanations"],
+)
+def test_what_an_invocation_cannot_ask_for(serving: Platform, header: str) -> None:
+    with pytest.raises(ValidationError, match=r"of endpoint endpoint: the local SageMaker .*; leave"):
+        serving.engine.invoke("endpoint", b"", {f"x-amzn-sagemaker-{header}": "x"})
 
 
 def test_a_container_that_no_longer_answers_pings_is_restarted(stopped: Platform, tmp_path: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,14 +70,41 @@ def test_a_job_that_has_removed_its_folder_is_no_error(folders: tuple[Path, Path
     assert Mirror(here, bucket, scratch, deletions=True).sync() == 0
 
 
-def test_the_syncer_makes_a_last_pass_and_tells_a_problem_once(folders: tuple[Path, Path, Path]) -> None:
+def test_the_syncer_makes_a_last_pass(folders: tuple[Path, Path, Path]) -> None:
     here, bucket, scratch = folders
     (here / "a").write_text("1")
     Syncer([Mirror(here, bucket, scratch)], lambda text: None, interval=60).finish()
     assert (bucket / "a").read_text() == "1"
+
+
+def test_the_syncer_reports_a_problem_once_however_many_passes_meet_it(
+    folders: tuple[Path, Path, Path],
+) -> None:
+    here, bucket, scratch = folders
+    (here / "a").write_text("1")
     (bucket / "file").write_text("")
-    told: list[str] = []
-    broken = Syncer([Mirror(here, bucket / "file", scratch)], told.append, interval=0.001)
+    passes = threading.Semaphore(0)
+
+    class Counted(Mirror):
+        def sync(self) -> int:
+            passes.release()
+            return super().sync()
+
+    reports: list[str] = []
+    broken = Syncer([Counted(here, bucket / "file", scratch)], reports.append, interval=0.001)
+    for _ in range(3):
+        assert passes.acquire(timeout=30)
     broken.finish()
-    assert len(told) == 1
-    assert "cannot sync" in told[0]
+    assert reports == [f"cannot sync to {bucket / 'file'}: Not a directory"]
+
+
+def test_a_bucket_that_was_deleted_is_not_made_again(folders: tuple[Path, Path, Path]) -> None:
+    here, bucket, scratch = folders
+    (here / "a").write_text("1")
+    mirror = Mirror(here, bucket / "prefix", scratch, bucket=bucket)
+    bucket.rmdir()
+    with pytest.raises(FileNotFoundError, match="The specified bucket does not exist"):
+        mirror.sync()
+    assert not bucket.exists()
+    bucket.mkdir()
+    assert mirror.sync() == 1

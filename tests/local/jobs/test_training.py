@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import json
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.jobs.documents import training_document
+from local.runtime import optml
 
 Platform = Any  # conftest.Platform
 
@@ -128,7 +129,7 @@ def test_metrics_appear_while_the_job_runs(platform: Platform) -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("(base / 'output/failure').write_text('x' * 5000); sys.exit(2)", "x" * 1024 + ", exit code: 2"),
+        ("(base / 'output/failure').write_text('x' * 5000); sys.exit(2)", "x" * 900 + ", exit code: 2"),
         ("print('the last words'); sys.exit(3)", "the last words, exit code: 3"),
         ("os.kill(os.getpid(), 9)", "out of memory, exit code: 137"),
     ],
@@ -140,9 +141,10 @@ def test_a_failure_is_told_and_its_output_kept(platform: Platform, script: str, 
     assert doc["TrainingJobStatus"] == doc["SecondaryStatus"] == "Failed"
     assert doc["FailureReason"].startswith("AlgorithmError: ")
     assert doc["FailureReason"].endswith(reason)
+    assert len(doc["FailureReason"]) <= 1024
     assert packed(platform.object("s3://bucket/out/job/output/output.tar.gz")) == {"trace.txt": b"here"}
     assert not platform.object("s3://bucket/out/job/output/model.tar.gz").exists()
-    assert doc["ModelArtifacts"] == {}
+    assert "ModelArtifacts" not in doc
 
 
 def test_a_missing_prefix_fails_at_downloading_and_names_it(platform: Platform) -> None:
@@ -154,15 +156,47 @@ def test_a_missing_prefix_fails_at_downloading_and_names_it(platform: Platform) 
     assert 'No S3 objects found under S3 URL "s3://bucket/nothing/here"' in doc["FailureReason"]
 
 
+def test_a_job_stays_in_the_region_of_its_client(platform: Platform) -> None:
+    platform.command("train", "print('region', os.environ['AWS_REGION'], os.environ['AWS_DEFAULT_REGION'])")
+    abroad = replace(platform.config, region="eu-west-1")
+    platform.store.put("training-job", "job", training_document(abroad, platform.request()))
+    platform.engine.submit_training("job")
+    assert platform.ended()["TrainingJobStatus"] == "Completed"
+    assert platform.log() == ["region eu-west-1 eu-west-1"]
+
+
 def test_an_unknown_image_fails_with_the_remedy(platform: Platform) -> None:
     platform.train(AlgorithmSpecification={"TrainingImage": "elsewhere/other:1"})
     assert "--image other=FOLDER" in platform.ended()["FailureReason"]
 
 
-def test_two_instances_are_refused_in_process_mode(platform: Platform) -> None:
-    platform.command("train", "")
-    platform.train(ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1})
-    assert "runs one instance" in platform.ended()["FailureReason"]
+@pytest.mark.skipif(not optml.works(), reason="no private /opt/ml on this machine")
+def test_an_entrypoint_takes_the_place_of_train(platform: Platform) -> None:
+    platform.command("train", "sys.exit('not this one')")
+    platform.command("other", "print('besides', sys.argv[1:])")
+    script = (
+        "cat /opt/ml/input/config/hyperparameters.json; echo; other a b; echo 1 > /opt/ml/model/m; exit $0"
+    )
+    for name, code in (("good", "0"), ("bad", "7")):
+        platform.train(
+            name,
+            HyperParameters={"lr": "0.1"},
+            AlgorithmSpecification={
+                "TrainingImage": platform.image,
+                "TrainingInputMode": "File",
+                "ContainerEntrypoint": ["/bin/sh", "-c"],
+                "ContainerArguments": [script, code],
+            },
+        )
+        doc = platform.ended(name)
+        assert platform.log(name) == ['{"lr": "0.1"}', "besides ['a', 'b']"]
+        if code == "0":
+            assert doc["TrainingJobStatus"] == "Completed", doc
+            assert packed(platform.object(doc["ModelArtifacts"]["S3ModelArtifacts"])) == {"m": b"1\n"}
+        else:
+            assert doc["TrainingJobStatus"] == "Failed"
+            assert doc["FailureReason"].startswith("AlgorithmError: ")
+            assert doc["FailureReason"].endswith(", exit code: 7")
 
 
 SLOW = """
@@ -215,6 +249,32 @@ def test_the_runtime_limit_ends_a_job_as_on_aws(platform: Platform) -> None:
     assert doc["TrainingTimeInSeconds"] == 1
 
 
+@pytest.mark.parametrize("heeds", [True, False], ids=["heeds SIGTERM", "is killed"])
+@pytest.mark.parametrize("ending", ["stop", "limit", "service"])
+def test_the_output_of_a_job_that_is_ended_is_kept(stopped: Platform, ending: str, heeds: bool) -> None:
+    stopped.faster(stop_grace=0.2, close_grace=0.2)
+    stopped.start()
+    stopped.command(
+        "train",
+        f"""
+signal.signal(signal.SIGTERM, signal.{"SIG_DFL" if heeds else "SIG_IGN"})
+(base / "output/data/debugger").mkdir()
+(base / "output/data/debugger/findings.json").write_text("[]")
+print("ready")
+while True: time.sleep(60)
+""",
+    )
+    stopped.train(StoppingCondition={"MaxRuntimeInSeconds": 1 if ending == "limit" else 60})
+    stopped.log_line("ready")
+    if ending == "stop":
+        stopped.engine.stop_training("job")
+    elif ending == "service":
+        stopped.engine.close()
+    assert stopped.ended()["TrainingJobStatus"] == "Stopped"
+    output = packed(stopped.object("s3://bucket/out/job/output/output.tar.gz"))
+    assert output == {"debugger/findings.json": b"[]"}
+
+
 def test_checkpoints_are_restored_and_synced_with_deletions(platform: Platform) -> None:
     old = platform.put("s3://bucket/checkpoints/old.pt", "1")
     platform.command(
@@ -224,6 +284,7 @@ folder = pathlib.Path(config("checkpointconfig")["LocalPath"])
 print("found", sorted(os.listdir(folder)), (folder / "old.pt").read_text())
 (folder / "old.pt").unlink()
 (folder / "sub").mkdir()
+(folder / "sub/.checkpoint-0000000001.pt.x1y2").write_text("half of it")
 (folder / "sub/new.pt").write_text("2")
 print("written")
 while (folder / "sub/new.pt").exists(): time.sleep(60)
@@ -237,6 +298,7 @@ while (folder / "sub/new.pt").exists(): time.sleep(60)
         assert time.monotonic() < deadline, "not synced while the job runs"
         time.sleep(0.02)
     assert new.read_text() == "2"
+    assert [path.name for path in new.parent.iterdir()] == ["new.pt"]
     platform.engine.stop_training("job")
     platform.ended()
     assert platform.log()[0] == "found ['old.pt'] 1"
@@ -254,7 +316,8 @@ assert pathlib.Path(hook["LocalPath"]) == base / "output/tensors", hook
 (base / "output/tensors/events").mkdir(parents=True)
 (base / "output/tensors/events/0.tfevents").write_text("tensor")
 (base / "output/tensors/events/1.tfevents.tmp").write_text("half")
-while not list((base / "output/profiler").rglob("*.algo-1.json")): time.sleep(0.01)
+(base / "output/profiler/framework").mkdir()
+(base / "output/profiler/framework/steps.json").write_text("[]")
 """,
     )
     platform.train(
@@ -279,16 +342,7 @@ while not list((base / "output/profiler").rglob("*.algo-1.json")): time.sleep(0.
     ]
     profile = platform.object("s3://bucket/profile/job/profiler-output")
     assert (profile / "training_job_end.ts").exists()
-    [file] = profile.glob("system/incremental/*/*.algo-1.json")
-    samples = [json.loads(line) for line in file.read_text().splitlines()]
-    assert {sample["Dimension"] for sample in samples} >= {"CPUUtilization", "MemoryUsedPercent"}
-
-
-def test_a_disabled_profiler_samples_nothing(platform: Platform) -> None:
-    platform.command("train", "time.sleep(0.3)")
-    platform.train(ProfilerConfig={"S3OutputPath": "s3://bucket/profile", "DisableProfiler": True})
-    assert platform.ended()["ProfilingStatus"] == "Disabled"
-    assert not platform.object("s3://bucket/profile/job/profiler-output/system").exists()
+    assert (profile / "framework/steps.json").exists()
 
 
 def test_three_jobs_on_two_cores_take_turns(platform: Platform) -> None:
@@ -318,6 +372,39 @@ def test_artifacts_that_cannot_be_uploaded_fail_the_job(platform: Platform) -> N
     doc = platform.ended()
     assert doc["TrainingJobStatus"] == "Failed"
     assert "Artifact upload failed: s3://bucket/out/job/output/model.tar.gz" in doc["FailureReason"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"OutputDataConfig": {"S3OutputPath": "s3://none/out"}},
+        {"CheckpointConfig": {"S3Uri": "s3://none/out"}},
+        {"DebugHookConfig": {"S3OutputPath": "s3://none/out"}},
+    ],
+)
+def test_an_output_bucket_that_does_not_exist_fails_the_job_before_it_trains(
+    platform: Platform, members: dict[str, Any]
+) -> None:
+    platform.command("train", "")
+    platform.train(**members)
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Failed"
+    assert doc["FailureReason"].startswith("ClientError: ")
+    assert "s3://none/out" in doc["FailureReason"]
+    assert "The specified bucket does not exist (NoSuchBucket)" in doc["FailureReason"]
+    assert "Training" not in [step["Status"] for step in doc["SecondaryStatusTransitions"]]
+    assert not (platform.config.s3_root / "none").exists()
+
+
+def test_an_output_bucket_that_is_deleted_while_the_job_trains(platform: Platform) -> None:
+    platform.command("train", "(base / 'model/weights.txt').write_text('1')\nprint('on')\ntime.sleep(60)")
+    platform.train()
+    platform.log_line("on")
+    (platform.config.s3_root / "bucket").rmdir()
+    platform.engine.stop_training("job")
+    doc = platform.ended()
+    assert "The specified bucket does not exist" in doc["FailureReason"]
+    assert not (platform.config.s3_root / "bucket").exists()
 
 
 def test_a_bad_local_path_fails_the_job(platform: Platform) -> None:
@@ -387,113 +474,3 @@ def test_a_restart_fails_orphaned_jobs_and_leaves_finished_ones(stopped: Platfor
         assert "ended while this job ran" in doc["FailureReason"]
     assert (stopped.store.get("training-job", "done") or {})["TrainingJobStatus"] == "Completed"
     assert not (stopped.config.jobs_root / "lost").exists()
-
-
-RULES = """
-import argparse
-parser = argparse.ArgumentParser()
-for name in ("job", "tensors", "profiler", "config", "output"): parser.add_argument(f"--{name}")
-options = parser.parse_args()
-rules = json.loads(pathlib.Path(options.config).read_text())["DebugRuleConfigurations"]
-def tell(verdict, stop=False):
-    path = pathlib.Path(options.output, "status.json")
-    status = [{"RuleConfigurationName": r["RuleConfigurationName"], "RuleEvaluationStatus": verdict,
-               "StatusDetails": "because", "LastModifiedTime": time.time()} for r in rules]
-    text = json.dumps({"DebugRuleEvaluationStatuses": status, "StopTrainingJob": stop})
-    path.with_suffix(".tmp").write_text(text)
-    path.with_suffix(".tmp").replace(path)
-end = pathlib.Path(options.tensors, "training_job_end.ts")
-"""
-
-
-def debugged(platform: Platform, **members: Any) -> dict[str, Any]:
-    rule = {
-        "RuleConfigurationName": "LossNotDecreasing",
-        "RuleEvaluatorImage": platform.image,
-        "RuleParameters": {"rule_to_invoke": "LossNotDecreasing"},
-    }
-    hook = {"S3OutputPath": "s3://bucket/debug"}
-    return {"DebugHookConfig": hook, "DebugRuleConfigurations": [rule], **members}
-
-
-def verdict(doc: dict[str, Any]) -> str:
-    [status] = doc["DebugRuleEvaluationStatuses"]
-    return str(status["RuleEvaluationStatus"])
-
-
-def test_rules_settle_after_the_job_has_completed(platform: Platform, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    platform.command("train", "print('trained')")
-    platform.command(
-        "rules",
-        f"{RULES}\nwhile not (end.exists() and pathlib.Path({str(gate)!r}).exists()): time.sleep(0.01)\n"
-        "print('evaluated'); tell('IssuesFound')",
-    )
-    platform.train(**debugged(platform))
-    doc = platform.ended()
-    assert doc["TrainingJobStatus"] == "Completed"
-    assert verdict(doc) == "InProgress"
-    gate.touch()
-    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
-    [status] = doc["DebugRuleEvaluationStatuses"]
-    assert (status["RuleEvaluationStatus"], status["StatusDetails"]) == ("IssuesFound", "because")
-    assert status["RuleEvaluationJobArn"].endswith(":processing-job/job-rules")
-    platform.engine.close()
-    assert platform.object("s3://bucket/debug/job/rule-output/status.json").exists()
-    assert platform.log("job-rules", "/aws/sagemaker/ProcessingJobs") == ["evaluated"]
-
-
-def test_a_rule_stops_the_job(platform: Platform) -> None:
-    platform.command("train", SLOW)
-    platform.command(
-        "rules", f"{RULES}\ntell('IssuesFound', stop=True)\nwhile not end.exists(): time.sleep(0.01)"
-    )
-    platform.train(**debugged(platform))
-    doc = platform.ended()
-    assert doc["TrainingJobStatus"] == "Stopped"
-    assert doc["SecondaryStatusTransitions"][-1]["StatusMessage"] == "Training job stopped by a debugger rule"
-    assert verdict(doc) == "IssuesFound"
-
-
-@pytest.mark.parametrize(
-    ("script", "details"), [("sys.exit('broken rule')", "broken rule"), ("", "without a verdict")]
-)
-def test_rules_that_end_without_a_verdict_are_errors(platform: Platform, script: str, details: str) -> None:
-    platform.command("train", "")
-    platform.command("rules", script)
-    platform.train(**debugged(platform))
-    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
-    assert verdict(doc) == "Error"
-    assert details in doc["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
-
-
-@pytest.mark.parametrize("status", ["[]", '{"DebugRuleEvaluationStatuses": {}}', "[" * 100_000])
-def test_a_status_file_that_is_none_leaves_nothing_behind(platform: Platform, status: str) -> None:
-    platform.command("train", "time.sleep(0.3)")
-    platform.command(
-        "rules",
-        f"out = sys.argv[sys.argv.index('--output') + 1]\n"
-        f"pathlib.Path(out, 'status.json').write_text({status!r})\ntime.sleep(0.2)",
-    )
-    platform.train(**debugged(platform))
-    platform.ended()
-    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
-    assert verdict(doc) == "Error"
-    assert "without a verdict" in doc["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
-
-
-def test_a_missing_rules_image_is_the_rules_error_not_the_jobs(platform: Platform) -> None:
-    platform.command("train", "")
-    members = debugged(platform)
-    members["DebugRuleConfigurations"][0]["RuleEvaluatorImage"] = "elsewhere/other:1"
-    platform.train(**members)
-    assert platform.ended()["TrainingJobStatus"] == "Completed"
-    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
-    assert "--image other=FOLDER" in doc["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
-
-
-def test_rules_of_a_job_that_never_trained_are_stopped(platform: Platform) -> None:
-    platform.command("train", "")
-    platform.train(**debugged(platform, InputDataConfig=[channel("train", "s3://bucket/none")]))
-    doc = platform.wait("training-job", "job", lambda doc: verdict(doc) != "InProgress")
-    assert verdict(doc) == "Stopped"

@@ -70,7 +70,8 @@ GROUP = "/aws/sagemaker/TransformJobs"
 
 def model(platform: Platform, **container: Any) -> None:
     container = {"Image": platform.image, **container}
-    platform.store.put("model", "m", {"ModelName": "m", "PrimaryContainer": container})
+    model = {"ModelName": "m", "ModelArn": platform.config.arn("model", "m"), "PrimaryContainer": container}
+    platform.store.put("model", "m", model)
 
 
 def transform(platform: Platform, name: str = "job", **members: Any) -> None:
@@ -377,6 +378,12 @@ def no_model_data(platform: Platform) -> str:
     return "Could not find model data"
 
 
+def no_output_bucket(platform: Platform) -> str:
+    platform.put("s3://bucket/in/x", "x")
+    (platform.config.s3_root / "bucket").rename(platform.config.s3_root / "other")
+    return "S3OutputPath s3://bucket/out/: The specified bucket does not exist (NoSuchBucket)"
+
+
 def no_image(platform: Platform) -> str:
     model(platform, Image="other")
     platform.put("s3://bucket/in/x", "x")
@@ -389,7 +396,7 @@ def ends(platform: Platform) -> str:
     return "exit code 4. Last lines of its log: no weights"
 
 
-@pytest.mark.parametrize("prepare", [no_input, no_model_data, no_image, ends])
+@pytest.mark.parametrize("prepare", [no_input, no_model_data, no_output_bucket, no_image, ends])
 def test_a_job_that_cannot_begin_says_why(served: Platform, prepare: Callable[[Platform], str]) -> None:
     says = prepare(served)
     transform(served)
@@ -453,3 +460,10 @@ def test_the_model_may_be_deleted_once_the_job_is_created(served: Platform) -> N
     transform(served)
     served.store.delete("model", "m")
     ended(served)
+
+
+def test_a_model_that_cannot_be_served_fails_the_job(platform: Platform) -> None:
+    model(platform, Mode="MultiModel")
+    platform.put("s3://bucket/in/a", b"x")
+    transform(platform)
+    assert ended(platform, "Failed")["FailureReason"].startswith("ClientError: Model m has Mode MultiModel")

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
+
+from local.jobs.documents import tuning_document
 
 Platform = Any  # conftest.Platform
 
@@ -28,18 +29,12 @@ def tune(platform: Platform, name: str = "tune", *, config: dict[str, Any], **de
     request = platform.request()
     del request["TrainingJobName"]
     request["AlgorithmSpecification"]["MetricDefinitions"] = SCORE
-    platform.store.put(
-        "tuning-job",
-        name,
-        {
-            "HyperParameterTuningJobName": name,
-            "HyperParameterTuningJobArn": platform.config.arn("tuning-job", name),
-            "HyperParameterTuningJobConfig": full,
-            "TrainingJobDefinition": {**request, "StaticHyperParameters": {"epochs": "2"}, **definition},
-            "HyperParameterTuningJobStatus": "InProgress",
-            "CreationTime": time.time(),
-        },
-    )
+    job = {
+        "HyperParameterTuningJobName": name,
+        "HyperParameterTuningJobConfig": full,
+        "TrainingJobDefinition": {**request, "StaticHyperParameters": {"epochs": "2"}, **definition},
+    }
+    platform.store.put("tuning-job", name, tuning_document(platform.config, job))
     platform.engine.submit_tuning(name)
 
 
@@ -55,7 +50,7 @@ def ended(platform: Platform, name: str = "tune") -> dict[str, Any]:
 
 
 def children(platform: Platform) -> list[dict[str, Any]]:
-    docs: list[dict[str, Any]] = platform.store.list("training-job")
+    docs: list[dict[str, Any]] = list(platform.store.each("training-job"))
     return docs
 
 

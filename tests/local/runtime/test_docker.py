@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,12 +25,11 @@ from local.jobs.services import Services, Timing
 from local.jobs.slots import Slots
 from local.runtime import ContainerSpec, RuntimeProblem
 from local.runtime.docker import LABEL, SERVICE, DockerRuntime, remove_leftovers
-from local.runtime.dockerhost import connect
 from local.store import Store
+from tests.local.runtime.conftest import SMALL, image, left
 
 pytestmark = pytest.mark.docker
 
-SMALL = "debian:bookworm-slim"
 TRAIN = os.environ.get("BYOC_TRAIN_IMAGE", "byoc-train:latest")
 SERVE = os.environ.get("BYOC_SERVE_IMAGE", "byoc-serve:latest")
 
@@ -51,51 +50,6 @@ class Output:
             line = self._queue.get(timeout=60)
             if line.startswith(start):
                 return line
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
-    try:
-        client = connect()
-    except RuntimeProblem as problem:
-        pytest.skip(str(problem))
-    with contextlib.closing(client):
-        yield client
-
-
-def image(engine: Any, name: str) -> str:
-    from docker.errors import ImageNotFound
-
-    try:
-        engine.images.get(name)
-    except ImageNotFound:
-        pytest.skip(f"there is no image {name}")
-    return name
-
-
-@pytest.fixture
-def small(engine: Any) -> str:
-    return image(engine, SMALL)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "a home"
-
-
-@pytest.fixture
-def runtime(engine: Any, home: Path) -> Iterator[DockerRuntime]:
-    runtime = DockerRuntime(home, 5999)
-    yield runtime
-    runtime.close()
-    assert left(engine, home) == []
-
-
-def left(engine: Any, home: Path) -> list[str]:
-    """Names of the containers and networks of a home."""
-    mine = {"label": f"{LABEL}={home}"}
-    found = [*engine.containers.list(all=True, filters=mine), *engine.networks.list(filters=mine)]
-    return [str(each.name) for each in found]
 
 
 def spec(home: Path, image: str, script: str, **members: Any) -> ContainerSpec:
@@ -186,8 +140,6 @@ def test_hosts_of_a_job_find_each_other(runtime: DockerRuntime, engine: Any, hom
 def test_a_container_reaches_the_service_and_nobody_else_does(
     runtime: DockerRuntime, home: Path, small: str
 ) -> None:
-    import socket
-
     assert runtime.reach("http://127.0.0.1:5999") == f"http://{SERVICE}:5999"
     assert runtime.hosts() == {SERVICE}
     with socket.create_server(("127.0.0.1", 5999)) as service:
@@ -231,8 +183,52 @@ def test_what_cannot_be_started_is_said(runtime: DockerRuntime, engine: Any, hom
     assert left(engine, home) == []
 
 
+def test_an_entrypoint_takes_the_place_of_the_images_and_its_command(
+    runtime: DockerRuntime, home: Path, small: str
+) -> None:
+    lines = Output()
+    given = spec(home, small, "", entrypoint=("/bin/sh", "-c"), arguments=("echo $0 $1; exit 7", "a", "b"))
+    assert runtime.start(given, lines).wait(60) == 7
+    assert lines.all == ["a b"]
+    with pytest.raises(RuntimeProblem, match="has no command 'nosuch'"):
+        runtime.start(spec(home, small, "", entrypoint=("nosuch",)), Output())
+
+
 def test_an_image_is_known_without_its_registry(runtime: DockerRuntime, small: str) -> None:
     runtime.check(f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{small}", "train")
+
+
+def test_who_measures_the_machine_sees_its_network_cards(
+    runtime: DockerRuntime, engine: Any, home: Path, small: str
+) -> None:
+    lines = Output()
+    script = "cat /proc/net/dev"
+    assert runtime.start(spec(home, small, script, measures=True), lines).wait(60) == 0
+    seen = {line.partition(":")[0].strip() for line in lines.all}
+    # Those of other containers come and go.
+    assert seen >= {name for _, name in socket.if_nameindex() if not name.startswith(("veth", "br-"))}
+    assert left(engine, home) == []
+
+
+def test_gpus_that_docker_refuses_are_said_to_each_job(
+    engine: Any, home: Path, make_image: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "nvidia" in engine.info()["Runtimes"]:
+        pytest.skip("this engine hands out GPUs")
+    monkeypatch.setattr("local.runtime.docker.gpu_count", lambda: 2)
+    runtime = DockerRuntime(home, 5999)
+    shells = make_image(train='exec sh "$@"', rules='exec sh "$@"')
+    said = []
+    for command, measures in (("rules", True), ("train", False), ("train", False), ("sh", False)):
+        lines = Output()
+        made = spec(home, shells, "echo here", command=command, measures=measures)
+        assert runtime.start(made, lines).wait(60) == 0
+        assert lines.all[-1] == "here"
+        said.append("".join(lines.all[:-1]))
+    runtime.close()
+    assert "they are not measured" in said[0]
+    assert "the job runs on the CPU" in said[1] == said[2]
+    assert said[3] == ""
 
 
 def test_a_port_on_loopback_only(runtime: DockerRuntime, engine: Any, home: Path) -> None:
@@ -412,7 +408,8 @@ def test_one_job_on_two_hosts_then_an_endpoint_and_a_transform_job(platform: Pla
         assert path.lstat().st_uid == os.getuid(), path
     store = platform.store
     container = {"Image": f"1.dkr.ecr.us-east-1.amazonaws.com/{SERVE}", "ModelDataUrl": artifact}
-    store.put("model", "m", {"ModelName": "m", "PrimaryContainer": container})
+    arn = platform.config.arn("model", "m")
+    store.put("model", "m", {"ModelName": "m", "ModelArn": arn, "PrimaryContainer": container})
     variant = {"VariantName": "AllTraffic", "ModelName": "m", "InitialVariantWeight": 1.0}
     store.put("endpoint-config", "c", {"EndpointConfigName": "c", "ProductionVariants": [variant]})
     endpoint = {"EndpointName": "e", "EndpointConfigName": "c", "EndpointStatus": "Creating"}

@@ -100,6 +100,13 @@ def test_output_exit_code_and_environment(
     assert lines.all == [f"out {tmp_path}/base|5|hello you||--x", "one", "two", "err", "no end"]
 
 
+def test_an_image_has_the_same_programs_by_its_name_in_ecr(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    launcher(tmp_path, "train", "#!/bin/sh\n")
+    runtime.check("123456789012.dkr.ecr.us-east-1.amazonaws.com/sagemaker-fake@sha256:00", "train")
+    with pytest.raises(RuntimeProblem, match="No image 'sagemaker-other'"):
+        runtime.check("sagemaker-other", "train")
+
+
 def test_a_missing_image_or_command_is_said(runtime: ProcessRuntime, tmp_path: Path) -> None:
     with pytest.raises(RuntimeProblem, match=r"No image 'other'.*known: fake.*--image other=FOLDER"):
         runtime.check("1.dkr/other:2", "train")

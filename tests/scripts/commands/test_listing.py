@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from report.read import jobs
 from scripts.commands import listing
 from scripts.output import Output
 from tests.scripts.conftest import Refuse, Run
@@ -80,9 +81,22 @@ def test_table_and_json_have_the_newest_jobs_and_all_endpoints(
     assert names == ["x2", "x1", "digits", "digits-3", "longrun"]
 
 
-def test_without_the_permission_to_read_tags_names_decide(ready: Path, run: Run, refuse: Refuse) -> None:
+def test_one_request_tells_what_is_tagged(ready: Path, run: Run, refuse: Refuse) -> None:
     for name in ("digits-1", "longrun", "longer"):
         run("train", "--name", name, "--no-wait")
+    with refuse("ListTags", "Unexpected"):
+        assert re.findall(r"long\w+", run("jobs").stdout) == ["longer", "longrun"]
+    for code in ("AccessDeniedException", "ThrottlingException"):
+        with refuse("GetResources", code):  # each of them is asked, then
+            assert re.findall(r"long\w+", run("jobs").stdout) == ["longer", "longrun"]
+
+
+def test_without_the_permission_to_read_tags_names_decide(
+    ready: Path, run: Run, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("digits-1", "longrun", "longer"):
+        run("train", "--name", name, "--no-wait")
+    monkeypatch.setattr("scripts.tags._all_of_project", lambda *_: None)
     with refuse("ListTags", "AccessDeniedException"):
         told = run("jobs").stdout
     assert "digits-1" in told
@@ -92,3 +106,20 @@ def test_without_the_permission_to_read_tags_names_decide(ready: Path, run: Run,
         assert "go slower" in run("jobs", code=4).stderr
     with refuse("ListTags", "ResourceNotFound"):  # deleted since it was listed
         assert "longrun" not in run("jobs").stdout
+
+
+def test_the_most_accurate_comes_first(ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = {
+        "digits-1": {"validation:accuracy": 0.8, "epoch": 8.0},
+        "digits-2": {"validation:accuracy": 0.9},
+    }
+    for name in ("digits-1", "digits-2", "digits-3"):
+        run("train", "--name", name, "--no-wait", "--set", "lr=0.003")
+    monkeypatch.setattr(jobs, "metrics", lambda job: reached.get(job["TrainingJobName"], {}))
+    rows = [line.split() for line in run("jobs", "--metrics").stdout.splitlines()]
+    assert [row[:3] for row in rows if row and row[0].startswith("digits")] == [
+        ["digits-2", "90.00", "%"], ["digits-1", "80.00", "%"], ["digits-3", "–", "–"]
+    ]  # fmt: skip
+    assert all("0.003" in row for row in rows if row and row[0].startswith("digits"))
+    told = json.loads(run("jobs", "--metrics", "--json").stdout)["training"]
+    assert [item["metrics"] for item in told] == [reached["digits-2"], reached["digits-1"], {}]

@@ -52,6 +52,14 @@ def test_the_folder_of_an_image_is_the_users(folder: Path, home: Path, port: int
     assert localservice.last(home) == Setup(images=(f"mine={folder / 'programs'}",))
 
 
+def test_the_image_that_judges_is_the_services(folder: Path, home: Path, port: int, run: Run) -> None:
+    up = ("local", "up", "--port", str(port))
+    run(*up, "--runtime", "docker", "--train-image", "team:2")
+    assert localservice.last(home) == Setup("docker", train_image="team:2")
+    run("local", "down")
+    assert "as last time, with `--runtime docker --train-image team:2`" in run(*up).stdout
+
+
 def test_up_tells_whose_address_it_is(folder: Path, port: int, run: Run) -> None:
     url = f"http://127.0.0.1:{port}"
     up = ("local", "up", "--port", str(port))
@@ -70,7 +78,7 @@ def test_one_that_hangs(folder: Path, port: int, run: Run, monkeypatch: pytest.M
     run("local", "up")
     monkeypatch.setattr(localstatus, "_SOON", 0.2)
     os.kill(localservice._STARTED[-1].pid, signal.SIGSTOP)
-    told = "is there, but hangs or still starts. → `byoc local down` stops it"
+    told = "is there, but hangs or still starts. → Its log is"
     for command in (("jobs",), ("local", "up")):
         assert told in " ".join(run(*command, code=4).stderr.split())
     assert "does not answer; `byoc local down` stops it" in run("local", "status", code=4).stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.commands import serving
 from scripts.commands.serving import show_answers
 from scripts.context import Context
 from scripts.output import Output
@@ -42,6 +43,20 @@ def test_of_several_endpoints_the_one_to_delete_is_named(ready: Path, run: Run) 
     assert json.loads(run("delete", "--json").stdout)["left"] == {}
     assert "there is no endpoint" in run("delete").stdout
     assert "deleted endpoint flowers" in run("delete", "--set", "project.name=flowers").stdout
+
+
+def test_a_setting_names_the_endpoint_and_else_the_last_command(
+    ready: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("train", "--name", "one", "--no-wait")
+    run("deploy", "one", "--endpoint", "x1", "--no-wait")
+    assert serving._endpoint(Context(Output()), None) == "x1"
+    assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x1"]), None) == "x1"
+    assert "is asked" not in capsys.readouterr().out
+    assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), None) == "x2"
+    assert "x2 is asked. For the other one: --endpoint x1" in " ".join(capsys.readouterr().out.split())
+    assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), "x3") == "x3"
+    assert "deleted endpoint x1" in run("delete").stdout
 
 
 def test_only_what_is_this_folders_is_deleted_without_a_name(ready: Path, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from contract.errors import ByocError
+from contract.findings import Findings, Outcome, RuleResult
 from scripts import state
 from scripts.commands import training
-from scripts.errors import ByocError
-from scripts.jobs import COULD_NOT_JUDGE
 from scripts.output import Output
 from scripts.settings import load
 
@@ -21,60 +22,70 @@ JOB: dict[str, Any] = {
     "TrainingJobName": "j",
     "TrainingJobStatus": "Completed",
     "ModelArtifacts": {"S3ModelArtifacts": "s3://b/model.tar.gz"},
-    "DebugRuleEvaluationStatuses": [
-        {"RuleConfigurationName": "Overfit", "RuleEvaluationStatus": "NoIssuesFound"},
-        {
-            "RuleConfigurationName": "WeightUpdateRatio",
-            "RuleEvaluationStatus": "Error",
-            "StatusDetails": f"{COULD_NOT_JUDGE}saved once: train longer.",
-        },
-        {
-            "RuleConfigurationName": "DeadRelu",
-            "RuleEvaluationStatus": "Error",
-            "StatusDetails": "InternalServerError: KeyError",
-        },
-    ],
-    "ProfilerRuleEvaluationStatuses": [
-        {
-            "RuleConfigurationName": name,
-            "RuleEvaluationStatus": "NoIssuesFound",
-            "StatusDetails": "The job ran without a GPU, so this does not apply.",
-        }
-        for name in ("BatchSize", "LoadBalancing")
-    ],
 }
+FINDINGS = Findings(
+    rules=(
+        RuleResult("Overfit", "Overfit", "debugger", Outcome.NO_ISSUES),
+        RuleResult("DeadRelu", "DeadRelu", "debugger", Outcome.ISSUES_FOUND, "Dead.", total=3),
+        RuleResult("BatchSize", "BatchSize", "profiler", Outcome.DOES_NOT_APPLY, "No GPU."),
+    ),
+    stopped_by="DeadRelu",
+    stopped_at=1200,
+)
 
 
-def ended(capsys: pytest.CaptureFixture[str], metrics: dict[str, float], *, as_json: bool = False) -> str:
+def ended(
+    capsys: pytest.CaptureFixture[str],
+    metrics: dict[str, float],
+    *,
+    as_json: bool = False,
+    hyperparameters: Mapping[str, str] = {},
+) -> str:
     final = [{"MetricName": name, "Value": value} for name, value in metrics.items()]
     out = Output(json=as_json)
-    training._tell_trained(SimpleNamespace(out=out), {**JOB, "FinalMetricDataList": final}, None)  # type: ignore[arg-type]
+    job = {**JOB, "FinalMetricDataList": final, "HyperParameters": hyperparameters}
+    training._tell_trained(SimpleNamespace(out=out), job, None, FINDINGS)  # type: ignore[arg-type]
     return capsys.readouterr().out
 
 
 def test_it_ends_with_what_the_kept_weights_reach(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = ended(capsys, {"validation:accuracy": 0.9, "test:accuracy": 0.85, "kept_epoch": 7.0})
-    assert "validation accuracy: 90.00 % with the weights that were kept, of epoch 7\n" in shown
-    assert "test accuracy: 85.00 % with the weights that were kept, of epoch 7\n" in shown
-    assert "validation accuracy: 90.00 %\n" in ended(capsys, {"validation:accuracy": 0.9})
+    values = {"validation:accuracy": 0.9, "test:accuracy": 0.85, "test:pictures": 100, "kept_epoch": 7.0}
+    shown = ended(capsys, values)
+    assert "The weights of epoch 7 were kept.\n" in shown
+    assert "validation accuracy: 90.00 %\n" in shown
+    assert "test accuracy: 85.00 % of 100 pictures (95 % interval: 76.7 to 90.7 %)\n" in shown
+    assert "kept" not in ended(capsys, {"validation:accuracy": 0.9})
 
 
-def test_a_rule_that_could_not_judge_is_told_with_the_reason_and_apart_from_errors(
-    capsys: pytest.CaptureFixture[str],
+def test_its_json_has_the_outcomes_and_which_rule_ended_it(capsys: pytest.CaptureFixture[str]) -> None:
+    result = json.loads(ended(capsys, {}, as_json=True))
+    assert result["rules"] == {
+        "Overfit": "NoIssuesFound", "DeadRelu": "IssuesFound", "BatchSize": "DoesNotApply"
+    }  # fmt: skip
+    assert result["stopped_by"] == "DeadRelu"
+
+
+def test_a_job_that_kept_no_model_names_none(capsys: pytest.CaptureFixture[str]) -> None:
+    without = {"save_model": "false"}
+    shown = ended(capsys, {}, hyperparameters=without)
+    assert "Model: none was kept" in shown
+    assert "byoc deploy" not in shown
+    assert json.loads(ended(capsys, {}, as_json=True, hyperparameters=without))["model"] is None
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.COULD_NOT_JUDGE, Outcome.NO_ISSUES])
+def test_of_a_job_that_failed_at_once_there_is_the_error_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None
 ) -> None:
-    shown = ended(capsys, {})
-    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in shown.splitlines() if line.strip()}
-    assert lines["WeightUpdateRatio"] == "Could not judge Saved once: train longer."
-    assert lines["DeadRelu"] == "Error InternalServerError: KeyError"
-    assert lines["NoIssuesFound:"] == "Overfit"
-    assert "2 do not apply without a GPU: BatchSize, LoadBalancing" in shown
-    assert json.loads(ended(capsys, {}, as_json=True))["rules"] == {
-        "Overfit": "NoIssuesFound",
-        "WeightUpdateRatio": "CouldNotJudge",
-        "DeadRelu": "Error",
-        "BatchSize": "DoesNotApply",
-        "LoadBalancing": "DoesNotApply",
-    }
+    monkeypatch.setattr(training, "_report_after", lambda context, name: (print("Report:", name), None))
+    judged = (
+        None if outcome is None else Findings(rules=(RuleResult("Overfit", "Overfit", "debugger", outcome),))
+    )
+    failed = {**JOB, "TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no pictures"}
+    with pytest.raises(ByocError, match="no pictures"):
+        training.conclude_training(SimpleNamespace(out=Output(), clients=None), failed, judged)  # type: ignore[arg-type]
+    shown = capsys.readouterr().out
+    assert ("Report: j" in shown and "Overfit" in shown) is (outcome is Outcome.NO_ISSUES)
 
 
 def context(folder: Path, *overrides: str, status: str = "InProgress") -> Any:

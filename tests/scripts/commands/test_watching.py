@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 
+from contract.findings import FindingLine, Outcome, ProgressLine, VerdictLine, format_line
 from tests.scripts.conftest import Run
 
 
@@ -21,6 +22,25 @@ def test_the_log_is_shown_without_the_toolkits_environment(ready: Path, run: Run
     ]
     assert run("logs", "last", "--all").stdout.splitlines() == lines
     assert json.loads(run("logs", "--json").stdout)["lines"] == lines
+
+
+def test_the_debuggers_lines_are_shown_in_words(ready: Path, run: Run) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    lines = [
+        format_line(ProgressLine(1, 2, 10, 20, 2.3)),
+        format_line(FindingLine("Overfit", 10, "loss", "high", "It rises.", "Lower it.")),
+        "level=warning few pictures",
+        format_line(VerdictLine("Overfit", Outcome.ISSUES_FOUND, "It rises.", 1)),
+    ]
+    write_log("digits-1/algo-1-1", lines)
+    shown = run("logs").stdout
+    assert shown.splitlines()[:3] == ["! Overfit step 10, loss It rises.", "  → Lower it.", lines[2]]
+    assert "Issues found" in shown
+    assert "{" not in shown
+    followed = run("logs", "-f").stdout
+    assert "! Overfit step 10, loss It rises." in followed
+    assert f"  {lines[2]}" in followed.splitlines()
+    assert run("logs", "--all").stdout.splitlines() == lines
 
 
 def write_log(stream: str, lines: list[str]) -> None:
@@ -40,5 +60,5 @@ def test_the_last_job_is_named_last(ready: Path, run: Run) -> None:
 
 def test_a_misspelled_rule_costs_nothing(ready: Path, run: Run) -> None:
     wrong = ("--set", 'debugger.rules=["Overfti"]', "--no-wait")
-    assert "Did you mean Overfit?" in run("train", *wrong, code=2).stderr
+    assert "did you mean Overfit?" in run("train", *wrong, code=2).stderr
     assert boto3.client("sagemaker", "us-east-1").list_training_jobs()["TrainingJobSummaries"] == []

@@ -1,0 +1,22 @@
+"""S3 addresses."""
+
+from __future__ import annotations
+
+from contract.errors import ByocError
+
+
+def split(uri: str) -> tuple[str, str]:
+    """`s3://bucket/some/key` → (bucket, some/key).
+
+    Raises:
+        ByocError: it is not an S3 address.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise ByocError(f"{uri} is not an S3 address.", "It begins with s3:// and a bucket.")
+    return bucket, key
+
+
+def join(*parts: str) -> str:
+    """Parts of an address with one slash between them."""
+    return "/".join(part.rstrip("/") for part in parts)

@@ -1,0 +1,115 @@
+"""Overfit: the model does better on the training data than on the validation data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from debugger.observation import Observation
+from debugger.rules.rounds import Rounds
+from debugger.rules.rule import Plan, Rule
+
+LEARNED = 0.8  # of the first training loss
+
+
+class Overfit(Rule):
+    """Fires when (validation - training) / training of the mean losses exceeds `ratio_threshold`.
+
+    The means are taken over one evaluation and over the training steps since the evaluation before it, and
+    the ratio must be exceeded in `patience` evaluations in a row. AWS's ratio alone accuses every model
+    that has learned its task (0.01 against 0.02 is a ratio of 1), and every first evaluation of a network
+    whose batch normalisation is still settling. So the gap must also be at least `min_difference`, a
+    parameter of ours, the validation loss must have been lower before, and the training loss must have
+    fallen, at first and since then: what has learned nothing, overfits nothing. 0 gives AWS's definition to
+    the letter.
+    """
+
+    name = "Overfit"
+    needs = (
+        "losses of both TRAIN and EVAL steps: add the collection 'losses' with train.save_interval and "
+        "eval.save_interval"
+    )
+
+    def __init__(self, raw: Mapping[str, object] | None = None, plan: Plan | None = None) -> None:
+        super().__init__(raw, plan)
+        self._rounds = Rounds(self)
+        self._run = 0
+        self._best = float("inf")
+        self._train_at_best = float("inf")
+        self._first: float | None = None
+        self._last = ""
+        self._why_not = ""
+
+    def observe(self, step: Observation) -> None:
+        if self._first is None and step.mode == "TRAIN" and step.step >= self.plan.joins:
+            self._first = max((value for value in step.losses().values() if value > 0), default=None)
+        self._judge(self._rounds.add(step))
+
+    def finish(self) -> None:
+        self._judge(self._rounds.finish())
+
+    def _judge(self, closed: tuple[int, float, float] | None) -> None:
+        if closed is None or closed[0] < max(self.integer("start_step"), self.plan.joins) or closed[1] <= 0:
+            return
+        step, train, validation = closed
+        self.seen += 1
+        ratio = (validation - train) / train
+        self._last = (
+            f"at step {step} the mean validation loss was {validation:.4g} and the mean training loss "
+            f"{train:.4g} (ratio {ratio:+.2f}, limit {self.number('ratio_threshold'):g}, "
+            f"gap {validation - train:+.3g}, least gap {self.number('min_difference'):g})"
+        )
+        self._why_not = self._excuse(ratio, train, validation)
+        bad = not self._why_not
+        if validation < self._best:
+            self._best, self._train_at_best = validation, train
+        self._run = self._run + 1 if bad else 0
+        if bad and self._run < self.integer("patience"):
+            self._why_not = f"it takes {self.integer('patience')} such evaluations in a row (patience)"
+        elif bad:
+            self.add(
+                step=step,
+                severity="high" if ratio > 1 else "medium",
+                message=f"The model overfits: {self._last}.",
+                cause="Too few or too similar training pictures for the size of the model, too many "
+                "epochs, or "
+                "no augmentation.",
+                remedy="Add pictures or augmentation, use weight decay or dropout, a smaller model, or "
+                "stop at the "
+                "best validation loss.",
+            )
+
+    def _excuse(self, ratio: float, train: float, validation: float) -> str:
+        """Why this evaluation shows no overfitting; empty where it does."""
+        least = self.number("min_difference")
+        if ratio <= self.number("ratio_threshold"):
+            return "the ratio is within its limit"
+        if not least:
+            return ""
+        if validation - train <= least:
+            return "the gap is smaller than the least one"
+        if self._first is not None and train >= LEARNED * self._first:
+            return (
+                f"the training loss, {self._first:.4g} at first, has not fallen by {1 - LEARNED:.0%}: what "
+                "has learned nothing overfits nothing"
+            )
+        if validation <= self._best:
+            before = f"was {self._best:.4g} at best" if math.isfinite(self._best) else "was not measured"
+            return f"the validation loss {before} before, and only one that has risen again counts"
+        if train >= self._train_at_best:
+            return (
+                f"the training loss was {self._train_at_best:.4g} at the best evaluation, and what is not "
+                "learned better than then is not learned by heart"
+            )
+        return ""
+
+    def undecided(self) -> str:
+        # Nothing is called a gap before an evaluation that was better.
+        least = self.integer("patience") + (self.number("min_difference") > 0)
+        if self.seen >= least:
+            return ""
+        return self._rounds.too_few(self.seen, least) or super().undecided()
+
+    def summary(self) -> str:
+        reason = f". No finding, as {self._why_not}" if self._why_not and not self.total else ""
+        return f"In the newest evaluation, {self._last}{reason}."

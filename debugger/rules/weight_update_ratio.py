@@ -1,0 +1,95 @@
+"""WeightUpdateRatio: updates that are far too large or too small for the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from debugger.observation import FIRST_WORKER, Observation, kind_of
+from debugger.rules.rule import Plan, Rule
+
+
+class WeightUpdateRatio(Rule):
+    """Fires when |change| / |weights| of a weight tensor lies outside the two thresholds.
+
+    Compared are a step and the one that was looked at before it, or with `num_steps` one at least so many
+    steps back. Weights that were all zero are not judged: any update is infinitely larger. Frozen ones
+    (requires_grad=False) are not either: this project's hook does not save them.
+    """
+
+    name = "WeightUpdateRatio"
+    needs = "weights of two training steps: add the collection 'weights' with train.save_interval"
+
+    def __init__(self, raw: Mapping[str, object] | None = None, plan: Plan | None = None) -> None:
+        super().__init__(raw, plan)
+        self._smallest: tuple[float, str] | None = None
+        self._largest: tuple[float, str] | None = None
+        self._newest: int | None = None  # step with weights
+        self._reported: set[str] = set()
+
+    def observe(self, step: Observation) -> None:
+        if step.mode == "EVAL" or step.worker != FIRST_WORKER:
+            return
+        for name, weight in step.tensors.items():
+            if kind_of(name) != "weight":
+                continue
+            self._newest = step.step
+            if weight.change is None:
+                continue
+            self.seen += 1
+            ratio = weight.change.ratio(self.number("epsilon"))
+            if ratio is None:
+                continue
+            self._smallest = min(self._smallest or (ratio, name), (ratio, name))
+            self._largest = max(self._largest or (ratio, name), (ratio, name))
+            self._judge(name, ratio, weight.change.step, step.step)
+
+    def _judge(self, name: str, ratio: float, first: int, last: int) -> None:
+        if name in self._reported:
+            return
+        if ratio < self.number("small_threshold"):
+            self._reported.add(name)
+            moved = "did not change at all" if ratio == 0 else f"changed by only {ratio:.2g} of their size"
+            self.add(
+                step=last,
+                tensor=name,
+                severity="high",
+                message=f"The weights {name} {moved} between steps {first} and {last}.",
+                cause="The layer is missing from the optimizer, the loss does not depend on it, the learning "
+                "rate is far too low, or its gradients vanish.",
+                remedy="Check the optimizer's parameter groups, and that the layer gets gradients; raise the "
+                "learning rate.",
+            )
+        elif not ratio <= self.number("large_threshold"):
+            self._reported.add(name)
+            self.add(
+                step=last,
+                tensor=name,
+                severity="high",
+                message=f"The weights {name} changed by {ratio:.3g} times their size between steps {first} "
+                "and "
+                f"{last} (limit {self.number('large_threshold'):g}).",
+                cause="The learning rate is far too high, or single gradients explode.",
+                remedy="Lower the learning rate, warm it up, or clip the gradients.",
+            )
+
+    def undecided(self) -> str:
+        if self.seen or self._newest is None:
+            return super().undecided()
+        apart = f" that are {distance} steps or more apart" if (distance := self.distance) > 1 else ""
+        return (
+            f"the weights were looked at last in step {self._newest}, and it compares two steps{apart}: "
+            "train longer, or set a smaller save_interval for the collection 'weights'"
+        )
+
+    @property
+    def distance(self) -> int:
+        """How many steps apart the two steps are that it compares, at the least."""
+        return self.integer("num_steps") if self.values["num_steps"] is not None else 1
+
+    def summary(self) -> str:
+        if self._smallest is None or self._largest is None:
+            return "All weights were zero, and of those no update is judged."
+        return (
+            f"{self.seen} comparisons; between saves the weights changed by {self._smallest[0]:.2g} "
+            f"({self._smallest[1]}) to {self._largest[0]:.2g} ({self._largest[1]}) of their size."
+        )

@@ -1,0 +1,101 @@
+"""What an account knows beside SageMaker: its quotas, its tags, and what machines cost. Here: nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.model import ServiceModel
+
+from local.errors import InvalidParameterException
+from local.protocol import Handler
+from local.store import Store
+
+Request = dict[str, Any]
+_QUOTA = 100.0  # of each kind of machine; this one runs as many jobs at a time as it has room for
+_USES = {
+    "TrainingInstanceType": "training job",
+    "ProductionVariantInstanceType": "endpoint",
+    "TransformInstanceType": "transform job",
+}
+_COMPONENTS = ("Training", "Hosting", "Batch Transform")
+
+
+def quotas(sagemaker: ServiceModel) -> Mapping[str, Handler]:
+    """Service Quotas: for every machine that SageMaker's model names."""
+
+    def list_(request: Request) -> dict[str, Any]:
+        service = request["ServiceCode"]
+        names = list(_quota_names(sagemaker)) if service == "sagemaker" else []
+        shown, token = _page(names, request.get("MaxResults", 100), request.get("NextToken"))
+        return {
+            "Quotas": [{"ServiceCode": service, "QuotaName": name, "Value": _QUOTA} for name in shown],
+            "NextToken": token,
+        }
+
+    return {"ListServiceQuotas": list_, "ListAWSDefaultServiceQuotas": list_}
+
+
+def _quota_names(sagemaker: ServiceModel) -> Iterator[str]:
+    for shape, use in _USES.items():
+        for kind in sagemaker.shape_for(shape).metadata["enum"]:
+            yield f"{kind} for {use} usage"
+            if use == "training job":
+                yield f"{kind} for spot {use} usage"
+
+
+def prices() -> Mapping[str, Handler]:
+    """The price list: jobs on this machine cost nothing."""
+
+    def products(request: Request) -> dict[str, Any]:
+        asked = {each["Field"]: each["Value"] for each in request.get("Filters", [])}
+        found = []
+        for component in _COMPONENTS:
+            dimension = {"unit": "Hrs", "pricePerUnit": {"USD": "0.0000000000"}}
+            product = {
+                "product": {"attributes": {**asked, "component": component}},
+                "serviceCode": request["ServiceCode"],
+                "terms": {"OnDemand": {"local": {"priceDimensions": {"local": dimension}}}},
+            }
+            found.append(json.dumps(product))
+        return {"FormatVersion": "aws_v1", "PriceList": found}
+
+    return {"GetProducts": products}
+
+
+def tagging(store: Store) -> Mapping[str, Handler]:
+    """Resource Groups Tagging: what of SageMaker carries which tags."""
+
+    def resources(request: Request) -> dict[str, Any]:
+        kinds = request.get("ResourceTypeFilters", [])
+        filters = request.get("TagFilters", [])
+        found = []
+        for arn in store.names("tags"):
+            tags = {tag["Key"]: tag["Value"] for tag in (store.get("tags", arn) or {"Tags": []})["Tags"]}
+            if _is_of(arn, kinds) and all(_has(tags, each) for each in filters):
+                found.append({"ResourceARN": arn, "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]})
+        token = request.get("PaginationToken") or None
+        shown, token = _page(found, request.get("ResourcesPerPage", 100), token)
+        return {"ResourceTagMappingList": shown, "PaginationToken": token or ""}
+
+    return {"GetResources": resources}
+
+
+def _is_of(arn: str, kinds: list[str]) -> bool:
+    """Whether an ARN is of one of these: `sagemaker`, `sagemaker:endpoint`."""
+    service, _, _, resource = arn.split(":", 5)[2:]
+    own = f"{service}:{resource.partition('/')[0]}"
+    return not kinds or service in kinds or own in kinds
+
+
+def _has(tags: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
+    values = wanted.get("Values", [])
+    return wanted["Key"] in tags and (not values or tags[wanted["Key"]] in values)
+
+
+def _page(items: list[Any], size: int, token: str | None) -> tuple[list[Any], str | None]:
+    if token is not None and not token.isdecimal():
+        raise InvalidParameterException("The token is invalid: pass the one of the answer before.")
+    start = int(token or 0)
+    return items[start : start + size], str(start + size) if start + size < len(items) else None

@@ -1,0 +1,336 @@
+"""Tuning jobs: their trials, and the best of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final
+
+from contract.errors import FAILED, ByocError
+from contract.findings import Findings
+from report import words
+from report.read import aws, findings, jobs
+from report.read.aws import Clients
+from report.read.jobs import UNDER_WAY
+from report.read.logs import read_end
+from report.read.pace import Pace
+from report.read.values import mapping, number
+
+TRIALS_LIMIT: Final = 2_000
+LOGS_LIMIT: Final = 50
+"""Trials of a job up to which their logs are read: each takes two requests."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running trial is.
+
+    Attributes:
+        epoch, epochs: finished ones, and how many there will be.
+        latest: the objective after the last epoch; NaN before there is one.
+        seconds: since it began to train.
+        until_epoch: seconds from there to the end of the last epoch.
+    """
+
+    epoch: int
+    epochs: int
+    latest: float
+    seconds: float
+    until_epoch: float
+
+    @property
+    def seconds_left(self) -> float:
+        """As long again for each epoch to come as for those that are over; 0 where that is over."""
+        return max(0.0, self.until_epoch / self.epoch * self.epochs - self.seconds)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job of a tuning job.
+
+    Attributes:
+        number: its place in the order of creation, from 1.
+        objective: NaN where it has reported none.
+        hyperparameters: the tuned ones only, as SageMaker was given them.
+        start, end: when it began to train (or, before that, was created), and when it ended.
+        reason: why it failed.
+        findings: what its log says of the rules, where that was read.
+        progress: of one that runs, where its metrics tell that.
+    """
+
+    name: str
+    number: int
+    status: str
+    objective: float
+    hyperparameters: Mapping[str, str]
+    start: datetime | None = None
+    end: datetime | None = None
+    reason: str = ""
+    findings: Findings | None = None
+    progress: Progress | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return words.seconds_between(self.start, self.end)
+
+    @property
+    def tuned(self) -> dict[str, str]:
+        """The hyperparameters as a person writes them: SageMaker's SDK puts text in quotes."""
+        return {key: value.strip('"') for key, value in self.hyperparameters.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the JSON document of a command."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "hyperparameters": dict(self.hyperparameters),
+            "objective": None if math.isnan(self.objective) else self.objective,
+            "reason": self.reason,
+            "seconds": self.seconds,
+            "epoch": self.progress.epoch if self.progress else None,
+        }
+
+
+@dataclass(frozen=True)
+class TuningJob:
+    """A tuning job at one moment: its description by AWS, and its trials in the order of creation."""
+
+    name: str
+    described: Mapping[str, Any]
+    trials: tuple[Trial, ...] = ()
+    truncated: bool = False
+    """Whether there are more trials than were read."""
+    collected: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def status(self) -> str:
+        return str(self.described.get("HyperParameterTuningJobStatus", "unknown"))
+
+    @property
+    def ended(self) -> bool:
+        return self.status not in UNDER_WAY
+
+    @property
+    def reason(self) -> str:
+        """Why it failed."""
+        return str(self.described.get("FailureReason") or "")
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return mapping(self.described.get("HyperParameterTuningJobConfig"))
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return mapping(self.described.get("TrainingJobDefinition"))
+
+    @property
+    def limits(self) -> Mapping[str, Any]:
+        return mapping(self.config.get("ResourceLimits"))
+
+    @property
+    def total(self) -> int:
+        """How many trials there will be."""
+        return int(self.limits.get("MaxNumberOfTrainingJobs", len(self.trials)))
+
+    @property
+    def objective(self) -> Mapping[str, Any]:
+        single = mapping(self.config.get("HyperParameterTuningJobObjective"))
+        return single or mapping(self.definition.get("TuningObjective"))
+
+    @property
+    def metric(self) -> str:
+        return str(self.objective.get("MetricName", "objective"))
+
+    @property
+    def maximise(self) -> bool:
+        return str(self.objective.get("Type", "Maximize")) == "Maximize"
+
+    @property
+    def winner(self) -> str:
+        """Name of the best completed trial, as SageMaker judges; empty where there is none."""
+        return str(mapping(self.described.get("BestTrainingJob")).get("TrainingJobName", ""))
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether SageMaker may stop trials that do worse than others."""
+        return str(self.config.get("TrainingJobEarlyStoppingType", "Off")) == "Auto"
+
+    @property
+    def judged(self) -> list[Trial]:
+        return [trial for trial in self.trials if math.isfinite(trial.objective)]
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best objective so far, stopped ones included."""
+        return min(self.judged, key=self.rank, default=None)
+
+    def rank(self, trial: Trial) -> float:
+        """Smaller is better."""
+        return -trial.objective if self.maximise else trial.objective
+
+    def value(self, objective: float) -> str:
+        """The objective for a person: a share as percent."""
+        share = "accuracy" in self.metric or "f1" in self.metric or "top" in self.metric
+        return words.percent(objective, 2) if share and 0 <= objective <= 1 else words.number(objective, 4)
+
+
+def look(clients: Clients, name: str) -> TuningJob:
+    """The tuning job as it is now.
+
+    Raises:
+        ByocError: there is none (NOT_FOUND).
+    """
+    described = _describe(clients, name)
+    pages = clients.sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+        HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending"
+    )
+    trials: list[Trial] = []
+    for summary in (summary for page in pages for summary in page["TrainingJobSummaries"]):
+        if len(trials) == TRIALS_LIMIT:
+            return TuningJob(name, described, tuple(trials), truncated=True)
+        trials.append(parse_trial(dict(summary), len(trials) + 1))
+    return TuningJob(name, described, tuple(trials))
+
+
+def with_progress(clients: Clients, job: TuningJob) -> TuningJob:
+    """The same with how far each running trial is: a request for each."""
+    trials = (
+        replace(trial, progress=_progress(clients, trial, job.metric))
+        if trial.status == "InProgress"
+        else trial
+        for trial in job.trials
+    )
+    return replace(job, trials=tuple(trials))
+
+
+def _progress(clients: Clients, trial: Trial, metric: str) -> Progress | None:
+    job = jobs.describe(clients, trial.name)
+    values, epochs = jobs.metrics(job), job.get("HyperParameters", {}).get("epochs", "").strip('"')
+    begin = job.get("TrainingStartTime")
+    times = {item["MetricName"]: item.get("Timestamp") for item in job.get("FinalMetricDataList", [])}
+    finished = times.get("epoch")
+    if begin is None or finished is None or not epochs.isdecimal() or values["epoch"] < 1:
+        return None
+    seconds, until = ((moment - begin).total_seconds() for moment in (datetime.now(UTC), finished))
+    return Progress(int(values["epoch"]), int(epochs), values.get(metric, math.nan), seconds, until)
+
+
+def find(clients: Clients, name: str) -> dict[str, Any] | None:
+    """DescribeHyperParameterTuningJob, if there is one."""
+    return aws.find(
+        lambda: clients.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    )
+
+
+def _describe(clients: Clients, name: str) -> dict[str, Any]:
+    described = find(clients, name)
+    if described is None:
+        raise aws.no_job("tuning job", name)
+    return described
+
+
+def parse_trial(summary: Mapping[str, Any], place: int) -> Trial:
+    """An item of ListTrainingJobsForHyperParameterTuningJob, at that place in the list (from 1)."""
+    objective = mapping(summary.get("FinalHyperParameterTuningJobObjectiveMetric"))
+    start = summary.get("TrainingStartTime") or summary.get("CreationTime")
+    end = summary.get("TrainingEndTime")
+    tuned = mapping(summary.get("TunedHyperParameters"))
+    return Trial(
+        name=str(summary.get("TrainingJobName", "")),
+        number=place,
+        status=str(summary.get("TrainingJobStatus", "")),
+        objective=number(objective.get("Value")),
+        hyperparameters={str(key): str(value) for key, value in sorted(tuned.items())},
+        start=start if isinstance(start, datetime) else None,
+        end=end if isinstance(end, datetime) else None,
+        reason=str(summary.get("FailureReason") or ""),
+    )
+
+
+def with_findings(clients: Clients, job: TuningJob) -> TuningJob:
+    """The same with what the rules said of each trial that has ended, unless there are too many trials."""
+    if len(job.trials) > LOGS_LIMIT:
+        return job
+    trials = (
+        replace(trial, findings=findings.of_lines(read_end(clients, trial.name)))
+        if trial.status not in UNDER_WAY
+        else trial
+        for trial in job.trials
+    )
+    return replace(job, trials=tuple(trials))
+
+
+def follow(clients: Clients, name: str) -> Iterator[TuningJob]:
+    """Looks at the tuning job until it has ended; the last one is final."""
+    pace, before = Pace(longest=5.0), ""
+    while True:
+        now = with_progress(clients, look(clients, name))
+        yield now
+        if now.ended:
+            return
+        # As text, since an objective that is not there yet is NaN, which does not equal itself.
+        state = repr((now.status, now.winner, [(trial.status, trial.objective) for trial in now.trials]))
+        pace.wait(news=state != before)
+        before = state
+
+
+def with_result(clients: Clients, last: str, project: str) -> str:
+    """The tuning job to take where none is named: the last, or the project's newest that has a best trial.
+
+    Args:
+        last: the one that was started last; it is returned where no other has a result either.
+    """
+    if TuningJob(last, _describe(clients, last)).winner:
+        return last
+    prefix = f"{project}-tune"[:_LONGEST_PREFIX].rstrip("-")
+    pages = clients.sagemaker.get_paginator("list_hyper_parameter_tuning_jobs").paginate(
+        NameContains=prefix, SortBy="CreationTime", SortOrder="Descending"
+    )
+    names = (item["HyperParameterTuningJobName"] for page in pages for item in page[_SUMMARIES])
+    # NameContains matches in the middle of a name too: that may be another project's.
+    own = (name for name in names if name.startswith(f"{prefix}-") and name != last)
+    for name in islice(own, 20):
+        if TuningJob(name, find(clients, name) or {}).winner:
+            return name
+    return last
+
+
+_SUMMARIES: Final = "HyperParameterTuningJobSummaries"
+_LONGEST_PREFIX: Final = 17
+"""Characters of a tuning job's name before its time: it has 32 at most."""
+
+
+def best(clients: Clients, name: str) -> dict[str, Any]:
+    """The best training job, its objective and its tuned hyperparameters, as SageMaker judges.
+
+    Raises:
+        ByocError: no trial has completed.
+    """
+    job = look(clients, name)
+    trial = next((item for item in job.trials if item.name == job.winner), None)
+    if trial is None:
+        failed = next((item for item in job.trials if item.reason), None)
+        if failed:
+            raise ByocError(
+                f"No trial of {name} completed. {failed.name} failed: {failed.reason}",
+                f"`byoc logs {failed.name}` shows what it said.",
+                code=FAILED,
+                kind="NoBestTrial",
+            )
+        raise ByocError(
+            f"{name} has no completed trial {'' if job.ended else 'yet '}(it is {job.status}).",
+            "" if job.ended else f"Wait for it with `byoc watch {name}`.",
+            code=FAILED,
+            kind="NoBestTrial",
+        )
+    return {
+        "tuning_job": name,
+        "training_job": trial.name,
+        "metric": job.metric,
+        "value": trial.objective,
+        "hyperparameters": dict(trial.hyperparameters),
+        "complete": job.ended,
+    }

@@ -1,0 +1,65 @@
+"""watch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from contract.errors import NOT_FOUND, ByocError
+from scripts.commands.training import conclude_training, watch_training
+from scripts.commands.transform import conclude_transform, watch_transform
+from scripts.commands.tuning import conclude_tuning, watch_tuning
+from scripts.commands.watching import PANEL, meant
+from scripts.context import Context, command
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "watch", rich_help_panel=PANEL)(watch)
+
+
+def watch(
+    context: Context,
+    job: Annotated[
+        str | None, typer.Argument(help="Default: this folder's job that runs, or its newest.")
+    ] = None,
+    full_log: Annotated[bool, typer.Option("--full-log", help="Show every line, not only metrics.")] = False,
+) -> None:
+    """Come back to a training, tuning or transform job: show it until it has ended, and what came of it.
+
+    Example:
+
+        byoc watch digits-tune-0412-093007-51
+    """
+    from report.read import jobs
+    from scripts import endpoints, kinds, running, transform
+
+    name, clients = meant(context, job), context.clients
+    try:
+        kind = kinds.kind_of(clients, name).name
+    except ByocError as error:
+        if error.code == NOT_FOUND and endpoints.status_of(clients, name):
+            raise ByocError(
+                f"{name} is an endpoint, which goes on until it is deleted.",
+                f"`byoc logs -f {name}` follows its log.",
+            ) from None
+        raise
+    context.out.say("{kind} [bold]{name}[/].", kind=kind.capitalize(), name=name)
+    if kind == "training job":
+        with context.watching(running.known_training(clients, name)):
+            judged = watch_training(context, name, full_log=full_log)
+        conclude_training(context, jobs.describe(clients, name), judged)
+    elif kind == "tuning job":
+        if full_log:
+            raise ByocError(
+                f"--full-log: {name} is a tuning job, which has no log of its own.",
+                "`byoc logs -f JOB` follows that of one of its training jobs.",
+            )
+        with context.watching(running.known_tuning(clients, name)):
+            snapshot = watch_tuning(context, name)
+        conclude_tuning(context, snapshot)
+    else:
+        watched = transform.Watch(clients, name)
+        with context.watching(running.known_transform(clients, name)):
+            given = watch_transform(context, watched, full_log=full_log)
+        conclude_transform(context, watched, given)
