@@ -29,7 +29,8 @@ from local.app import App
 from local.config import DEFAULT_PORT, DEFAULT_REGION, TRAIN_IMAGE, Config
 from local.jobs.engine import Engine
 from local.jobs.services import Services
-from local.runtime import RuntimeProblem, make_runtime, remove_leftovers
+from local.runtime.choice import make_runtime, remove_leftovers
+from local.runtime.container import RuntimeProblem
 from local.s3.app import S3
 from local.store import Store
 

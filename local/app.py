@@ -18,9 +18,7 @@ from importlib.metadata import version
 
 from starlette.types import Message, Receive, Scope, Send
 
-from local import logs
-from local.api import account
-from local.api.control import Control
+from local.api.account import Prices, Quotas, Tagging
 from local.api.registry import handlers
 from local.config import Config
 from local.errors import (
@@ -31,6 +29,8 @@ from local.errors import (
 )
 from local.fakes import SERVICES, Call, Fakes
 from local.invoke import Runtime, endpoint_of, too_large
+from local.logs import Logs
+from local.operations import operations
 from local.protocol import Answer, JsonService
 from local.refusal import refuse
 from local.s3.app import S3
@@ -83,14 +83,16 @@ class App:
     def _services(self, region: str) -> Mapping[str, JsonService]:
         """The services of the JSON protocol for clients of a region, which is in the ARNs that they get."""
         config = replace(self._config, region=region)
-        sagemaker = JsonService("sagemaker", handlers(Control(config, self._store, self._engine)))
+        sagemaker = JsonService("sagemaker", handlers(config, self._store, self._engine))
         return {
             "sagemaker": sagemaker,
-            "logs": JsonService("logs", logs.handlers(config), invalid=InvalidParameterException),
-            "pricing": JsonService("pricing", account.prices(), invalid=InvalidParameterException),
-            "servicequotas": JsonService("service-quotas", account.quotas(sagemaker.model)),
+            "logs": JsonService("logs", operations(Logs(config)), invalid=InvalidParameterException),
+            "pricing": JsonService("pricing", operations(Prices()), invalid=InvalidParameterException),
+            "servicequotas": JsonService("service-quotas", operations(Quotas(sagemaker.model))),
             "tagging": JsonService(
-                "resourcegroupstaggingapi", account.tagging(self._store), invalid=InvalidParameterException
+                "resourcegroupstaggingapi",
+                operations(Tagging(self._store)),
+                invalid=InvalidParameterException,
             ),
         }
 

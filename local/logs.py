@@ -17,7 +17,6 @@ from local import logstreams
 from local.config import Config
 from local.errors import InvalidParameterException, ResourceNotFoundException
 from local.logstreams import PAGE_BYTES, Event, Stream
-from local.protocol import Handler
 
 Request = dict[str, Any]
 Item = TypeVar("Item")
@@ -27,25 +26,28 @@ _MOST_EVENTS = 10_000
 _EVENT_OVERHEAD = 26  # bytes that CloudWatch counts for an event beside its text
 
 
-def handlers(config: Config) -> Mapping[str, Handler]:
-    def describe_groups(request: Request) -> dict[str, Any]:
+class Logs:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def DescribeLogGroups(self, request: Request) -> dict[str, Any]:
         prefix = request.get("logGroupNamePrefix", "")
         pattern = f"*{request.get('logGroupNamePattern', '')}*".lower()
         names = [
             name
-            for name in logstreams.groups(config)
+            for name in logstreams.groups(self._config)
             if name.startswith(prefix) and fnmatchcase(name.lower(), pattern)
         ]
         shown, token = _page(names, request, lambda name: name)
-        return {"logGroups": [_group(config, name) for name in shown], "nextToken": token}
+        return {"logGroups": [_group(self._config, name) for name in shown], "nextToken": token}
 
-    def describe_streams(request: Request) -> dict[str, Any]:
-        group, streams = _streams(config, request)
+    def DescribeLogStreams(self, request: Request) -> dict[str, Any]:
+        group, streams = _streams(self._config, request)
         prefix = request.get("logStreamNamePrefix")
         by_time = request.get("orderBy") == "LastEventTime"
         if prefix is not None and by_time:
             raise InvalidParameterException("Cannot order by LastEventTime with a logStreamNamePrefix.")
-        found = [_stream(config, group, each) for each in streams if each.name.startswith(prefix or "")]
+        found = [_stream(self._config, group, each) for each in streams if each.name.startswith(prefix or "")]
         if by_time:
             found.sort(key=lambda each: each.get("lastEventTimestamp", 0))
         if request.get("descending"):
@@ -53,8 +55,8 @@ def handlers(config: Config) -> Mapping[str, Handler]:
         shown, token = _page(found, request, lambda each: str(each["logStreamName"]))
         return {"logStreams": shown, "nextToken": token}
 
-    def get_events(request: Request) -> dict[str, Any]:
-        _, streams = _streams(config, request)
+    def GetLogEvents(self, request: Request) -> dict[str, Any]:
+        _, streams = _streams(self._config, request)
         name = request["logStreamName"]
         stream = next((each for each in streams if each.name == name), None)
         if stream is None:
@@ -69,8 +71,8 @@ def handlers(config: Config) -> Mapping[str, Handler]:
             "nextBackwardToken": f"b/{start:056d}/s",
         }
 
-    def filter_events(request: Request) -> dict[str, Any]:
-        _, streams = _streams(config, request)
+    def FilterLogEvents(self, request: Request) -> dict[str, Any]:
+        _, streams = _streams(self._config, request)
         chosen = request.get("logStreamNames")
         prefix = request.get("logStreamNamePrefix", "")
         if chosen is not None and prefix:
@@ -82,13 +84,6 @@ def handlers(config: Config) -> Mapping[str, Handler]:
         ]
         events, token = _filter(streams, request)
         return {"events": events, "searchedLogStreams": [], "nextToken": token}
-
-    return {
-        "DescribeLogGroups": describe_groups,
-        "DescribeLogStreams": describe_streams,
-        "GetLogEvents": get_events,
-        "FilterLogEvents": filter_events,
-    }
 
 
 # --- groups and streams -----------------------------------------------------------------------------

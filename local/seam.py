@@ -1,7 +1,7 @@
 """Where the two halves of this room meet: the control plane and the engine that runs jobs.
 
 The control plane validates a request, puts the job's first document into the store and calls the engine;
-the engine changes that document as the job goes on. `local.jobs.Engine` is the real engine, the tests
+the engine changes that document as the job goes on. `local.jobs.engine.Engine` is the real engine, the tests
 of the control plane bring a small one of their own.
 """
 
@@ -32,22 +32,11 @@ class EngineLike(Protocol):
     def start(self) -> None:
         """Once, before the first request: fails orphaned jobs, brings endpoints back or marks them Failed."""
 
-    def submit_training(self, name: str) -> None: ...
+    def submit(self, kind: str, name: str) -> None:
+        """Runs a job or an endpoint whose document is in the store: `kind` is the store's."""
 
-    def stop_training(self, name: str) -> None:
-        """The document says Stopping when this returns, unless the job is over."""
-
-    def submit_tuning(self, name: str) -> None: ...
-
-    def stop_tuning(self, name: str) -> None:
-        """The document says Stopping when this returns, unless the job is over."""
-
-    def submit_transform(self, name: str) -> None: ...
-
-    def stop_transform(self, name: str) -> None:
-        """The document says Stopping when this returns, unless the job is over."""
-
-    def create_endpoint(self, name: str) -> None: ...
+    def stop(self, kind: str, name: str) -> None:
+        """Asks a job to stop; the document says Stopping when this returns, unless the job is over."""
 
     def update_endpoint(self, name: str) -> None:
         """Moves a document in status Updating to the configuration that its `PendingDeploymentSummary` names.

@@ -117,34 +117,6 @@ def test_what_every_side_reads_imports_the_standard_library_alone() -> None:
     assert set(names) <= {"contract"}
 
 
-# Files of `local/` that still import each other in circles. None may be added; take out what is mended.
-STILL_IN_CIRCLES = {
-    "local.jobs.__init__",
-    "local.jobs.artifacts",
-    "local.jobs.channels",
-    "local.jobs.contract",
-    "local.jobs.endpoints",
-    "local.jobs.engine",
-    "local.jobs.invocations",
-    "local.jobs.mirror",
-    "local.jobs.objects",
-    "local.jobs.records",
-    "local.jobs.rules",
-    "local.jobs.services",
-    "local.jobs.serving",
-    "local.jobs.streams",
-    "local.jobs.training",
-    "local.jobs.transform",
-    "local.jobs.tuning",
-    "local.jobs.variant",
-    "local.runtime.__init__",
-    "local.runtime.docker",
-    "local.runtime.dockerhost",
-    "local.runtime.lines",
-    "local.runtime.process",
-}
-
-
 def imports_between(files: dict[str, str]) -> dict[str, set[str]]:
     """Which module of a room imports which others of it, by their source: packages' own modules included."""
     modules = {name.removesuffix(".__init__"): name for name in files}
@@ -181,10 +153,7 @@ def test_no_files_of_a_room_import_each_other_in_a_circle(room: str) -> None:
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text()
         for path in python_files(room)
     }
-    circles = in_circles(imports_between(files))
-    listed = {name for name in STILL_IN_CIRCLES if name.split(".")[0] == room}
-    assert circles <= listed, f"in circles: {sorted(circles - listed)}"
-    assert listed <= circles, f"in no circle any more: take out {sorted(listed - circles)}"
+    assert sorted(in_circles(imports_between(files))) == []
 
 
 def test_the_check_sees_circles() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from botocore.model import ServiceModel
 
 from local.errors import InvalidParameterException
-from local.protocol import Handler
 from local.store import Store
 
 Request = dict[str, Any]
@@ -22,19 +21,22 @@ _USES = {
 _COMPONENTS = ("Training", "Hosting", "Batch Transform")
 
 
-def quotas(sagemaker: ServiceModel) -> Mapping[str, Handler]:
+class Quotas:
     """Service Quotas: for every machine that SageMaker's model names."""
 
-    def list_(request: Request) -> dict[str, Any]:
+    def __init__(self, sagemaker: ServiceModel) -> None:
+        self._sagemaker = sagemaker
+
+    def ListServiceQuotas(self, request: Request) -> dict[str, Any]:
         service = request["ServiceCode"]
-        names = list(_quota_names(sagemaker)) if service == "sagemaker" else []
+        names = list(_quota_names(self._sagemaker)) if service == "sagemaker" else []
         shown, token = _page(names, request.get("MaxResults", 100), request.get("NextToken"))
         return {
             "Quotas": [{"ServiceCode": service, "QuotaName": name, "Value": _QUOTA} for name in shown],
             "NextToken": token,
         }
 
-    return {"ListServiceQuotas": list_, "ListAWSDefaultServiceQuotas": list_}
+    ListAWSDefaultServiceQuotas = ListServiceQuotas
 
 
 def _quota_names(sagemaker: ServiceModel) -> Iterator[str]:
@@ -45,10 +47,10 @@ def _quota_names(sagemaker: ServiceModel) -> Iterator[str]:
                 yield f"{kind} for spot {use} usage"
 
 
-def prices() -> Mapping[str, Handler]:
+class Prices:
     """The price list: jobs on this machine cost nothing."""
 
-    def products(request: Request) -> dict[str, Any]:
+    def GetProducts(self, request: Request) -> dict[str, Any]:
         asked = {each["Field"]: each["Value"] for each in request.get("Filters", [])}
         found = []
         for component in _COMPONENTS:
@@ -61,25 +63,26 @@ def prices() -> Mapping[str, Handler]:
             found.append(json.dumps(product))
         return {"FormatVersion": "aws_v1", "PriceList": found}
 
-    return {"GetProducts": products}
 
-
-def tagging(store: Store) -> Mapping[str, Handler]:
+class Tagging:
     """Resource Groups Tagging: what of SageMaker carries which tags."""
 
-    def resources(request: Request) -> dict[str, Any]:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def GetResources(self, request: Request) -> dict[str, Any]:
         kinds = request.get("ResourceTypeFilters", [])
         filters = request.get("TagFilters", [])
         found = []
-        for arn in store.names("tags"):
-            tags = {tag["Key"]: tag["Value"] for tag in (store.get("tags", arn) or {"Tags": []})["Tags"]}
+        for arn in self._store.names("tags"):
+            tags = {
+                tag["Key"]: tag["Value"] for tag in (self._store.get("tags", arn) or {"Tags": []})["Tags"]
+            }
             if _is_of(arn, kinds) and all(_has(tags, each) for each in filters):
                 found.append({"ResourceARN": arn, "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]})
         token = request.get("PaginationToken") or None
         shown, token = _page(found, request.get("ResourcesPerPage", 100), token)
         return {"ResourceTagMappingList": shown, "PaginationToken": token or ""}
-
-    return {"GetResources": resources}
 
 
 def _is_of(arn: str, kinds: list[str]) -> bool:

@@ -1,4 +1,8 @@
-"""What every operation needs: settings, memory, engine, and the few things that they all do."""
+"""What every operation needs: settings, store, engine, and the few things that they all do.
+
+A kind of resource is a subclass whose methods with AWS's names are its operations: `CreateModel` is found by
+searching for `CreateModel`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ _ARN_MEMBERS = {
 
 @dataclass(frozen=True)
 class Control:
-    """The control plane's state."""
+    """The control plane's state, and what operations of every kind of resource share."""
 
     config: Config
     store: Store
@@ -45,9 +49,10 @@ class Control:
         doc: Document,
         request: Request,
         taken: AwsError,
-        launch: Callable[[str], None] | None = None,
+        *,
+        launch: bool = False,
     ) -> str:
-        """Puts a new document and its tags into the store and launches it; its ARN.
+        """Puts a new document and its tags into the store, and lets the engine `launch` it; its ARN.
 
         Raises `taken` if the name is. What cannot be launched is not left in the store.
         """
@@ -57,9 +62,9 @@ class Control:
         arn = self.config.arn(kind, name)
         if tags:
             self.store.put("tags", arn, {"Tags": tags})
-        if launch is not None:
+        if launch:
             try:
-                launch(name)
+                self.engine.submit(kind, name)
             except Exception:
                 self.remove(kind, name)
                 raise

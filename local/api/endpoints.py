@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from local.api.control import Control, Request, echo, now
@@ -10,27 +10,31 @@ from local.api.listing import page
 from local.api.members import ENDPOINT
 from local.api.models import missing, taken
 from local.errors import ValidationException
-from local.protocol import Handler
 from local.store import Document
 
 _CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
-def handlers(control: Control) -> Mapping[str, Handler]:
-    config, store = control.config, control.store
+class Endpoints(Control):
+    def _find(self, name: str) -> Document:
+        return self.find("endpoint", name, lambda arn: missing("endpoint", arn))
 
-    def find(name: str) -> Document:
-        return control.find("endpoint", name, lambda arn: missing("endpoint", arn))
+    def _find_config(self, name: str) -> Document:
+        return self.find("endpoint-config", name, lambda arn: missing("endpoint configuration", arn))
 
-    def find_config(name: str) -> Document:
-        return control.find("endpoint-config", name, lambda arn: missing("endpoint configuration", arn))
+    def _change(self, name: str, change: Callable[[Document], None]) -> None:
+        try:
+            self.store.mutate("endpoint", name, change)
+        except KeyError:
+            # Deleted since it was found.
+            raise missing("endpoint", self.config.arn("endpoint", name)) from None
 
-    def create(request: Request) -> dict[str, Any]:
+    def CreateEndpoint(self, request: Request) -> dict[str, Any]:
         _check(request)
         name = request["EndpointName"]
-        chosen = find_config(request["EndpointConfigName"])
+        chosen = self._find_config(request["EndpointConfigName"])
         time = now()
-        arn = config.arn("endpoint", name)
+        arn = self.config.arn("endpoint", name)
         doc = {
             "EndpointName": name,
             "EndpointArn": arn,
@@ -44,14 +48,14 @@ def handlers(control: Control) -> Mapping[str, Handler]:
         if "DeploymentConfig" in request:
             doc["LastDeploymentConfig"] = request["DeploymentConfig"]
         error = taken("endpoint", arn)
-        control.add("endpoint", name, doc, request, error, control.engine.create_endpoint)
+        self.add("endpoint", name, doc, request, error, launch=True)
         return {"EndpointArn": arn}
 
-    def update(request: Request) -> dict[str, Any]:
+    def UpdateEndpoint(self, request: Request) -> dict[str, Any]:
         _check(request)
         name = request["EndpointName"]
-        arn = find(name)["EndpointArn"]
-        chosen = find_config(request["EndpointConfigName"])
+        arn = self._find(name)["EndpointArn"]
+        chosen = self._find_config(request["EndpointConfigName"])
 
         def change(doc: Document) -> None:
             if doc["EndpointStatus"] in _CHANGING:
@@ -67,20 +71,20 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             if "DeploymentConfig" in request:
                 doc["LastDeploymentConfig"] = request["DeploymentConfig"]
 
-        _mutate(control, name, change)
-        control.engine.update_endpoint(name)
+        self._change(name, change)
+        self.engine.update_endpoint(name)
         return {"EndpointArn": arn}
 
-    def describe(request: Request) -> dict[str, Any]:
-        return find(request["EndpointName"])
+    def DescribeEndpoint(self, request: Request) -> dict[str, Any]:
+        return self._find(request["EndpointName"])
 
-    def list_(request: Request) -> dict[str, Any]:
-        found = page(store, "endpoint", request, order="Descending")
+    def ListEndpoints(self, request: Request) -> dict[str, Any]:
+        found = page(self.store, "endpoint", request, order="Descending")
         return found.answer("Endpoints", found.items)
 
-    def delete(request: Request) -> None:
+    def DeleteEndpoint(self, request: Request) -> None:
         name = request["EndpointName"]
-        arn = find(name)["EndpointArn"]
+        arn = self._find(name)["EndpointArn"]
         under_way = False
 
         def change(doc: Document) -> None:
@@ -88,20 +92,12 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             under_way = doc["EndpointStatus"] == "Deleting"
             doc["EndpointStatus"] = "Deleting"
 
-        _mutate(control, name, change)
+        self._change(name, change)
         if under_way:
             # A second deletion would come to its end when the name may be another endpoint's.
             return
-        store.delete("tags", arn)
-        control.engine.delete_endpoint(name)
-
-    return {
-        "CreateEndpoint": create,
-        "UpdateEndpoint": update,
-        "DescribeEndpoint": describe,
-        "ListEndpoints": list_,
-        "DeleteEndpoint": delete,
-    }
+        self.store.delete("tags", arn)
+        self.engine.delete_endpoint(name)
 
 
 def _check(request: Request) -> None:
@@ -113,14 +109,6 @@ def _check(request: Request) -> None:
             f"TrafficRoutingConfiguration.Type {kind}: the local SageMaker moves all traffic at once; use "
             "ALL_AT_ONCE."
         )
-
-
-def _mutate(control: Control, name: str, change: Any) -> None:
-    try:
-        control.store.mutate("endpoint", name, change)
-    except KeyError:
-        # Deleted since it was found.
-        raise missing("endpoint", control.config.arn("endpoint", name)) from None
 
 
 def _variants(endpoint_config: Document) -> list[dict[str, Any]]:

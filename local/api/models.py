@@ -9,8 +9,8 @@ from local.api.control import Control, Request, echo, now, unique
 from local.api.listing import page
 from local.api.members import ENDPOINT_CONFIG, MODEL
 from local.api.training import check_s3
+from local.config import Config
 from local.errors import AwsError, ValidationException
-from local.protocol import Handler
 
 
 def missing(what: str, arn: str) -> AwsError:
@@ -22,13 +22,11 @@ def taken(what: str, arn: str) -> AwsError:
     return ValidationException(f'Cannot create already existing {what} "{arn}".')
 
 
-def handlers(control: Control) -> Mapping[str, Handler]:
-    config, store = control.config, control.store
-
-    def create_model(request: Request) -> dict[str, Any]:
+class Models(Control):
+    def CreateModel(self, request: Request) -> dict[str, Any]:
         name = request["ModelName"]
         MODEL.check(request)
-        _check_model(control, request)
+        _check_model(self.config, request)
         doc = {
             **echo(
                 request,
@@ -41,28 +39,28 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             ),
             "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
             "CreationTime": now(),
-            "ModelArn": config.arn("model", name),
+            "ModelArn": self.config.arn("model", name),
         }
-        return {"ModelArn": control.add("model", name, doc, request, taken("model", doc["ModelArn"]))}
+        return {"ModelArn": self.add("model", name, doc, request, taken("model", doc["ModelArn"]))}
 
-    def find_model(name: str) -> dict[str, Any]:
-        return control.find("model", name, lambda arn: missing("model", arn))
+    def _find_model(self, name: str) -> dict[str, Any]:
+        return self.find("model", name, lambda arn: missing("model", arn))
 
-    def describe_model(request: Request) -> dict[str, Any]:
-        return find_model(request["ModelName"])
+    def DescribeModel(self, request: Request) -> dict[str, Any]:
+        return self._find_model(request["ModelName"])
 
-    def list_models(request: Request) -> dict[str, Any]:
-        found = page(store, "model", request, order="Descending")
+    def ListModels(self, request: Request) -> dict[str, Any]:
+        found = page(self.store, "model", request, order="Descending")
         return found.answer("Models", found.items)
 
-    def delete_model(request: Request) -> None:
-        find_model(request["ModelName"])
-        control.remove("model", request["ModelName"])
+    def DeleteModel(self, request: Request) -> None:
+        self._find_model(request["ModelName"])
+        self.remove("model", request["ModelName"])
 
-    def create_config(request: Request) -> dict[str, Any]:
+    def CreateEndpointConfig(self, request: Request) -> dict[str, Any]:
         name = request["EndpointConfigName"]
         ENDPOINT_CONFIG.check(request)
-        _check_variants(control, request)
+        self._check_variants(request)
         doc = {
             **echo(
                 request,
@@ -76,40 +74,42 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             ),
             "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
             "CreationTime": now(),
-            "EndpointConfigArn": config.arn("endpoint-config", name),
+            "EndpointConfigArn": self.config.arn("endpoint-config", name),
         }
         for variant in doc["ProductionVariants"]:
             variant.setdefault("InitialVariantWeight", 1.0)
         error = taken("endpoint configuration", doc["EndpointConfigArn"])
-        return {"EndpointConfigArn": control.add("endpoint-config", name, doc, request, error)}
+        return {"EndpointConfigArn": self.add("endpoint-config", name, doc, request, error)}
 
-    def find_config(name: str) -> dict[str, Any]:
-        return control.find("endpoint-config", name, lambda arn: missing("endpoint configuration", arn))
+    def _find_config(self, name: str) -> dict[str, Any]:
+        return self.find("endpoint-config", name, lambda arn: missing("endpoint configuration", arn))
 
-    def describe_config(request: Request) -> dict[str, Any]:
-        return find_config(request["EndpointConfigName"])
+    def DescribeEndpointConfig(self, request: Request) -> dict[str, Any]:
+        return self._find_config(request["EndpointConfigName"])
 
-    def list_configs(request: Request) -> dict[str, Any]:
-        found = page(store, "endpoint-config", request, order="Descending")
+    def ListEndpointConfigs(self, request: Request) -> dict[str, Any]:
+        found = page(self.store, "endpoint-config", request, order="Descending")
         return found.answer("EndpointConfigs", found.items)
 
-    def delete_config(request: Request) -> None:
-        find_config(request["EndpointConfigName"])
-        control.remove("endpoint-config", request["EndpointConfigName"])
+    def DeleteEndpointConfig(self, request: Request) -> None:
+        self._find_config(request["EndpointConfigName"])
+        self.remove("endpoint-config", request["EndpointConfigName"])
 
-    return {
-        "CreateModel": create_model,
-        "DescribeModel": describe_model,
-        "ListModels": list_models,
-        "DeleteModel": delete_model,
-        "CreateEndpointConfig": create_config,
-        "DescribeEndpointConfig": describe_config,
-        "ListEndpointConfigs": list_configs,
-        "DeleteEndpointConfig": delete_config,
-    }
+    def _check_variants(self, request: Request) -> None:
+        variants = request["ProductionVariants"]
+        unique([variant["VariantName"] for variant in variants], "variant name")
+        for variant in variants:
+            name = variant["VariantName"]
+            if "ModelName" not in variant:
+                raise ValidationException(f"Production variant {name!r} has no ModelName.")
+            if "ServerlessConfig" not in variant:
+                for member in ("InstanceType", "InitialInstanceCount"):
+                    if member not in variant:
+                        raise ValidationException(f"Production variant {name!r} has no {member}.")
+            self.find("model", variant["ModelName"], lambda arn: missing("model", arn))
 
 
-def _check_model(control: Control, request: Request) -> None:
+def _check_model(config: Config, request: Request) -> None:
     if ("PrimaryContainer" in request) == ("Containers" in request):
         raise ValidationException("Give either PrimaryContainer or Containers.")
     if len(request.get("Containers", [None])) != 1:
@@ -135,7 +135,7 @@ def _check_model(control: Control, request: Request) -> None:
         return
     check_s3(url, "ModelDataUrl")
     try:
-        there = control.config.bucket_path(url).is_file()
+        there = config.bucket_path(url).is_file()
     except ValueError as error:
         raise ValidationException(str(error)) from None
     if not there:
@@ -153,17 +153,3 @@ def _check_model_source(source: Mapping[str, Any]) -> None:
             f"ModelDataSource.S3DataSource has S3DataType {kind} and CompressionType {compression}: the "
             "local SageMaker takes S3Prefix with None, or S3Object with Gzip (a model.tar.gz)."
         )
-
-
-def _check_variants(control: Control, request: Request) -> None:
-    variants = request["ProductionVariants"]
-    unique([variant["VariantName"] for variant in variants], "variant name")
-    for variant in variants:
-        name = variant["VariantName"]
-        if "ModelName" not in variant:
-            raise ValidationException(f"Production variant {name!r} has no ModelName.")
-        if "ServerlessConfig" not in variant:
-            for member in ("InstanceType", "InitialInstanceCount"):
-                if member not in variant:
-                    raise ValidationException(f"Production variant {name!r} has no {member}.")
-        control.find("model", variant["ModelName"], lambda arn: missing("model", arn))

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from local.api import endpoints, models, tags, training, transform, tuning
-from local.api.control import Control
+from local.api.endpoints import Endpoints
+from local.api.models import Models
+from local.api.tags import Tags
+from local.api.training import TrainingJobs
+from local.api.transform import TransformJobs
+from local.api.tuning import TuningJobs
+from local.config import Config
+from local.operations import operations
 from local.protocol import Handler
+from local.seam import EngineLike
+from local.store import Store
+
+RESOURCES = (TrainingJobs, TuningJobs, TransformJobs, Models, Endpoints, Tags)
 
 
-def handlers(control: Control) -> Mapping[str, Handler]:
-    """Every operation that the local SageMaker has, by AWS's name."""
-    found: dict[str, Handler] = {}
-    for module in (training, tuning, transform, models, endpoints, tags):
-        found.update(module.handlers(control))
-    return found
+def handlers(config: Config, store: Store, engine: EngineLike) -> Mapping[str, Handler]:
+    """Every operation, by AWS's name, for clients of `config.region`."""
+    return operations(*(resource(config, store, engine) for resource in RESOURCES))

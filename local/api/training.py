@@ -14,64 +14,51 @@ from local.api.members import TRAINING
 from local.config import Config
 from local.errors import ResourceInUse, ResourceNotFound, ValidationException
 from local.jobs.documents import training_document
-from local.protocol import Handler
 from local.runtime import optml
 
 NOT_FOUND = "Requested resource not found."
 _LONGEST = 28 * 86_400  # seconds that AWS lets a job run
 
 
-def handlers(control: Control) -> Mapping[str, Handler]:
-    store = control.store
-
-    def create(request: Request) -> dict[str, Any]:
+class TrainingJobs(Control):
+    def CreateTrainingJob(self, request: Request) -> dict[str, Any]:
         name = request["TrainingJobName"]
         TRAINING.check(request)
-        check(control.config, request)
-        doc = training_document(control.config, request)
+        check(self.config, request)
+        doc = training_document(self.config, request)
         arn = doc["TrainingJobArn"]
         taken = ResourceInUse(
             "Training job names must be unique within an AWS account and region, and a training job with "
             f"this name already exists ({arn})"
         )
-        control.add("training-job", name, doc, request, taken, control.engine.submit_training)
+        self.add("training-job", name, doc, request, taken, launch=True)
         return {"TrainingJobArn": arn}
 
-    def describe(request: Request) -> dict[str, Any]:
-        return control.find(
-            "training-job", request["TrainingJobName"], lambda _: ValidationException(NOT_FOUND)
-        )
+    def DescribeTrainingJob(self, request: Request) -> dict[str, Any]:
+        return self.find("training-job", request["TrainingJobName"], lambda _: ValidationException(NOT_FOUND))
 
-    def list_(request: Request) -> dict[str, Any]:
+    def ListTrainingJobs(self, request: Request) -> dict[str, Any]:
         if "WarmPoolStatusEquals" in request or "TrainingPlanArnEquals" in request:
             return {"TrainingJobSummaries": []}  # there are no warm pools and no training plans here
-        jobs = page(store, "training-job", request)
+        jobs = page(self.store, "training-job", request)
         return jobs.answer("TrainingJobSummaries", jobs.items)
 
-    def stop(request: Request) -> None:
+    def StopTrainingJob(self, request: Request) -> None:
         name = request["TrainingJobName"]
-        doc = control.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
+        doc = self.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
         status = doc["TrainingJobStatus"]
         if status not in ("InProgress", "Stopping"):
             raise ValidationException(
                 f"The request was rejected because the training job is in status {status}."
             )
-        control.engine.stop_training(name)
+        self.engine.stop("training-job", name)
 
-    def delete(request: Request) -> None:
+    def DeleteTrainingJob(self, request: Request) -> None:
         name = request["TrainingJobName"]
-        doc = control.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
+        doc = self.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
         if doc["TrainingJobStatus"] in ("InProgress", "Stopping"):
             raise ResourceInUse(f"The training job {name} is {doc['TrainingJobStatus']}: stop it first.")
-        control.remove("training-job", name)
-
-    return {
-        "DeleteTrainingJob": delete,
-        "CreateTrainingJob": create,
-        "DescribeTrainingJob": describe,
-        "ListTrainingJobs": list_,
-        "StopTrainingJob": stop,
-    }
+        self.remove("training-job", name)
 
 
 def check(config: Config, request: Mapping[str, Any]) -> None:

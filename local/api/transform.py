@@ -13,7 +13,6 @@ from local.api.training import check_s3
 from local.config import Config
 from local.errors import ResourceInUse, ResourceNotFound, ValidationException
 from local.jobs.records import Processing
-from local.protocol import Handler
 from local.store import Document
 
 _MOST_MB = 100  # of one payload, and of all that are on their way to one instance
@@ -32,47 +31,38 @@ _ECHOED = (
 )
 
 
-def handlers(control: Control) -> Mapping[str, Handler]:
-    store = control.store
-
-    def create(request: Request) -> dict[str, Any]:
+class TransformJobs(Control):
+    def CreateTransformJob(self, request: Request) -> dict[str, Any]:
         name = request["TransformJobName"]
         TRANSFORM.check(request)
         check(request)
-        control.find("model", request["ModelName"], lambda arn: missing("model", arn))
-        doc = transform_document(control.config, request)
+        self.find("model", request["ModelName"], lambda arn: missing("model", arn))
+        doc = transform_document(self.config, request)
         arn = doc["TransformJobArn"]
         taken = ResourceInUse(
             "Transform job names must be unique within an AWS account and region, and a transform job with "
             f"this name already exists ({arn})"
         )
-        control.add("transform-job", name, doc, request, taken, control.engine.submit_transform)
+        self.add("transform-job", name, doc, request, taken, launch=True)
         return {"TransformJobArn": arn}
 
-    def describe(request: Request) -> dict[str, Any]:
+    def DescribeTransformJob(self, request: Request) -> dict[str, Any]:
         name = request["TransformJobName"]
-        return control.find("transform-job", name, lambda _: ValidationException(_not_found(name)))
+        return self.find("transform-job", name, lambda _: ValidationException(_not_found(name)))
 
-    def list_(request: Request) -> dict[str, Any]:
-        found = page(store, "transform-job", request, order="Descending")
+    def ListTransformJobs(self, request: Request) -> dict[str, Any]:
+        found = page(self.store, "transform-job", request, order="Descending")
         return found.answer("TransformJobSummaries", found.items)
 
-    def stop(request: Request) -> None:
+    def StopTransformJob(self, request: Request) -> None:
         name = request["TransformJobName"]
-        doc = control.find("transform-job", name, lambda _: ResourceNotFound(_not_found(name)))
+        doc = self.find("transform-job", name, lambda _: ResourceNotFound(_not_found(name)))
         status = doc["TransformJobStatus"]
         if status not in ("InProgress", "Stopping"):
             raise ValidationException(
                 f"The request was rejected because the transform job is in status {status}."
             )
-        control.engine.stop_transform(name)
-
-    return {
-        "CreateTransformJob": create,
-        "DescribeTransformJob": describe,
-        "ListTransformJobs": list_,
-        "StopTransformJob": stop,
-    }
+        self.engine.stop("transform-job", name)
 
 
 def transform_document(config: Config, request: Mapping[str, Any]) -> Document:

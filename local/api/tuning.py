@@ -13,7 +13,6 @@ from local.config import Config
 from local.errors import ResourceInUse, ResourceLimitExceeded, ResourceNotFound, ValidationException
 from local.jobs.documents import tuning_document, tuning_summary
 from local.jobs.search import SearchProblem, grid_size, ranges
-from local.protocol import Handler
 from local.store import Condition
 
 _STRATEGIES = ("Bayesian", "Random", "Grid")
@@ -25,34 +24,32 @@ _MOST_JOBS = {"Bayesian": 750, "Random": 10_000, "Grid": 10_000}
 _MOST_PARALLEL = 100
 
 
-def handlers(control: Control) -> Mapping[str, Handler]:
-    store = control.store
-
-    def find(name: str) -> dict[str, Any]:
-        return control.find(
+class TuningJobs(Control):
+    def _find(self, name: str) -> dict[str, Any]:
+        return self.find(
             "tuning-job",
             name,
             lambda _: ResourceNotFound(f"Amazon SageMaker can't find a tuning job with the name {name}."),
         )
 
-    def create(request: Request) -> dict[str, Any]:
+    def CreateHyperParameterTuningJob(self, request: Request) -> dict[str, Any]:
         name = request["HyperParameterTuningJobName"]
         TUNING.check(request)
-        _check(control.config, request)
-        arn = control.config.arn("tuning-job", name)
+        _check(self.config, request)
+        arn = self.config.arn("tuning-job", name)
         taken = ResourceInUse(
             "Hyperparameter tuning job names must be unique within an AWS account and region, and a tuning "
             f"job with this name already exists ({arn})"
         )
-        doc = tuning_document(control.config, request)
-        control.add("tuning-job", name, doc, request, taken, control.engine.submit_tuning)
+        doc = tuning_document(self.config, request)
+        self.add("tuning-job", name, doc, request, taken, launch=True)
         return {"HyperParameterTuningJobArn": arn}
 
-    def describe(request: Request) -> dict[str, Any]:
-        return find(request["HyperParameterTuningJobName"])
+    def DescribeHyperParameterTuningJob(self, request: Request) -> dict[str, Any]:
+        return self._find(request["HyperParameterTuningJobName"])
 
-    def list_(request: Request) -> dict[str, Any]:
-        found = page(store, "tuning-job", request, sort_by="Name")
+    def ListHyperParameterTuningJobs(self, request: Request) -> dict[str, Any]:
+        found = page(self.store, "tuning-job", request, sort_by="Name")
         return found.answer(
             "HyperParameterTuningJobSummaries",
             (
@@ -65,41 +62,32 @@ def handlers(control: Control) -> Mapping[str, Handler]:
             ),
         )
 
-    def list_children(request: Request) -> dict[str, Any]:
-        arn = find(request["HyperParameterTuningJobName"])["HyperParameterTuningJobArn"]
+    def ListTrainingJobsForHyperParameterTuningJob(self, request: Request) -> dict[str, Any]:
+        arn = self._find(request["HyperParameterTuningJobName"])["HyperParameterTuningJobArn"]
         only = [Condition("parent", "equals", arn)]
-        found = page(store, "training-job", request, sort_by="Name", only=only)
+        found = page(self.store, "training-job", request, sort_by="Name", only=only)
         return found.answer("TrainingJobSummaries", map(tuning_summary, found.items))
 
-    def stop(request: Request) -> None:
+    def StopHyperParameterTuningJob(self, request: Request) -> None:
         name = request["HyperParameterTuningJobName"]
-        status = find(name)["HyperParameterTuningJobStatus"]
+        status = self._find(name)["HyperParameterTuningJobStatus"]
         if status not in ("InProgress", "Stopping"):
             raise ValidationException(
                 f"The request was rejected because the tuning job is in status {status}."
             )
-        control.engine.stop_tuning(name)
+        self.engine.stop("tuning-job", name)
 
-    def delete(request: Request) -> None:
+    def DeleteHyperParameterTuningJob(self, request: Request) -> None:
         """Its training jobs stay, as on AWS."""
         name = request["HyperParameterTuningJobName"]
-        doc = store.get("tuning-job", name)
+        doc = self.store.get("tuning-job", name)
         if doc is None:
             return  # as on AWS
         if doc["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
             raise ValidationException(
                 f"The tuning job {name} is {doc['HyperParameterTuningJobStatus']}: stop it first."
             )
-        control.remove("tuning-job", name)
-
-    return {
-        "DeleteHyperParameterTuningJob": delete,
-        "CreateHyperParameterTuningJob": create,
-        "DescribeHyperParameterTuningJob": describe,
-        "ListHyperParameterTuningJobs": list_,
-        "ListTrainingJobsForHyperParameterTuningJob": list_children,
-        "StopHyperParameterTuningJob": stop,
-    }
+        self.remove("tuning-job", name)
 
 
 # --- what AWS refuses at once --------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from local.jobs.channels import input_data_config
 from local.jobs.files import write_json
-from local.runtime import Runtime
+from local.runtime.container import Runtime
 
 CHECKPOINTS = "/opt/ml/checkpoints"
 TENSORS = "/opt/ml/output/tensors"

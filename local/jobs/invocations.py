@@ -13,7 +13,7 @@ from local.jobs.client import NoAnswer, TookTooLong
 from local.jobs.records import MB, Record, payload
 from local.jobs.services import Services
 from local.jobs.serving import ModelServer, ServingProblem
-from local.runtime import Container, exit_text
+from local.runtime.container import Container, exit_text
 
 # Of a request, and of the container's answer to /execution-parameters.
 STRATEGIES = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}

@@ -17,7 +17,7 @@ from local.jobs.logfile import LogFile
 from local.jobs.mirror import Mirror, Syncer
 from local.jobs.run import cause_of
 from local.jobs.services import Services, log
-from local.runtime import Container, ContainerSpec, RuntimeProblem
+from local.runtime.container import Container, ContainerSpec, RuntimeProblem
 
 KINDS = ("Debug", "Profiler")
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"

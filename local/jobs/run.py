@@ -1,10 +1,21 @@
-"""What the runs of all kinds of jobs share: each lives in a thread of its own."""
+"""What jobs of all kinds share: a document that follows the job, and a thread in which it lives."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import ClassVar, Literal
 
 from local.errors import DISK_FULL, is_disk_full
+from local.jobs.documents import Document
+from local.jobs.services import Services, log
+
+Cause = Literal["user", "rule", "runtime", "early", "service"]
+"""Who or what stops a job: `runtime` is MaxRuntimeInSeconds, `early` a tuning job's early stopping."""
+
+
+class JobFailure(Exception):
+    """The job cannot go on; the text is its FailureReason."""
 
 
 def cause_of(error: Exception) -> str:
@@ -13,14 +24,42 @@ def cause_of(error: Exception) -> str:
 
 
 class Run:
-    """One job from its start to its end; subclasses do the work in `_run`."""
+    """One job from its start to its end; subclasses do the work in `_run`.
 
-    def __init__(self, kind: str, name: str) -> None:
+    `kind` is the store's word for it, `noun` what the members of its document begin with.
+    """
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+
+    def __init__(self, services: Services, name: str) -> None:
+        """KeyError unless the job's document is in the store."""
+        doc = services.store.get(self.kind, name)
+        if doc is None:
+            raise KeyError(name)
         self.name = name
-        self._thread = threading.Thread(target=self._run, name=f"{kind} {name}", daemon=True)
+        self._services = services
+        self._doc = doc
+        self._thread = threading.Thread(target=self._run, name=f"{self.kind} {name}", daemon=True)
 
     def _run(self) -> None:
         raise NotImplementedError
+
+    def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
+        """Asks the job to stop; its document says Stopping when this returns, unless it is over.
+
+        `grace`: seconds that its containers have, where it is less than usual.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def fail(doc: Document, reason: str) -> None:
+        """Ends a document as Failed, in place."""
+        raise NotImplementedError
+
+    @classmethod
+    def under_way(cls, doc: Document) -> bool:
+        return doc[f"{cls.noun}Status"] in ("InProgress", "Stopping")
 
     def start(self) -> None:
         self._thread.start()
@@ -31,3 +70,14 @@ class Run:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def _change(self, change: Callable[[Document], object]) -> None:
+        """Changes the job's document in the store; one that was deleted is only a line in the log."""
+
+        def apply(doc: Document) -> None:
+            change(doc)
+
+        try:
+            self._services.store.mutate(self.kind, self.name, apply)
+        except KeyError:
+            log.warning("%s %s: its document is gone", self.kind, self.name)

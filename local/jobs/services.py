@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from local.config import Config
 from local.jobs.slots import Slots
-from local.runtime import Runtime
+from local.runtime.container import Runtime
 from local.store import Store
 
 log = logging.getLogger("local.jobs")

@@ -16,7 +16,7 @@ from local.jobs.client import ContainerAnswer, ContainerClient, NoAnswer
 from local.jobs.files import copy_data, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.services import Services
-from local.runtime import Container, ContainerSpec, RuntimeProblem, exit_text
+from local.runtime.container import Container, ContainerSpec, RuntimeProblem, exit_text
 
 _PING_TIMEOUT = 2.0
 _PING_PAUSE = 0.1  # seconds between pings while a container starts

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from local.config import region_in
 from local.jobs import contract
@@ -19,16 +18,14 @@ from local.jobs.files import open_below, regular_files, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
 from local.jobs.rules import RulesRun, sampling_interval, settle_rules, wants_rules
-from local.jobs.run import Run, cause_of
+from local.jobs.run import Cause, JobFailure, Run, cause_of
 from local.jobs.services import Services, log
 from local.jobs.streams import Streams
-from local.runtime import Container, ContainerSpec, RuntimeProblem
+from local.runtime.container import Container, ContainerSpec, RuntimeProblem
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 WAITING = "Waiting for one of the training jobs that run on this machine to end"
 FAILURE_LIMIT = 960  # characters of output/failure that become the reason, which has 1,024 with its exit code
-
-Cause = Literal["user", "runtime", "rule", "early", "service"]
 
 _STOPPED: dict[Cause, str] = {
     "user": MESSAGES["Stopped"],
@@ -38,16 +35,16 @@ _STOPPED: dict[Cause, str] = {
 }
 
 
-class JobFailure(Exception):
-    """The job cannot go on; the text is its FailureReason."""
-
-
 class TrainingRun(Run):
     """Runs one training job in a thread of its own. Its document must be in the store.
 
     `siblings`: how many jobs of one tuning job run at once. `on_metric` is called with a metric's name when
     the job has printed a value, `on_end` once the document is final.
     """
+
+    kind = "training-job"
+    noun = "TrainingJob"
+    fail = staticmethod(fail)
 
     def __init__(
         self,
@@ -58,18 +55,13 @@ class TrainingRun(Run):
         on_metric: Callable[[str], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__("training", name)
-        self._services = services
+        super().__init__(services, name)
         self._siblings = siblings
         self._on_metric = on_metric
         self._on_end = on_end
-        doc = services.store.get("training-job", name)
-        if doc is None:
-            raise KeyError(name)
-        self._doc = doc
         self._folder = services.config.jobs_root / name
         self._scratch = self._folder / "aside"
-        self.metrics = MetricReader(doc.get("AlgorithmSpecification", {}).get("MetricDefinitions", []))
+        self.metrics = MetricReader(self._doc.get("AlgorithmSpecification", {}).get("MetricDefinitions", []))
         self._lock = threading.Lock()
         self._cause: Cause | None = None
         self._kill_at = float("inf")
@@ -92,7 +84,7 @@ class TrainingRun(Run):
             self._cause = cause
             self._kill_at = min(self._kill_at, time.monotonic() + self._services.timing.stop_grace)
             if cause != "runtime":
-                self._mutate(lambda doc: enter(doc, "Stopping"))
+                self._change(lambda doc: enter(doc, "Stopping"))
             self._cancelled.set()
             for container in self._containers:
                 container.terminate()
@@ -124,7 +116,7 @@ class TrainingRun(Run):
             for output in self._logs:
                 output.close()
             if self._rules is None and wants_rules(self._doc):
-                self._mutate(lambda doc: settle_rules(doc, "Stopped", "The job ended before it trained."))
+                self._change(lambda doc: settle_rules(doc, "Stopped", "The job ended before it trained."))
             if self._on_end is not None:
                 self._on_end()
             if self._rules is not None and self._streams is not None:
@@ -136,7 +128,7 @@ class TrainingRun(Run):
         def change(doc: Document) -> None:
             doc["SecondaryStatusTransitions"][-1]["StatusMessage"] = WAITING
 
-        self._mutate(change)
+        self._change(change)
 
     def _train(self, cores: int) -> None:
         runtime = self._services.runtime
@@ -320,7 +312,7 @@ class TrainingRun(Run):
         except (OSError, ValueError) as error:
             text = (error.strerror if isinstance(error, OSError) else None) or error
             raise JobFailure(f"ClientError: Artifact upload failed: {uri}: {text}.") from error
-        self._mutate(lambda doc: doc.update({"ModelArtifacts": {"S3ModelArtifacts": uri}}))
+        self._change(lambda doc: doc.update({"ModelArtifacts": {"S3ModelArtifacts": uri}}))
 
     def _failure_reason(self, hosts: list[Host], codes: list[int | None]) -> str:
         number, code = next((number, code) for number, code in enumerate(codes) if code != 0)
@@ -341,18 +333,18 @@ class TrainingRun(Run):
 
     def _end_stopped(self) -> None:
         message = _STOPPED[self._cause or "user"]
-        self._mutate(lambda doc: enter(doc, "Stopped", message))
+        self._change(lambda doc: enter(doc, "Stopped", message))
 
     def _end_failed(self, reason: str) -> None:
         with self._lock:
             self._decided = True
         try:
-            self._mutate(lambda doc: fail(doc, reason))
+            self._change(lambda doc: fail(doc, reason))
         except sqlite3.Error:
             # Most likely the disk is full; the job's own files make room for telling so.
             log.exception("training job %s", self.name)
             remove_tree(self._folder)
-            self._mutate(lambda doc: fail(doc, reason))
+            self._change(lambda doc: fail(doc, reason))
 
     def _enter(self, status: str) -> None:
         def change(doc: Document) -> None:
@@ -360,20 +352,11 @@ class TrainingRun(Run):
             if doc["TrainingJobStatus"] == "InProgress":
                 enter(doc, status)
 
-        self._mutate(change)
+        self._change(change)
 
     def _write_metrics(self) -> None:
         metrics = self.metrics.final_metrics()
-        self._mutate(lambda doc: doc.update({"FinalMetricDataList": metrics}))
-
-    def _mutate(self, change: Callable[[Document], object]) -> None:
-        def apply(doc: Document) -> None:
-            change(doc)
-
-        try:
-            self._services.store.mutate("training-job", self.name, apply)
-        except KeyError:
-            log.warning("training job %s: its document is gone", self.name)
+        self._change(lambda doc: doc.update({"FinalMetricDataList": metrics}))
 
     def _say(self, text: str) -> None:
         for output in self._logs[:1]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
 
 from local.jobs.channels import DataProblem
 from local.jobs.documents import shortened
@@ -16,10 +14,10 @@ from local.jobs.files import remove_tree
 from local.jobs.invocations import STRATEGIES, Invocations, Limits, Stopped
 from local.jobs.logfile import LogFile
 from local.jobs.objects import Objects
-from local.jobs.run import Run, cause_of
+from local.jobs.run import Cause, JobFailure, Run, cause_of
 from local.jobs.services import Services, log
 from local.jobs.serving import ModelServer, ModelSpec, ServingProblem, model_spec
-from local.runtime import RuntimeProblem
+from local.runtime.container import RuntimeProblem
 from local.store import Document
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
@@ -28,23 +26,16 @@ _UNHEALTHY = (
     "logs for this job."
 )
 
-Cause = Literal["user", "service"]
-
-
-class JobFailure(Exception):
-    """The job cannot go on; the text is its FailureReason."""
-
 
 class TransformRun(Run):
     """Runs one transform job in a thread of its own. Its document must be in the store."""
 
+    kind = "transform-job"
+    noun = "TransformJob"
+
     def __init__(self, services: Services, name: str) -> None:
-        super().__init__("transform", name)
-        self._services = services
-        doc = services.store.get("transform-job", name)
-        if doc is None:
-            raise KeyError(name)
-        self._doc = doc
+        super().__init__(services, name)
+        doc = self._doc
         # Now, because it may be deleted while the job waits.
         self._model = services.store.get("model", doc["ModelName"])
         self._folder = services.config.jobs_root / f"{name}-transform-{uuid.uuid4().hex[:8]}"
@@ -58,17 +49,22 @@ class TransformRun(Run):
         self._data_log = LogFile(services.config.log_file(LOG_GROUP, f"{stream}/data-log"))
         self._objects = Objects(services, doc, self._folder / "aside", self._cancelled, self._say)
 
-    def stop(self, cause: Cause = "user") -> None:
+    def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
         """Asks the job to stop. From here on nothing makes it a failure."""
         with self._lock:
             if self._decided or self._cause is not None:
                 return
             self._cause = cause
-            self._mutate(lambda doc: doc.update({"TransformJobStatus": "Stopping"}))
+            self._change(lambda doc: doc.update({"TransformJobStatus": "Stopping"}))
             self._cancelled.set()
             if self._server is not None:
                 self._server.stopping.set()
         self._services.slots.wake()
+
+    @staticmethod
+    def fail(doc: Document, reason: str) -> None:
+        doc["FailureReason"] = shortened(reason)
+        _enter(doc, "Failed")
 
     # --- the job's life ---------------------------------------------------------------------------
 
@@ -108,14 +104,14 @@ class TransformRun(Run):
         # Before the document: should the disk be full, this makes room for it.
         remove_tree(self._folder)
         if self._cause is not None:
-            self._mutate(lambda doc: _enter(doc, "Stopped"))
+            self._change(lambda doc: _enter(doc, "Stopped"))
         elif reason:
-            self._mutate(lambda doc: fail_transform(doc, reason))
+            self._change(lambda doc: self.fail(doc, reason))
         else:
-            self._mutate(lambda doc: _enter(doc, "Completed"))
+            self._change(lambda doc: _enter(doc, "Completed"))
 
     def _transform(self) -> None:
-        self._mutate(lambda doc: doc.update({"TransformStartTime": time.time()}))
+        self._change(lambda doc: doc.update({"TransformStartTime": time.time()}))
         try:
             self._services.config.output_path(self._doc["TransformOutput"]["S3OutputPath"])
         except ValueError as error:
@@ -180,25 +176,8 @@ class TransformRun(Run):
         }
         return replace(spec, environment=environment)
 
-    # --- the document -----------------------------------------------------------------------------
-
-    def _mutate(self, change: Callable[[Document], object]) -> None:
-        def apply(doc: Document) -> None:
-            change(doc)
-
-        try:
-            self._services.store.mutate("transform-job", self.name, apply)
-        except KeyError:
-            log.warning("transform job %s: its document is gone", self.name)
-
     def _say(self, text: str) -> None:
         self._data_log.write(f"[sagemaker logs]: {text}")
-
-
-def fail_transform(doc: Document, reason: str) -> None:
-    """Ends a transform job's document as Failed, in place."""
-    doc["FailureReason"] = shortened(reason)
-    _enter(doc, "Failed")
 
 
 def _enter(doc: Document, status: str) -> None:

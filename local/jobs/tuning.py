@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from local.config import region_in
 from local.jobs.documents import Document, shortened, training_document, tuning_summary
-from local.jobs.run import Run, cause_of
+from local.jobs.run import Cause, Run, cause_of
 from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
 from local.jobs.services import Services, log
-from local.jobs.training import Cause, TrainingRun
+from local.jobs.training import TrainingRun
 
 # As on AWS, what cannot work is not tried for the whole budget.
 GIVE_UP_AFTER = 5
@@ -60,24 +60,21 @@ class TuningRun(Run):
     `launch` starts a training run and keeps track of it.
     """
 
+    kind = "tuning-job"
+    noun = "HyperParameterTuningJob"
+
     def __init__(self, services: Services, name: str, launch: Callable[[TrainingRun], None]) -> None:
-        super().__init__("tuning", name)
-        self._services = services
+        super().__init__(services, name)
         self._launch = launch
-        doc = services.store.get("tuning-job", name)
-        if doc is None:
-            raise KeyError(name)
-        self._doc = doc
-        config = doc["HyperParameterTuningJobConfig"]
-        self._config: dict[str, Any] = config
-        limits = config["ResourceLimits"]
+        self._config: dict[str, Any] = self._doc["HyperParameterTuningJobConfig"]
+        limits = self._config["ResourceLimits"]
         self._parallel = int(limits["MaxParallelTrainingJobs"])
         self._most = int(limits.get("MaxNumberOfTrainingJobs", 10**9))
         self._events: queue.Queue[Event] = queue.Queue()
         self._trials: dict[str, Trial] = {}
         self._stopping: Cause | None = None
 
-    def stop(self, cause: Cause = "user") -> None:
+    def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
         """Asks for the end: running trials are stopped, no more are started."""
 
         def change(doc: Document) -> None:
@@ -86,6 +83,13 @@ class TuningRun(Run):
 
         self._services.store.mutate("tuning-job", self.name, change)
         self._events.put(("stop", cause))
+
+    @staticmethod
+    def fail(doc: Document, reason: str) -> None:
+        _end(doc, "Failed", reason)
+        counters = doc.get("TrainingJobStatusCounters", {})
+        counters["NonRetryableError"] = counters.get("NonRetryableError", 0) + counters.get("InProgress", 0)
+        counters["InProgress"] = 0
 
     # --- the job's life ---------------------------------------------------------------------------
 
@@ -99,13 +103,7 @@ class TuningRun(Run):
             status, reason = "Failed", f"InternalServerError: {cause_of(error)}"
             self._stop_trials("user")
 
-        def end(doc: Document) -> None:
-            doc["HyperParameterTuningJobStatus"] = status
-            doc["HyperParameterTuningEndTime"] = time.time()
-            if reason:
-                doc["FailureReason"] = shortened(reason)
-
-        self._change(end)
+        self._change(lambda doc: _end(doc, status, reason))
 
     def _tune(self) -> tuple[str, str | None]:
         definitions = self._definitions()
@@ -324,8 +322,9 @@ class TuningRun(Run):
 
         self._change(change)
 
-    def _change(self, change: Callable[[Document], None]) -> None:
-        try:
-            self._services.store.mutate("tuning-job", self.name, change)
-        except KeyError:
-            log.warning("tuning job %s: its document is gone", self.name)
+
+def _end(doc: Document, status: str, reason: str | None) -> None:
+    doc["HyperParameterTuningJobStatus"] = status
+    doc["HyperParameterTuningEndTime"] = time.time()
+    if reason:
+        doc["FailureReason"] = shortened(reason)

@@ -13,7 +13,7 @@ from local.jobs.client import NoAnswer, TookTooLong
 from local.jobs.logfile import LogFile
 from local.jobs.services import Services, log
 from local.jobs.serving import NOT_FORWARDED, ModelServer, ModelSpec, ServingProblem, model_spec
-from local.runtime import Container, RuntimeProblem, exit_text
+from local.runtime.container import Container, RuntimeProblem, exit_text
 from local.seam import InvokeResult
 
 _PINGS_MISSED = 3

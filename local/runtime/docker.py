@@ -23,7 +23,7 @@ from docker.types import DeviceRequest, LogConfig, Mount
 from docker.utils.socket import STDERR, STDOUT, SocketError, frames_iter
 
 import docker
-from local.runtime import OPT_ML, ContainerSpec, LineReader, RuntimeProblem, map_path
+from local.runtime.container import OPT_ML, ContainerSpec, LineReader, RuntimeProblem, map_path
 from local.runtime.dockerhost import Host, connect, gpu_count, least_loaded
 from local.runtime.forwarder import Forwarder
 from local.runtime.lines import Lines

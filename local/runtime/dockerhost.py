@@ -18,7 +18,7 @@ import requests
 from docker.context import ContextAPI
 
 import docker
-from local.runtime import RuntimeProblem
+from local.runtime.container import RuntimeProblem
 
 _FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
 _HERE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-from local.runtime import LineReader
+from local.runtime.container import LineReader
 
 log = logging.getLogger("local.runtime")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from local.runtime import ContainerSpec, LineReader, RuntimeProblem, map_path, optml
+from local.runtime import optml
+from local.runtime.container import ContainerSpec, LineReader, RuntimeProblem, map_path
 from local.runtime.lines import Lines
 from local.runtime.ports import Ports
 

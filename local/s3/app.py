@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from local.config import Config
 from local.errors import is_disk_full
+from local.operations import operations
 from local.s3 import described, model
 from local.s3.bucketops import UNCONFIGURED, BucketOperations
 from local.s3.buckets import Buckets
@@ -30,7 +31,7 @@ from local.s3.multipart import Uploads
 from local.s3.notes import Notes
 from local.s3.objectops import ObjectOperations
 from local.s3.objects import Objects
-from local.s3.requests import Handler, Receiving, Reply, Request, handlers
+from local.s3.requests import Handler, Receiving, Reply, Request
 from local.s3.upgrade import upgrade
 from local.s3.uploadops import UploadOperations
 
@@ -67,7 +68,7 @@ class S3:
         )
         self._handlers: Mapping[str, Handler] = {
             **{name: partial(of_buckets.unconfigured, name) for name in UNCONFIGURED},
-            **handlers(
+            **operations(
                 of_buckets,
                 ObjectOperations(buckets, objects, space, owner),
                 UploadOperations(buckets, objects, uploads, space, owner),

@@ -54,8 +54,3 @@ class Receiving:
 
 
 Handler = Callable[[Request], Reply | Receiving]
-
-
-def handlers(*rooms: object) -> dict[str, Handler]:
-    """The operations among methods: those whose names are AWS's."""
-    return {name: getattr(room, name) for room in rooms for name in dir(room) if name[0].isupper()}

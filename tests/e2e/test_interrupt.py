@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from local.runtime import RuntimeProblem
+from local.runtime.container import RuntimeProblem
 from local.runtime.docker import LABEL
 from local.runtime.dockerhost import connect
 from tests.docker.wait import until

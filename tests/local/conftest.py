@@ -48,29 +48,16 @@ class FakeEngine:
         if self.refusal is not None:
             raise self.refusal
 
-    def submit_training(self, name: str) -> None:
-        self._called("submit_training", name)
+    def submit(self, kind: str, name: str) -> None:
+        self._called(f"submit {kind}", name)
 
-    def stop_training(self, name: str) -> None:
-        self._called("stop_training", name)
-        self.store.mutate("training-job", name, lambda doc: enter(doc, "Stopping"))
-
-    def submit_tuning(self, name: str) -> None:
-        self._called("submit_tuning", name)
-
-    def stop_tuning(self, name: str) -> None:
-        self._called("stop_tuning", name)
-        self.store.update("tuning-job", name, HyperParameterTuningJobStatus="Stopping")
-
-    def submit_transform(self, name: str) -> None:
-        self._called("submit_transform", name)
-
-    def stop_transform(self, name: str) -> None:
-        self._called("stop_transform", name)
-        self.store.update("transform-job", name, TransformJobStatus="Stopping")
-
-    def create_endpoint(self, name: str) -> None:
-        self._called("create_endpoint", name)
+    def stop(self, kind: str, name: str) -> None:
+        self._called(f"stop {kind}", name)
+        if kind == "training-job":
+            self.store.mutate(kind, name, lambda doc: enter(doc, "Stopping"))
+        else:
+            noun = "HyperParameterTuningJob" if kind == "tuning-job" else "TransformJob"
+            self.store.update(kind, name, **{f"{noun}Status": "Stopping"})
 
     def update_endpoint(self, name: str) -> None:
         self._called("update_endpoint", name)

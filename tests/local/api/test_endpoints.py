@@ -48,7 +48,7 @@ def test_an_endpoint_lives_and_dies(configured: Service, refused: Refused) -> No
     assert listed["EndpointName"] == "e"
     sagemaker.delete_endpoint(EndpointName="e")
     sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="e")
-    assert engine.calls == [("create_endpoint", "e"), ("delete_endpoint", "e")]
+    assert engine.calls == [("submit endpoint", "e"), ("delete_endpoint", "e")]
     message = refused(sagemaker.describe_endpoint, "ValidationException", EndpointName="e")
     assert message == f'Could not find endpoint "{arn}".'
 

@@ -22,8 +22,8 @@ MARKED = re.compile(r"(?<=<!-- operations -->\n)(.*?)(?=<!-- end of operations -
 
 def table() -> str:
     """A line for each frequent verb: what it is done to, and what not. The rest is in the last line."""
-    control: Any = type("Control", (), {"config": None, "store": None})()
-    done = set(handlers(control))
+    nothing: Any = None
+    done = set(handlers(nothing, nothing, nothing))
     model = ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
     rows: dict[str, tuple[list[str], list[str]]] = {name: ([], []) for name in (*VERBS, "others")}
     for operation in sorted(model.operation_names):

@@ -31,7 +31,7 @@ def test_a_job_is_created_described_and_waited_for(service: Service, training: M
     )
     arn = sagemaker.create_training_job(**request)["TrainingJobArn"]
     assert arn == "arn:aws:sagemaker:us-east-1:123456789012:training-job/job"
-    assert service.engine.calls == [("submit_training", "job")]
+    assert service.engine.calls == [("submit training-job", "job")]
     doc = sagemaker.describe_training_job(TrainingJobName="job")
     assert doc["TrainingJobArn"] == arn
     assert (doc["TrainingJobStatus"], doc["SecondaryStatus"]) == ("InProgress", "Starting")
@@ -71,7 +71,7 @@ def test_a_name_is_taken_whatever_its_case(service: Service, training: Make, ref
     for name in ("Job", "job"):
         message = refused(sagemaker.create_training_job, "ResourceInUse", **training(name))
         assert "already exists" in message
-    assert service.engine.calls == [("submit_training", "Job")]
+    assert service.engine.calls == [("submit training-job", "Job")]
 
 
 def test_what_the_engine_refuses_is_not_left_behind(

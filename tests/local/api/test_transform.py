@@ -44,7 +44,7 @@ def test_a_job_lives_and_is_described_as_it_was_asked_for(modelled: Service) -> 
     )
     arn = sagemaker.create_transform_job(**asked)["TransformJobArn"]
     assert arn == "arn:aws:sagemaker:us-east-1:123456789012:transform-job/job"
-    assert modelled.engine.calls == [("submit_transform", "job")]
+    assert modelled.engine.calls == [("submit transform-job", "job")]
     doc = sagemaker.describe_transform_job(TransformJobName="job")
     assert doc["TransformJobStatus"] == "InProgress"
     assert {key: doc[key] for key in asked if key != "Tags"} == {

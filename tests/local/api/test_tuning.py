@@ -66,7 +66,7 @@ def test_a_tuning_job_is_created_and_described(service: Service, tuning: Make) -
     request = tuning(RandomSeed=3)
     arn = sagemaker.create_hyper_parameter_tuning_job(**request)["HyperParameterTuningJobArn"]
     assert arn == "arn:aws:sagemaker:us-east-1:123456789012:hyper-parameter-tuning-job/tune"
-    assert service.engine.calls == [("submit_tuning", "tune")]
+    assert service.engine.calls == [("submit tuning-job", "tune")]
     doc = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
     assert doc["HyperParameterTuningJobStatus"] == "InProgress"
     assert doc["TrainingJobStatusCounters"]["InProgress"] == 0

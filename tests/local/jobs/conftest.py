@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from local.config import Config
-from local.jobs import Engine
 from local.jobs.documents import Document, training_document
+from local.jobs.engine import Engine
 from local.jobs.services import Services, Timing
 from local.jobs.slots import Slots
 from local.runtime.process import ProcessRuntime
@@ -112,7 +112,7 @@ class Platform:
     def train(self, name: str = "job", **members: Any) -> None:
         request = self.request(name, **members)
         self.store.put("training-job", name, training_document(self.config, request))
-        self.engine.submit_training(name)
+        self.engine.submit("training-job", name)
 
     def wait(self, kind: str, name: str, until: Callable[[Document], bool], seconds: float = 15) -> Document:
         deadline = time.monotonic() + seconds

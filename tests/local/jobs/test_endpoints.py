@@ -81,7 +81,7 @@ def describe(
 def create(platform: Platform, name: str = "endpoint", config: str = "config") -> None:
     doc = {"EndpointName": name, "EndpointConfigName": config, "EndpointStatus": "Creating"}
     platform.store.put("endpoint", name, doc)
-    platform.engine.create_endpoint(name)
+    platform.engine.submit("endpoint", name)
 
 
 def status(platform: Platform, wanted: str, name: str = "endpoint") -> dict[str, Any]:

@@ -235,7 +235,7 @@ def test_a_sampler_that_ends_early_is_said_in_the_jobs_log(platform: Platform) -
     assert line.endswith(
         "any longer: The rules command ended with exit code 1: rules: unrecognized arguments: --sample-system"
     )
-    platform.engine.stop_training("job")
+    platform.engine.stop("training-job", "job")
     assert platform.ended()["TrainingJobStatus"] == "Stopped"
     assert platform.log().count(line) == 1
     assert platform.log("job-rules", GROUP)[-1] == line.removeprefix("[local SageMaker] ")
@@ -250,7 +250,7 @@ def test_a_sampler_that_looks_for_no_end_file_ends_with(platform: Platform, endi
     if ending != "the job":
         platform.log_line("ready")
         if ending == "a stop":
-            platform.engine.stop_training("job")
+            platform.engine.stop("training-job", "job")
         else:
             platform.engine.close()
     platform.ended()

@@ -160,7 +160,7 @@ def test_a_job_stays_in_the_region_of_its_client(platform: Platform) -> None:
     platform.command("train", "print('region', os.environ['AWS_REGION'], os.environ['AWS_DEFAULT_REGION'])")
     abroad = replace(platform.config, region="eu-west-1")
     platform.store.put("training-job", "job", training_document(abroad, platform.request()))
-    platform.engine.submit_training("job")
+    platform.engine.submit("training-job", "job")
     assert platform.ended()["TrainingJobStatus"] == "Completed"
     assert platform.log() == ["region eu-west-1 eu-west-1"]
 
@@ -213,7 +213,7 @@ def test_a_stop_is_never_a_failure_and_keeps_the_artifacts(platform: Platform) -
     platform.command("train", SLOW)
     platform.train()
     platform.log_line("ready")
-    platform.engine.stop_training("job")
+    platform.engine.stop("training-job", "job")
     doc = platform.store.get("training-job", "job")
     assert doc is not None
     assert doc["TrainingJobStatus"] in ("Stopping", "Stopped")
@@ -236,7 +236,7 @@ def test_a_job_that_ignores_sigterm_is_killed_after_the_grace_time(stopped: Plat
     )
     stopped.train()
     stopped.log_line("ready")
-    stopped.engine.stop_training("job")
+    stopped.engine.stop("training-job", "job")
     assert stopped.ended()["TrainingJobStatus"] == "Stopped"
 
 
@@ -267,7 +267,7 @@ while True: time.sleep(60)
     stopped.train(StoppingCondition={"MaxRuntimeInSeconds": 1 if ending == "limit" else 60})
     stopped.log_line("ready")
     if ending == "stop":
-        stopped.engine.stop_training("job")
+        stopped.engine.stop("training-job", "job")
     elif ending == "service":
         stopped.engine.close()
     assert stopped.ended()["TrainingJobStatus"] == "Stopped"
@@ -299,7 +299,7 @@ while (folder / "sub/new.pt").exists(): time.sleep(60)
         time.sleep(0.02)
     assert new.read_text() == "2"
     assert [path.name for path in new.parent.iterdir()] == ["new.pt"]
-    platform.engine.stop_training("job")
+    platform.engine.stop("training-job", "job")
     platform.ended()
     assert platform.log()[0] == "found ['old.pt'] 1"
 
@@ -357,10 +357,10 @@ def test_three_jobs_on_two_cores_take_turns(platform: Platform) -> None:
         lambda doc: doc["SecondaryStatusTransitions"][-1]["StatusMessage"].startswith("Waiting"),
     )
     assert waiting["SecondaryStatus"] == "Starting"
-    platform.engine.stop_training("one")
+    platform.engine.stop("training-job", "one")
     platform.log_line("ready", "three")
     platform.train("four")
-    platform.engine.stop_training("four")
+    platform.engine.stop("training-job", "four")
     assert platform.ended("four")["TrainingJobStatus"] == "Stopped"
     assert platform.status("three", "Training")["TrainingJobStatus"] == "InProgress"
 
@@ -401,7 +401,7 @@ def test_an_output_bucket_that_is_deleted_while_the_job_trains(platform: Platfor
     platform.train()
     platform.log_line("on")
     (platform.config.s3_root / "bucket").rmdir()
-    platform.engine.stop_training("job")
+    platform.engine.stop("training-job", "job")
     doc = platform.ended()
     assert "The specified bucket does not exist" in doc["FailureReason"]
     assert not (platform.config.s3_root / "bucket").exists()

@@ -89,7 +89,7 @@ def transform(platform: Platform, name: str = "job", **members: Any) -> None:
         **members,
     }
     platform.store.put("transform-job", name, transform_document(platform.config, request))
-    platform.engine.submit_transform(name)
+    platform.engine.submit("transform-job", name)
 
 
 def ended(platform: Platform, wanted: str = "Completed", name: str = "job") -> dict[str, Any]:
@@ -418,12 +418,12 @@ def test_stopping_ends_the_container_and_leaves_no_output(served: Platform) -> N
     assert written.read_bytes() == b"A"
     containers = set(psutil.Process().children(recursive=True)) - set(others)
     assert containers
-    served.engine.stop_transform("job")
+    served.engine.stop("transform-job", "job")
     assert served.store.get("transform-job", "job")["TransformJobStatus"] in ("Stopping", "Stopped")
     ended(served, "Stopped")
     assert outputs(served) == {}
     assert not [process for process in containers if process.is_running()]
-    served.engine.stop_transform("job")
+    served.engine.stop("transform-job", "job")
     assert served.store.get("transform-job", "job")["TransformJobStatus"] == "Stopped"
 
 
@@ -433,7 +433,7 @@ def test_stopping_while_the_container_starts(platform: Platform) -> None:
     platform.put("s3://bucket/in/x", "x")
     transform(platform)
     asked(platform)
-    platform.engine.stop_transform("job")
+    platform.engine.stop("transform-job", "job")
     ended(platform, "Stopped")
 
 

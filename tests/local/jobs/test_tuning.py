@@ -35,7 +35,7 @@ def tune(platform: Platform, name: str = "tune", *, config: dict[str, Any], **de
         "TrainingJobDefinition": {**request, "StaticHyperParameters": {"epochs": "2"}, **definition},
     }
     platform.store.put("tuning-job", name, tuning_document(platform.config, job))
-    platform.engine.submit_tuning(name)
+    platform.engine.submit("tuning-job", name)
 
 
 def limits(most: int, parallel: int) -> dict[str, int]:
@@ -197,7 +197,7 @@ def test_a_stop_ends_the_children(platform: Platform) -> None:
     platform.command("train", SLOW)
     tune(platform, config={})
     started(platform, 2)
-    platform.engine.stop_tuning("tune")
+    platform.engine.stop("tuning-job", "tune")
     assert platform.store.get("tuning-job", "tune")["HyperParameterTuningJobStatus"] in (
         "Stopping",
         "Stopped",
@@ -212,7 +212,7 @@ def test_a_stopped_child_does_not_end_the_job(platform: Platform) -> None:
     platform.command("train", f"if '-001-' not in os.environ['TRAINING_JOB_NAME']: sys.exit()\n{SLOW}")
     tune(platform, config={"ResourceLimits": limits(2, 1)})
     [name] = started(platform, 1)
-    platform.engine.stop_training(name)
+    platform.engine.stop("training-job", name)
     doc = ended(platform)
     assert doc["HyperParameterTuningJobStatus"] == "Completed"
     assert doc["BestTrainingJob"]["TrainingJobName"] == name

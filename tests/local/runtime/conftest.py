@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from local.runtime import RuntimeProblem
+from local.runtime.container import RuntimeProblem
 from local.runtime.docker import LABEL, DockerRuntime
 from local.runtime.dockerhost import connect
 

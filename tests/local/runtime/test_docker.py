@@ -19,11 +19,11 @@ import pytest
 
 from local.api.transform import transform_document
 from local.config import Config
-from local.jobs import Engine
 from local.jobs.documents import Document, training_document
+from local.jobs.engine import Engine
 from local.jobs.services import Services, Timing
 from local.jobs.slots import Slots
-from local.runtime import ContainerSpec, RuntimeProblem
+from local.runtime.container import ContainerSpec, RuntimeProblem
 from local.runtime.docker import LABEL, SERVICE, DockerRuntime, remove_leftovers
 from local.store import Store
 from tests.local.runtime.conftest import SMALL, image, left
@@ -257,7 +257,7 @@ def test_what_a_killed_service_left_is_removed(
     base = home / "ml"
     base.mkdir(parents=True)
     program = (
-        "import sys; from pathlib import Path; from local.runtime import ContainerSpec; "
+        "import sys; from pathlib import Path; from local.runtime.container import ContainerSpec; "
         "from local.runtime.docker import DockerRuntime; home = Path(sys.argv[1]); "
         f"DockerRuntime(home, 5999).start(ContainerSpec('job', {small!r}, 'sh', home / 'ml', "
         "('-c', 'echo ready; sleep 1000')), lambda line: print(line, flush=True)); "
@@ -356,7 +356,7 @@ class Platform:
     def train(self, name: str, hosts: int = 1, **hyperparameters: str) -> None:
         request = self.request(name, hosts, **hyperparameters)
         self.store.put("training-job", name, training_document(self.config, request))
-        self.engine.submit_training(name)
+        self.engine.submit("training-job", name)
 
     def wait(self, kind: str, name: str, until: Callable[[Document], bool]) -> Document:
         deadline = time.monotonic() + 240
@@ -414,7 +414,7 @@ def test_one_job_on_two_hosts_then_an_endpoint_and_a_transform_job(platform: Pla
     store.put("endpoint-config", "c", {"EndpointConfigName": "c", "ProductionVariants": [variant]})
     endpoint = {"EndpointName": "e", "EndpointConfigName": "c", "EndpointStatus": "Creating"}
     store.put("endpoint", "e", endpoint)
-    platform.engine.create_endpoint("e")
+    platform.engine.submit("endpoint", "e")
     doc = platform.wait("endpoint", "e", lambda doc: doc["EndpointStatus"] != "Creating")
     assert doc["EndpointStatus"] == "InService", doc
     picture = platform.config.bucket_path("s3://bucket/data/validation/dark/0.png").read_bytes()
@@ -433,7 +433,7 @@ def test_one_job_on_two_hosts_then_an_endpoint_and_a_transform_job(platform: Pla
         "TransformOutput": {"S3OutputPath": "s3://bucket/batch", "Accept": "application/json"},
     }
     store.put("transform-job", "batch", transform_document(platform.config, request))
-    platform.engine.submit_transform("batch")
+    platform.engine.submit("transform-job", "batch")
     doc = platform.wait("transform-job", "batch", lambda doc: "TransformEndTime" in doc)
     assert doc["TransformJobStatus"] == "Completed", doc["FailureReason"]
     assert platform.config.bucket_path("s3://bucket/batch/0.png.out").read_bytes() == answer.body
@@ -463,7 +463,7 @@ def test_a_tuning_job(platform: Platform) -> None:
         "TrainingJobDefinition": definition,
     }
     platform.store.put("tuning-job", "tune", doc)
-    platform.engine.submit_tuning("tune")
+    platform.engine.submit("tuning-job", "tune")
     doc = platform.wait("tuning-job", "tune", lambda doc: "HyperParameterTuningEndTime" in doc)
     assert doc["HyperParameterTuningJobStatus"] == "Completed", doc
     assert doc["TrainingJobStatusCounters"]["Completed"] == 2
@@ -478,7 +478,7 @@ def test_a_job_that_is_stopped_saves_what_it_has(platform: Platform) -> None:
         assert time.monotonic() < deadline, platform.log("long")
         time.sleep(0.1)
     begin = time.monotonic()
-    platform.engine.stop_training("long")
+    platform.engine.stop("training-job", "long")
     doc = platform.ended("long")
     assert doc["TrainingJobStatus"] == "Stopped"
     assert time.monotonic() - begin < 60

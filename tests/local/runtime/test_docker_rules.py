@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from local.config import Config
-from local.jobs import Engine
 from local.jobs.documents import Document, training_document
+from local.jobs.engine import Engine
 from local.jobs.services import Services, Timing
 from local.jobs.slots import Slots
 from local.runtime.docker import DockerRuntime
@@ -74,7 +74,7 @@ def run_job(engine: Any, config: Config) -> Iterator[Run]:
             **members,
         }
         store.put("training-job", "job", training_document(configured, request))
-        jobs.submit_training("job")
+        jobs.submit("training-job", "job")
         deadline = time.monotonic() + 60
         while True:
             doc = store.get("training-job", "job")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from local.runtime import RuntimeProblem, dockerhost
+from local.runtime import dockerhost
+from local.runtime.container import RuntimeProblem
 from local.runtime.dockerhost import Host, connect, least_loaded, main
 
 INFO: dict[str, Any] = {"NCPU": 4, "MemTotal": 8 << 30, "CpuCfsQuota": True, "SecurityOptions": None}

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.runtime import ContainerSpec, RuntimeProblem
+from local.runtime.container import ContainerSpec, RuntimeProblem
 from local.runtime.process import ProcessRuntime, image_name, remove_leftovers
 from tests.docker.wait import until
 
@@ -229,7 +229,7 @@ def test_nothing_is_left_when_the_service_is_killed(tmp_path: Path, runtime: Pro
     program = f"""
 import threading
 from pathlib import Path
-from local.runtime import ContainerSpec
+from local.runtime.container import ContainerSpec
 from local.runtime.process import ProcessRuntime
 runtime = ProcessRuntime({{"fake": Path({str(tmp_path / "an image's folder")!r})}}, Path({str(tmp_path)!r}))
 base = Path({str(tmp_path / "base")!r})
