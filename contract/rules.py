@@ -164,6 +164,7 @@ RULES: Final[Mapping[str, Definition]] = dict(
             patience=Parameter(1, least=1),
             ratio_threshold=Parameter(0.1, least=0.0),
             min_difference=Parameter(0.25, least=0.0),
+            min_evaluations=Parameter(3, least=1),
         ),
         _debugger(
             "Overtraining", "overtraining", "Is it still getting better?",

@@ -14,6 +14,7 @@ import torch
 import torchvision
 from torch import nn
 
+from contract.networks import WEIGHT_SUFFIXES
 from model import quick
 from model.preprocess import Preprocessing
 
@@ -22,7 +23,6 @@ ARCHITECTURES: Final[tuple[str, ...]] = tuple(torchvision.models.list_models(mod
 # They average over whatever is left of a picture. What is below needs 0.5 s to find out.
 _ANY_SIZE: Final = ("resnet", "resnext", "wide_resnet")
 _WITH_SIDE_OUTPUTS: Final = ("googlenet", "inception_v3")
-WEIGHT_SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".bin", ".th")
 
 
 class WeightsError(ValueError):

@@ -257,16 +257,21 @@ def check_hyperparameters(hyperparameters: Mapping[str, Scalar]) -> None:
         raise ByocError(str(error), kind="BadHyperparameter") from None
 
 
+def hyperparameter(settings: Settings, name: str) -> Scalar:
+    """What a hyperparameter is set to, or its default."""
+    from contract.hyperparameters import HYPERPARAMETERS
+
+    default = next(item.default for item in HYPERPARAMETERS if item.name == name)
+    return settings.hyperparameters.get(name, default)
+
+
 def check_isolation(settings: Settings, tuned: Mapping[str, Scalar]) -> None:
     """Without a network, weights that are in no channel cannot be fetched: known before a machine is paid.
 
     Args:
         tuned: hyperparameters on top of the settings' own.
     """
-    from contract.hyperparameters import HYPERPARAMETERS
-
-    default = next(item.default for item in HYPERPARAMETERS if item.name == "weights")
-    weights = {**settings.hyperparameters, **tuned}.get("weights", default)
+    weights = {"weights": hyperparameter(settings, "weights"), **tuned}["weights"]
     if settings.aws.network_isolation and not settings.data.weights and weights != "none":
         raise ByocError(
             f"aws.network_isolation is set, and weights={weights} would have to be downloaded.",

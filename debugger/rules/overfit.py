@@ -17,11 +17,12 @@ class Overfit(Rule):
 
     The means are taken over one evaluation and over the training steps since the evaluation before it, and
     the ratio must be exceeded in `patience` evaluations in a row. AWS's ratio alone accuses every model
-    that has learned its task (0.01 against 0.02 is a ratio of 1), and every first evaluation of a network
-    whose batch normalisation is still settling. So the gap must also be at least `min_difference`, a
-    parameter of ours, the validation loss must have been lower before, and the training loss must have
-    fallen, at first and since then: what has learned nothing, overfits nothing. 0 gives AWS's definition to
-    the letter.
+    that has learned its task (0.01 against 0.02 is a ratio of 1), and every evaluation of a network whose
+    batch normalisation is still settling. So three more things are asked for. The gap must be at least
+    `min_difference`, a parameter of ours. The validation loss must have been lower by half of that before,
+    and stay above for `min_evaluations` in a row: on few pictures one evaluation is noise. And the training
+    loss must have fallen, at first and since then: what has learned nothing, overfits nothing. With
+    `min_difference` 0 the definition is AWS's to the letter.
     """
 
     name = "Overfit"
@@ -64,8 +65,8 @@ class Overfit(Rule):
         if validation < self._best:
             self._best, self._train_at_best = validation, train
         self._run = self._run + 1 if bad else 0
-        if bad and self._run < self.integer("patience"):
-            self._why_not = f"it takes {self.integer('patience')} such evaluations in a row (patience)"
+        if bad and self._run < self._patience:
+            self._why_not = f"it takes {self._patience} such evaluations in a row"
         elif bad:
             self.add(
                 step=step,
@@ -93,9 +94,9 @@ class Overfit(Rule):
                 f"the training loss, {self._first:.4g} at first, has not fallen by {1 - LEARNED:.0%}: what "
                 "has learned nothing overfits nothing"
             )
-        if validation <= self._best:
+        if validation - self._best <= least / 2:
             before = f"was {self._best:.4g} at best" if math.isfinite(self._best) else "was not measured"
-            return f"the validation loss {before} before, and only one that has risen again counts"
+            return f"the validation loss {before} before, and only one that has risen again by {least / 2:g} counts"
         if train >= self._train_at_best:
             return (
                 f"the training loss was {self._train_at_best:.4g} at the best evaluation, and what is not "
@@ -103,9 +104,16 @@ class Overfit(Rule):
             )
         return ""
 
+    @property
+    def _patience(self) -> int:
+        least = self.integer("min_evaluations") if self.number("min_difference") else 1
+        return max(self.integer("patience"), least)
+
     def undecided(self) -> str:
-        # Nothing is called a gap before an evaluation that was better.
+        # Nothing is called a gap before an evaluation that was better; and what was one may be noise.
         least = self.integer("patience") + (self.number("min_difference") > 0)
+        if self._run:
+            least = self._patience + 1
         if self.seen >= least:
             return ""
         return self._rounds.too_few(self.seen, least) or super().undecided()

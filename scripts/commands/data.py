@@ -162,12 +162,15 @@ def upload(
     from scripts import account, dataset
     from scripts import upload as s3
     from scripts.requests import tags
+    from scripts.weights import check_weights
 
     out = context.out
     for key, value in (("validation", validation), ("test", test), ("seed", seed)):
         context.override(f"data.{key}", value)
     settings = context.settings
     weights = account.weights_file(settings)
+    if weights:
+        check_weights(weights, str(account.hyperparameter(settings, "arch")))
     root = folder or _folder_of_settings(settings)
     with out.progress("checking") as progress:
         data, broken = dataset.prepare(

@@ -165,15 +165,15 @@ def test_overfit_to_the_letter_is_a_ratio(observe: Any) -> None:
 
 def test_overfit_waits_for_its_patience(observe: Any) -> None:
     pairs = [(1.0, 1.0), (0.5, 1.4), (0.4, 1.0)]
-    assert rounds(rule("Overfit", patience="1"), pairs, observe).total == 1
-    assert not rounds(rule("Overfit", patience="2"), pairs, observe).total
+    assert rounds(rule("Overfit", patience="1", min_evaluations="1"), pairs, observe).total == 1
+    assert not rounds(rule("Overfit", patience="2", min_evaluations="1"), pairs, observe).total
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
 def test_overfit_fires_in_the_evaluation_that_ends_its_patience(patience: int, observe: Any) -> None:
     pairs = [(1.0, 1.0), (0.5, 1.4), (0.4, 1.6), (0.3, 1.8)]
     found = [
-        rounds(rule("Overfit", patience=str(patience)), pairs[:count], observe).total
+        rounds(rule("Overfit", patience=str(patience), min_evaluations="1"), pairs[:count], observe).total
         for count in range(1, len(pairs) + 1)
     ]
     assert found == [max(0, bad - patience + 1) for bad in range(len(pairs))]
@@ -181,9 +181,11 @@ def test_overfit_fires_in_the_evaluation_that_ends_its_patience(patience: int, o
 
 def test_overfit_counts_its_patience_anew_after_a_better_evaluation(observe: Any) -> None:
     pairs = [(1.0, 1.0), (0.5, 1.4), (0.5, 0.5), (0.4, 1.4)]
-    checked = rounds(rule("Overfit", patience="2"), pairs, observe)
+    checked = rounds(rule("Overfit", patience="2", min_evaluations="1"), pairs, observe)
     assert not checked.total
-    assert rounds(rule("Overfit", patience="2"), [*pairs, (0.3, 1.6)], observe).total == 1
+    assert (
+        rounds(rule("Overfit", patience="2", min_evaluations="1"), [*pairs, (0.3, 1.6)], observe).total == 1
+    )
 
 
 def test_a_learned_task_and_a_first_evaluation_are_not_overfitting(observe: Any) -> None:
@@ -198,20 +200,36 @@ def test_a_learned_task_and_a_first_evaluation_are_not_overfitting(observe: Any)
         ([(1.0, 1.0), (0.5, 0.7)], "the gap is smaller than the least one"),
         ([(2.5, 2.3), (2.4, 8.6)], "the training loss, 2.5 at first, has not fallen by 20%"),
         ([(2.5, 9.0), (0.5, 6.7)], "the validation loss was 9 at best before"),
+        ([(1.0, 1.0), (0.5, 1.1)], "the validation loss was 1 at best before, and only a rise of 0.125"),
     ],
 )
 def test_a_gap_that_is_no_overfitting_is_explained(pairs: Any, reason: str, observe: Any) -> None:
     checked = rounds(rule("Overfit"), pairs, observe)
     assert not checked.total
     assert f"No finding, as {reason}" in checked.summary()
-    patient = rounds(rule("Overfit", patience="2"), [(2.5, 2.3), (0.5, 0.6), (0.3, 1.4)], observe)
-    assert "it takes 2 such evaluations in a row (patience)" in patient.summary()
+    patient = rounds(rule("Overfit"), [(2.5, 2.3), (0.5, 0.6), (0.3, 1.4)], observe)
+    assert "it takes 3 such evaluations in a row" in patient.summary()
+
+
+def test_a_validation_loss_that_comes_back_was_noise(observe: Any) -> None:
+    """Seen in healthy trainings: batch norm that settles, and evaluations of four pictures."""
+    settling = [(1.6, 1.5), (0.9, 2.4), (0.6, 2.2), (0.5, 0.6), (0.4, 0.5)]
+    assert not rounds(rule("Overfit"), settling, observe).total
+    few = [(0.8, 0.69), (0.42, 0.72), (0.4, 0.71), (0.38, 0.75), (0.3, 0.7)]
+    assert not rounds(rule("Overfit"), few, observe).total
+    by_heart = [(1.6, 1.5), (0.9, 1.8), (0.6, 2.2), (0.2, 2.6)]
+    assert rounds(rule("Overfit"), by_heart, observe).total == 1
+    unconfirmed = rounds(rule("Overfit"), by_heart[:3], observe)
+    assert not unconfirmed.total
+    assert "before 3 evaluations, and it takes 4" in unconfirmed.undecided()
 
 
 def test_what_has_learned_nothing_overfits_nothing(observe: Any) -> None:
     diverged = [(2.5, 2.3), (2.4, 2.2), (2.4, 2.9), (2.35, 2.8)]
     assert not rounds(rule("Overfit"), diverged, observe).total
-    assert rounds(rule("Overfit"), [(2.5, 2.3), (1.0, 1.1), (0.3, 1.4)], observe).total
+    assert rounds(
+        rule("Overfit"), [(2.5, 2.3), (1.0, 1.1), (0.3, 1.4), (0.2, 1.5), (0.1, 1.7)], observe
+    ).total
 
 
 def test_a_single_evaluation_says_nothing_of_overfitting(observe: Any) -> None:
