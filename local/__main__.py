@@ -53,7 +53,7 @@ def main() -> int:
         with _alone(config.home):
             if only_sweep:
                 for what in remove_leftovers(config.home):
-                    print(what, flush=True)  # it is told even if the next one takes too long
+                    print(what, flush=True)  # it is shown even if the next one takes too long
                 return 0
             with _listening(config.port) as listener:
                 _serve(config, listener)

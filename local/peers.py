@@ -70,7 +70,7 @@ def asked(peer: Address, here: Address) -> Owner | None:
     if _HEADER.unpack_from(answer)[1] == _NLMSG_ERROR:
         number = -struct.unpack_from("=i", answer, _HEADER.size)[0]
         if number == errno.ENOENT and listed(peer, here) is None:
-            return None  # the kernel says the same where it cannot tell
+            return None  # the kernel says the same where it does not know
         raise OSError(number, os.strerror(number))
     tail = _ANSWER_TAIL.unpack_from(answer, _HEADER.size + _ANSWER_HEAD + len(ends))
     return Owner(*tail[3:])

@@ -26,7 +26,7 @@ class EngineLike(Protocol):
     """Runs what the store's documents describe. Every method is called from a worker thread.
 
     Only `invoke` may take long; the others start or signal and return. Names are those of documents that
-    are in the store. Errors to be told to the caller are those of `local.errors`.
+    are in the store. Errors for the caller are those of `local.errors`.
     """
 
     def start(self) -> None:

@@ -13,7 +13,7 @@ from scripts.output import Output
 
 
 class _Commands(TyperGroup):
-    """With --json, a wrong command line is told on stdout like every other error."""
+    """With --json, a wrong command line is reported on stdout like every other error."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["json"] = "--json" in args

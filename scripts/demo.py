@@ -1,7 +1,7 @@
 """The main job, from pictures to a queried endpoint, on this machine: `python -m scripts.demo`.
 
 It runs the commands that the README teaches, as a user would, in out/demo, and prints each before it runs it.
-What came out lies in out/demo/summary.json. `--diverging` tells the debugger's story instead, in
+What came out lies in out/demo/summary.json. `--diverging` plays the debugger's story instead, in
 out/demo-diverging: absurd learning rates, a rule that notices, and the same again with sane ones.
 """
 

@@ -53,7 +53,9 @@ class Undo:
             try:
                 delete()
                 say(f"took back {what}")
-            except Exception as error:  # the first error is the one to tell; this one only says what is left
+            except (
+                Exception
+            ) as error:  # the first error is the one to report; this one only says what is left
                 say(f"could not take back {what}: {translate(error) or error}")
 
 
@@ -235,7 +237,7 @@ def _user(clients: Clients, name: str, config: str) -> str:
 
 
 def _settled(clients: Clients, name: str, say: Say) -> dict[str, Any]:
-    """The endpoint's description once nothing is under way; tells the statuses until then."""
+    """The endpoint's description once nothing is under way; reports the statuses until then."""
     pace, before = Pace(), ""
     while True:
         endpoint = _describe(clients, name) or {"EndpointStatus": "Deleted"}

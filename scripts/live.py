@@ -32,7 +32,7 @@ class Curve:
 def plot(title: str, curves: Sequence[Curve], width: int, height: int = 8, *, share: bool = False) -> Any:
     """A chart of braille dots as rich text, `width` characters wide: y axis, curves, steps below.
 
-    Logarithmic where the values span decades. Values that are no numbers are left out of the line and told
+    Logarithmic where the values span decades. Values that are no numbers are left out of the line and named
     in the title.
     """
     from rich.text import Text
@@ -106,7 +106,7 @@ class Curves:
     def add(self, values: Mapping[str, float], step: float | None) -> None:
         """Metrics of one log line; one without a step is left out where lines before it had theirs."""
         if step is None and self._stepped:
-            return  # the kept weights', told once more at the end
+            return  # the kept weights', repeated at the end
         self._stepped = self._stepped or step is not None
         for name, value in values.items():
             points = self._metrics.setdefault(name, [])

@@ -189,7 +189,7 @@ def check(home: Path, url: str, *, anyone: bool = False) -> bool:
                 code=UNREACHABLE,
                 kind="Unreachable",
             ) from None
-        return False  # TLS, say: the request itself will tell
+        return False  # TLS, say: the request itself will show it
     if found and not anyone:
         other = Path(found.home)
         if other.parts[-2:] == _HOME.parts and other.resolve() != home.resolve():

@@ -1,4 +1,4 @@
-"""Pictures to an endpoint, as plain bytes; answers back, with the truth where the folder's name tells it."""
+"""Pictures to an endpoint, as plain bytes; answers back, with the truth where the folder's name says it."""
 
 from __future__ import annotations
 

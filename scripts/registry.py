@@ -129,7 +129,7 @@ class Ecr:
         return ecr_name(name)
 
     def prepare(self, repository: str) -> bool:
-        """What the repository cannot be given beside its name is told, and no reason to have none."""
+        """What the repository cannot be given beside its name is a warning, and no reason to have none."""
         from botocore.exceptions import ClientError
 
         try:

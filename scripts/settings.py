@@ -115,7 +115,7 @@ class Aws:
 class Data:
     """The pictures: a folder of class folders, or train/ validation/ test/ with class folders in each"""
 
-    folder: str = option("data", "What `byoc upload` sends when it is not told another folder.")
+    folder: str = option("data", "What `byoc upload` sends unless another folder is named.")
     validation: float = option(0.15, "Share of each class kept for validation.", minimum=0, maximum=0.9)
     test: float = option(0.15, "Share of each class kept for the final test.", minimum=0, maximum=0.9)
     seed: int = option(0, "The same seed gives the same split.", minimum=0)

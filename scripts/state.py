@@ -24,7 +24,7 @@ def path_of(settings: Settings) -> Path:
 
 
 def read(settings: Settings) -> dict[str, Any]:
-    """Everything remembered; empty where nothing is. A file that is not ours is put aside, and told."""
+    """Everything remembered; empty where nothing is. A file that is not ours is put aside, with a warning."""
     path = path_of(settings)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ def of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn
     """Of these ARNs, those that carry the project's tag; one that is gone does not.
 
     One request for all of them, or, where AWS does not allow that one, one for each. Where it does not allow
-    those either, that is told once, and the project's name in theirs counts.
+    those either, that is reported once, and the project's name in theirs counts.
 
     Raises:
         ClientError: of any other kind, e.g. of throttling that did not end with the retries.

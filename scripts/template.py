@@ -72,7 +72,7 @@ def _section(name: str, kind: Any, values: Mapping[str, Any]) -> str:
 
 
 def _hyperparameters(values: Mapping[str, Any]) -> str:
-    lines = ["# What the trainer is told.", "[hyperparameters]"]
+    lines = ["# What the trainer gets.", "[hyperparameters]"]
     for item in HYPERPARAMETERS:
         value = values.get(item.name, item.default)
         lines += _line(item.name, value, item.help + _choices(item), active=item.name in values)

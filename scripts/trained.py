@@ -21,7 +21,7 @@ class Trained:
     accuracy: float
     """test:accuracy."""
     same_pictures: bool
-    """Whether the test set is what it was, as far as dates and numbers tell."""
+    """Whether the test set is what it was, as far as dates and numbers show."""
 
 
 def of_endpoint(clients: Clients, endpoint: str, test_uri: str) -> Trained | None:

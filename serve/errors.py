@@ -1,4 +1,4 @@
-"""Two kinds of failure: the operator's (told on stderr, ends the server), the caller's (told in a 4xx)."""
+"""Two kinds of failure: the operator's (on stderr, ends the server), the caller's (a 4xx)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def find(environment: Mapping[str, str]) -> tuple[Path, int]:
 
 
 def version(java: Path) -> int:
-    """Major version, 0 if it cannot be told. Reads the runtime's `release` file: faster than asking."""
+    """Major version, 0 if it is unknown. Reads the runtime's `release` file: faster than asking."""
     if not os.access(java, os.X_OK):
         return 0
     try:

@@ -91,7 +91,7 @@ def read_samples(folder: Path, side: int, classes: int) -> Samples:
 
     Args:
         side: of the square that the network sees, in pixels.
-        classes: how many the network tells apart.
+        classes: how many the network has.
 
     Raises:
         BadSamples: the file is there and is damaged, too large, or for another network.

@@ -1,4 +1,4 @@
-"""Features, that is what the backbone tells the head of a picture.
+"""Features: what the backbone hands to the head for a picture.
 
 Those of a frozen backbone are computed once, and the head then trains on them without the backbone: exact for
 pictures that are not augmented, as the backbone would say the same in every epoch.

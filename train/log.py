@@ -28,7 +28,7 @@ class _Formatter(logging.Formatter):
 
 
 def start_logging(is_first: bool) -> None:
-    """Log to standard output; of several processes the first tells everything, the others only warnings."""
+    """Log to standard output; of several processes the first logs everything, the others only warnings."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter("%(message)s"))
     logger = logging.getLogger("train")

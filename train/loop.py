@@ -71,7 +71,7 @@ class Trainer:
         train, validation: the pictures.
         should_stop: asked between batches.
         saver: writes checkpoints when they are due.
-        on_epoch: told the metrics of each epoch, in the first process.
+        on_epoch: gets the metrics of each epoch, in the first process.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Trainer:
         training. The best weights are in `best_state` then.
 
         Raises:
-            Stopped: told to end. `progress` is where to go on.
+            Stopped: asked to end. `progress` is where to go on.
             TrainingError: the loss is not finite and no rule ends the training for it, or too many pictures
                 are unreadable.
         """

@@ -1,4 +1,4 @@
-"""Which number and memory format to compute in, chosen from what the hardware does well, and told."""
+"""Which number and memory format to compute in, chosen from what the hardware does well, and logged."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _PATIENCE: Final = 100.0  # seconds; SageMaker sends SIGKILL 120 s after SIGTERM
 
 
 class Stopped(Exception):
-    """The job was told to end."""
+    """The job was asked to end."""
 
 
 class Stopping:

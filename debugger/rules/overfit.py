@@ -96,7 +96,7 @@ class Overfit(Rule):
             )
         if validation - self._best <= least / 2:
             before = f"was {self._best:.4g} at best" if math.isfinite(self._best) else "was not measured"
-            return f"the validation loss {before} before, and only one that has risen again by {least / 2:g} counts"
+            return f"the validation loss {before} before, and only a rise of {least / 2:g} counts"
         if train >= self._train_at_best:
             return (
                 f"the training loss was {self._train_at_best:.4g} at the best evaluation, and what is not "

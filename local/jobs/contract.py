@@ -76,7 +76,7 @@ def prepare(runtime: Runtime, doc: Mapping[str, Any], host: Host, hosts: list[st
         if block == "ProfilerConfig":
             content.setdefault("DisableProfiler", False)
         write_json(config / file, content)
-        # smdebug looks in /opt/ml unless it is told where else.
+        # smdebug looks in /opt/ml unless a variable names another place.
         environment[variable] = runtime.inside(host.base, f"/opt/ml/input/config/{file}")
     return environment
 

@@ -32,7 +32,7 @@ log = logging.getLogger("local.runtime")
 
 SERVICE = "local-sagemaker"  # the service's name inside containers
 LABEL = "byoc.local.home"
-# Paths alone do not tell homes apart: several machines, each itself a container, may share one engine.
+# Paths alone do not identify a home: several machines, each itself a container, may share one engine.
 _ID_LABEL = "byoc.local.id"
 _ID_FILE = "docker.id"  # of the home; there as long as containers may be
 _SWEEP_PATIENCE = 20  # seconds for each answer, while somebody waits for `byoc local down`

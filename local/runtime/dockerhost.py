@@ -34,7 +34,7 @@ _HERE = (
 
 @dataclass(frozen=True)
 class Host:
-    """What the engine tells about its machine. `memory` in bytes; `security`: rootless, userns, selinux, …"""
+    """What the engine reports about its machine. `memory` in bytes; `security`: rootless, userns, selinux, …"""
 
     cores: int
     memory: int
@@ -80,7 +80,7 @@ def connect(patience: int = 60) -> docker.DockerClient:
     """A client of an engine that answers and shares this machine's files. RuntimeProblem if there is none.
 
     `patience`: seconds that the client waits for each answer; for the first one less, so that an engine that
-    hangs is told soon.
+    hangs is reported soon.
     """
     first = min(patience, _FIRST_ANSWER)
     address = _address()

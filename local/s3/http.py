@@ -26,7 +26,7 @@ class Reader:
         }
         length = self.headers.get("content-length", "")
         self.length = int(length) if length.isdecimal() else None
-        # A client that waits to be told to go on may never send it: whatever came next on the connection
+        # A client that waits for the word to go on may never send it: whatever came next on the connection
         # would be taken for it.
         self.unread = bool(self.length) or "transfer-encoding" in self.headers
 

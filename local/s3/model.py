@@ -1,4 +1,4 @@
-"""S3's operations as botocore's model has them: how requests are told apart, read, and answered."""
+"""S3's operations as botocore's model has them: how requests are recognised, read, and answered."""
 
 from __future__ import annotations
 

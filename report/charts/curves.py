@@ -44,7 +44,7 @@ def axis_of(log: Log) -> Axis:
     # Other trainers have other metrics of a test.
     once = {*REPORTED_ONCE, *(name for name in log.metrics if name.startswith("test:"))}
     drawn = [metric for name, metric in log.metrics.items() if name not in once]
-    # What the kept weights reach is told once more at the end, and that line has no place in a curve.
+    # What the kept weights reach is printed once more at the end, and that line has no place in a curve.
     if drawn and all(any(step is not None for step in metric.step) for metric in drawn):
         return Axis("Step", "step")
     if drawn and all(any(epoch is not None for epoch in metric.epoch) for metric in drawn):
@@ -196,7 +196,7 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
 
 
 def thin_steps(steps: Array, width: float) -> list[float]:
-    """Steps far enough apart for their marks to be told from one another, on an axis of this width."""
+    """Steps far enough apart for their marks to be distinct, on an axis of this width."""
     places = np.round(steps / max(width / 60, 1e-9))
     return [float(steps[index]) for index in np.unique(places, return_index=True)[1]]
 

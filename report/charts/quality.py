@@ -25,7 +25,7 @@ def matrix_figure(quality: Quality) -> Figure | None:
     shares = np.divide(
         quality.matrix, sums[:, None], out=np.zeros_like(quality.matrix), where=sums[:, None] > 0
     )
-    # Two classes may have the same name after shortening: rows are told apart by their index.
+    # Two classes may have the same name after shortening: rows are identified by their index.
     index = [
         (row, column)
         for row in range(count)

@@ -173,7 +173,7 @@ def require_completed(clients: Clients, job: Mapping[str, Any]) -> None:
 
 
 def keeps_model(job: Mapping[str, Any]) -> bool:
-    """Whether the trainer left its weights: a job may be told not to (`save_model = false`)."""
+    """Whether the trainer left its weights: a job may leave none (`save_model = false`)."""
     return str(job.get("HyperParameters", {}).get("save_model", "true")).lower() not in ("false", "0")
 
 

@@ -58,7 +58,7 @@ class Trial:
         start, end: when it began to train (or, before that, was created), and when it ended.
         reason: why it failed.
         findings: what its log says of the rules, where that was read.
-        progress: of one that runs, where its metrics tell that.
+        progress: of one that runs, where its metrics show it.
     """
 
     name: str

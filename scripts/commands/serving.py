@@ -139,7 +139,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 1,
     parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at a time.")] = 8,
 ) -> None:
-    """Send pictures to the endpoint; show class, probability, and the truth where the folder's name tells.
+    """Send pictures to the endpoint; show class, probability, and the truth where the folder's name says it.
 
     Examples:
 
@@ -314,7 +314,7 @@ def delete(
 
 
 def _left(context: Context) -> dict[str, str] | None:
-    """Name → status of the project's endpoints; None, and a warning, where AWS does not tell."""
+    """Name → status of the project's endpoints; None, and a warning, where AWS does not say."""
     from botocore.exceptions import ClientError
 
     from scripts import tags
@@ -329,7 +329,7 @@ def _left(context: Context) -> dict[str, str] | None:
 def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
     """The project's only endpoint, if it is this folder's; without one, the name of which parts may be left.
 
-    And the endpoints besides it: none, or None where AWS does not tell.
+    And the endpoints besides it: none, or None where AWS does not say.
     """
     from botocore.exceptions import ClientError
 

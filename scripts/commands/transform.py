@@ -66,7 +66,7 @@ def transform(
 ) -> None:
     """Classify a whole folder with a batch transform job, without an endpoint; write the answers to a file.
 
-    Where folders are named like classes, it tells the accuracy; on the test set, beside training's.
+    Where folders are named like classes, it prints the accuracy; on the test set, beside training's.
 
     Examples:
 
@@ -297,5 +297,5 @@ def _form(output: Path | None) -> Literal["csv", "jsonl"]:
     if suffix in {".jsonl", ".jsonlines"}:
         return "jsonl"
     raise ByocError(
-        f"{output} is neither .csv nor .jsonl.", "Name the file so, as the ending tells the format."
+        f"{output} is neither .csv nor .jsonl.", "Name the file so, as the ending decides the format."
     )

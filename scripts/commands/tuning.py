@@ -122,7 +122,7 @@ def best(
     tuning_job: Annotated[str | None, typer.Argument(help="Default: the last one that has a result.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until it has ended.")] = False,
 ) -> None:
-    """Show and remember the best hyperparameters of a tuning job, as SageMaker's API tells them.
+    """Show and remember the best hyperparameters of a tuning job, as SageMaker's API has them.
 
     Examples:
 
@@ -233,7 +233,7 @@ def _objective(job: TuningJob, value: float) -> str:
 
 
 def _not_apart(context: Context, job: TuningJob) -> str:
-    """A sentence where the validation pictures are too few to tell the best trial from the second."""
+    """A sentence where the validation pictures are too few to separate the best trial from the second."""
     from report.read import jobs
     from scripts import accuracy
 
