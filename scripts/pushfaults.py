@@ -84,7 +84,7 @@ _ECR_LOGIN = (
 
 
 def explain(said: str, repository: str, tag: str) -> tuple[bool, ByocError]:
-    """Whether trying again may help, and what to say to the user. `said` is the engine's or registry's text."""
+    """Whether trying again may help, and what to say. `said` is the engine's or registry's text."""
     host = repository.partition("/")[0]
     login = _ECR_LOGIN if ".dkr.ecr." in host else f"Log in: `docker login {host}`."
     words = {"said": said.strip(" ."), "host": host, "repository": repository, "tag": tag, "login": login}

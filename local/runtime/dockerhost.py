@@ -34,7 +34,7 @@ _HERE = (
 
 @dataclass(frozen=True)
 class Host:
-    """What the engine reports about its machine. `memory` in bytes; `security`: rootless, userns, selinux, …"""
+    """What the engine says of its machine. `memory` in bytes; `security`: rootless, userns, selinux, …"""
 
     cores: int
     memory: int
