@@ -67,7 +67,7 @@ def _section(name: str, kind: Any, values: Mapping[str, Any]) -> str:
         lines += _line(key, values.get(key, default), help_text, active=key in values)
     if ranges is not None:
         lines += ["", "# An interval {min, max, scale = linear | log | reverse_log} or a list of values."]
-        lines += [f"[{name}.ranges]", *(f"{key} = {_toml(value)}" for key, value in ranges.items())]
+        lines += [f"[{name}.ranges]", *(f"{key} = {toml_value(value)}" for key, value in ranges.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -89,21 +89,22 @@ def _choices(item: Hyperparameter) -> str:
 
 def _line(key: str, value: Any, help_text: str, *, active: bool) -> list[str]:
     sign = "" if active else "#"
-    line = f"{sign}{key} = {_toml(value)}"
+    line = f"{sign}{key} = {toml_value(value)}"
     if len(line) < 34 and len(help_text) + 38 <= WIDTH:
         return [f"{line:<36}# {help_text}"]
     prose = textwrap.wrap(help_text, WIDTH, initial_indent="# ", subsequent_indent="# ")
     if len(line) <= WIDTH:
         return [*prose, line]
     if isinstance(value, Mapping):  # TOML 1.0 wants an inline table on one line: set each key by itself
-        return [*prose, *(f"{sign}{key}.{_key(name)} = {_toml(item)}" for name, item in value.items())]
-    return [*prose, f"{sign}{key} = [", *(f"{sign}{_toml(item)}," for item in value), f"{sign}]"]
+        return [*prose, *(f"{sign}{key}.{_key(name)} = {toml_value(item)}" for name, item in value.items())]
+    return [*prose, f"{sign}{key} = [", *(f"{sign}{toml_value(item)}," for item in value), f"{sign}]"]
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it; a Range as byoc.toml has it."""
     if isinstance(value, Range):
         if value.categorical:
-            return f"[{', '.join(_toml(number_or_text(item)) for item in value.values)}]"
+            return f"[{', '.join(toml_value(number_or_text(item)) for item in value.values)}]"
         scale = {"Logarithmic": "log", "Linear": "linear", "ReverseLogarithmic": "reverse_log"}.get(
             value.scale, "auto"
         )
@@ -111,9 +112,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {toml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return repr(value)

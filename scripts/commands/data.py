@@ -149,10 +149,12 @@ def upload(
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the advice into byoc.toml.")] = False,
 ) -> None:
     """Check a folder of pictures, split it, and send to S3 what is not there yet.
 
     The split is stratified and seeded. A folder with train/, validation/ and test/ is taken as it is.
+    At the end it says which settings would suit these pictures better.
 
     Examples:
 
@@ -197,6 +199,7 @@ def upload(
         "unreadable": [{"file": str(path), "reason": reason} for path, reason in broken],
         "ignored": [str(path) for path in data.ignored],
         "hidden": [str(path) for path in hidden],
+        **_advise(context, data, apply=apply),
     }
     if dry_run:
         out.result(document)
@@ -233,6 +236,41 @@ def upload(
     uri = f"s3://{bucket}/{prefix}/"
     out.raw(uri, style="bold")
     out.result({**document, "uri": uri, **vars(done)})
+
+
+def _advise(context: Context, data: Dataset, *, apply: bool) -> dict[str, Any]:
+    """Says what the pictures are like and which settings would suit them; writes these if asked to."""
+    from scripts import advice
+
+    out, facts = context.out, advice.look(data)
+    if facts.twice:
+        are = "is" if len(facts.twice) == 1 else "are"
+        first = " and ".join(str(path) for _, path in facts.twice[0][:2])
+        out.warn(f"{plural(len(facts.twice), 'picture')} {are} there more than once, e.g. {first}.")
+        if facts.across:
+            out.warn(
+                f"{facts.across} of {len(facts.twice)} in more than one split: what is learned from is no "
+                "test. Keep one of each."
+            )
+    chosen = advice.advise(facts, context.settings)
+    if chosen:
+        out.say("These settings would suit the pictures better:")
+        table = out.table("setting", "value", "why")
+        for item in chosen:
+            out.row(table, item.setting, str(item.value), item.reason)
+        out.show(table)
+        if apply:
+            file = context.folder / FILE if context.config is None else context.config
+            advice.apply(file, chosen)
+            out.say("They are in {file} now.", file=file)
+        else:
+            out.say("`--apply` writes them into byoc.toml.")
+    elif apply:
+        out.say("The settings suit the pictures: nothing to apply.")
+    return {
+        "repeated": [[str(path) for _, path in group] for group in facts.twice],
+        "advice": [vars(item) for item in chosen],
+    }
 
 
 def _overview(context: Context, data: Dataset) -> Any:

@@ -244,3 +244,19 @@ def test_a_bucket_of_somebody_else_is_not_used(clients: Clients, settings: Setti
     other.s3.meta.events.register("before-parameter-build.s3", see)
     other.s3.get_object(Bucket="pictures", Key="a")
     assert seen[-1] == ("GetObject", "111122223333")
+
+
+def test_advice_follows_the_overview_and_is_applied_on_demand(project: Path, run: Run) -> None:
+    draw(project / "data", each=20)
+    twin = next((project / "data").rglob("*.png"))
+    twin.with_name("twin.png").write_bytes(twin.read_bytes())
+    run("init", "--aws", "--name", "flowers")
+    before = (project / "byoc.toml").read_text()
+    shown = run("upload", "--dry-run")
+    assert "1 picture is there more than once" in shown.output
+    assert "twin.png" in shown.output
+    assert "hyperparameters.batch_size" in shown.output
+    assert (project / "byoc.toml").read_text() == before
+    run("upload", "--dry-run", "--apply")
+    assert load().hyperparameters["batch_size"] == 4
+    assert "nothing to apply" in run("upload", "--dry-run", "--apply").output
