@@ -9,7 +9,9 @@ from debugger.rules.rule import Rule
 
 FIRST_STEPS = 2
 WAITING = 20.0  # percent of the step
-LEAST_WAITED = 1.0  # seconds in all: steps of a millisecond, on a head alone, wait a fifth of it for nothing
+LEAST_WAITED = (
+    10.0  # seconds in all, which a person would care about; a head alone waits a fifth of its second
+)
 LEAST_STEPS = 10
 
 

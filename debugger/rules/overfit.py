@@ -10,6 +10,7 @@ from debugger.rules.rounds import Rounds
 from debugger.rules.rule import Plan, Rule
 
 LEARNED = 0.8  # of the first training loss
+LEAST_PICTURES = 20  # the mean loss of fewer is noise
 
 
 class Overfit(Rule):
@@ -20,8 +21,8 @@ class Overfit(Rule):
     that has learned its task (0.01 against 0.02 is a ratio of 1), and every evaluation of a network whose
     batch normalisation is still settling. So three more things are asked for. The gap must be at least
     `min_difference`, a parameter of ours. The validation loss must have been lower by half of that before,
-    and stay above for `min_evaluations` in a row: on few pictures one evaluation is noise. And the training
-    loss must have fallen, at first and since then: what has learned nothing, overfits nothing. With
+    and stay above for `min_evaluations` in a row; fewer than `LEAST_PICTURES` cannot judge that. And the
+    training loss must have fallen, at first and since then: what has learned nothing, overfits nothing. With
     `min_difference` 0 the definition is AWS's to the letter.
     """
 
@@ -87,6 +88,8 @@ class Overfit(Rule):
             return "the ratio is within its limit"
         if not least:
             return ""
+        if self._too_few_pictures:
+            return self._too_few_pictures
         if validation - train <= least:
             return "the gap is smaller than the least one"
         if self._first is not None and train >= LEARNED * self._first:
@@ -109,7 +112,16 @@ class Overfit(Rule):
         least = self.integer("min_evaluations") if self.number("min_difference") else 1
         return max(self.integer("patience"), least)
 
+    @property
+    def _too_few_pictures(self) -> str:
+        pictures = self._rounds.pictures
+        if not self.number("min_difference") or pictures is None or pictures >= LEAST_PICTURES:
+            return ""
+        return f"the validation set has {pictures:g} pictures, and it takes {LEAST_PICTURES}"
+
     def undecided(self) -> str:
+        if self._too_few_pictures:
+            return self._too_few_pictures
         # Nothing is called a gap before an evaluation that was better; and what was one may be noise.
         least = self.integer("patience") + (self.number("min_difference") > 0)
         if self._run:

@@ -35,13 +35,16 @@ class Rounds:
         self._train, self._validation = _Mean(), _Mean()
         self._pictures = 1.0
         self._step = 0
+        self.pictures: float | None = None  # of the evaluation that was closed last; None if unknown
+        self._counted = False
         self.saved = {"TRAIN": 0, "EVAL": 0}  # losses, finite or not
 
     def add(self, step: Observation) -> tuple[int, float, float] | None:
         """Add a step; returns (training step, mean training loss, mean validation loss) of a closed round."""
         losses = step.losses()
         values = [losses[name] for name in self._selection.names(step) if name in losses][:1]
-        self._pictures = float(step.pictures) if step.pictures is not None else self._pictures
+        if step.pictures is not None:
+            self._pictures, self._counted = float(step.pictures), True
         evaluating = step.mode == "EVAL"
         if values:
             self.saved["EVAL" if evaluating else "TRAIN"] += 1
@@ -73,4 +76,5 @@ class Rounds:
         if not train.weight or not validation.weight:
             return None
         self._train = _Mean()
+        self.pictures = validation.weight if self._counted else None
         return self._step, train.value, validation.value

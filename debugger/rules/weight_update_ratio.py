@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from debugger.observation import FIRST_WORKER, Observation, kind_of
 from debugger.rules.rule import Plan, Rule
 
+STILL = 2  # the first may lie in the warm-up
+
 
 class WeightUpdateRatio(Rule):
     """Fires when |change| / |weights| of a weight tensor lies outside the two thresholds.
 
     Compared are a step and the one that was looked at before it, or with `num_steps` one at least so many
     steps back. Weights that were all zero are not judged: any update is infinitely larger. Frozen ones
-    (requires_grad=False) are not either: this project's hook does not save them.
+    (requires_grad=False) are not either: this project's hook does not save them. Too small are updates of
+    weights that have not moved once in the first `STILL` comparisons: at the end of a schedule, when the
+    training pictures are learned, healthy weights stand still.
     """
 
     name = "WeightUpdateRatio"
@@ -25,6 +29,8 @@ class WeightUpdateRatio(Rule):
         self._largest: tuple[float, str] | None = None
         self._newest: int | None = None  # step with weights
         self._reported: set[str] = set()
+        self._moved: set[str] = set()
+        self._still: dict[str, list[tuple[float, int, int]]] = {}  # comparisons of what has not moved yet
 
     def observe(self, step: Observation) -> None:
         if step.mode == "EVAL" or step.worker != FIRST_WORKER:
@@ -38,6 +44,8 @@ class WeightUpdateRatio(Rule):
             self.seen += 1
             ratio = weight.change.ratio(self.number("epsilon"))
             if ratio is None:
+                if weight.change.norm > 0:
+                    self._moved.add(name)
                 continue
             self._smallest = min(self._smallest or (ratio, name), (ratio, name))
             self._largest = max(self._largest or (ratio, name), (ratio, name))
@@ -47,19 +55,13 @@ class WeightUpdateRatio(Rule):
         if name in self._reported:
             return
         if ratio < self.number("small_threshold"):
-            self._reported.add(name)
-            moved = "did not change at all" if ratio == 0 else f"changed by only {ratio:.2g} of their size"
-            self.add(
-                step=last,
-                tensor=name,
-                severity="high",
-                message=f"The weights {name} {moved} between steps {first} and {last}.",
-                cause="The layer is missing from the optimizer, the loss does not depend on it, the learning "
-                "rate is far too low, or its gradients vanish.",
-                remedy="Check the optimizer's parameter groups, and that the layer gets gradients; raise the "
-                "learning rate.",
-            )
-        elif not ratio <= self.number("large_threshold"):
+            still = self._still.setdefault(name, [])
+            still.append((ratio, first, last))
+            if name not in self._moved and len(still) == STILL:
+                self._add_still(name)
+            return
+        self._moved.add(name)
+        if not ratio <= self.number("large_threshold"):
             self._reported.add(name)
             self.add(
                 step=last,
@@ -71,6 +73,27 @@ class WeightUpdateRatio(Rule):
                 cause="The learning rate is far too high, or single gradients explode.",
                 remedy="Lower the learning rate, warm it up, or clip the gradients.",
             )
+
+    def _add_still(self, name: str) -> None:
+        comparisons = self._still[name]
+        ratio, first, last = max(comparisons)[0], comparisons[0][1], comparisons[-1][2]
+        moved = "did not change at all" if ratio == 0 else f"changed by only {ratio:.2g} of their size"
+        self._reported.add(name)
+        self.add(
+            step=last,
+            tensor=name,
+            severity="high",
+            message=f"The weights {name} {moved} between steps {first} and {last}.",
+            cause="The layer is missing from the optimizer, the loss does not depend on it, the learning "
+            "rate is far too low, or its gradients vanish.",
+            remedy="Check the optimizer's parameter groups, and that the layer gets gradients; raise the "
+            "learning rate.",
+        )
+
+    def finish(self) -> None:
+        for name in self._still:
+            if name not in self._moved and name not in self._reported:
+                self._add_still(name)  # a short training has no second comparison
 
     def undecided(self) -> str:
         if self.seen or self._newest is None:

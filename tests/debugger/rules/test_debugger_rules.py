@@ -224,6 +224,18 @@ def test_a_validation_loss_that_comes_back_was_noise(observe: Any) -> None:
     assert "before 3 evaluations, and it takes 4" in unconfirmed.undecided()
 
 
+@pytest.mark.parametrize(("pictures", "judged"), [(4, False), (19, False), (20, True)])
+def test_a_handful_of_pictures_shows_no_overfitting(pictures: int, judged: bool, observe: Any) -> None:
+    checked = rule("Overfit")
+    for index, (train, validation) in enumerate([(1.6, 1.5), (0.9, 1.8), (0.6, 2.2), (0.2, 2.6)]):
+        checked.observe(observe(index, "TRAIN", pictures=8, Loss_output_0=train))
+        checked.observe(observe(index, "EVAL", pictures=pictures, Loss_output_0=validation))
+    checked.finish()
+    assert bool(checked.total) == judged
+    if not judged:
+        assert f"the validation set has {pictures} pictures, and it takes 20" in checked.undecided()
+
+
 def test_what_has_learned_nothing_overfits_nothing(observe: Any) -> None:
     diverged = [(2.5, 2.3), (2.4, 2.2), (2.4, 2.9), (2.35, 2.8)]
     assert not rounds(rule("Overfit"), diverged, observe).total
@@ -341,7 +353,30 @@ def test_weight_update_ratio_finds_frozen_and_thrown_weights(observe: Any) -> No
     checked = rule("WeightUpdateRatio")
     checked.observe(observe(0, a_weight=start, b_weight=start, c_weight=start, d_weight=start * 0))
     checked.observe(observe(10, a_weight=start, b_weight=start * 1.01, c_weight=start * 20, d_weight=start))
-    assert {finding.tensor for finding in checked.findings} == {"a_weight", "c_weight"}
+    assert {finding.tensor for finding in checked.findings} == {"c_weight"}
+    checked.observe(observe(20, a_weight=start, b_weight=start * 1.01, c_weight=start * 20, d_weight=start))
+    assert [finding.tensor for finding in checked.findings] == ["c_weight", "a_weight"]
+    assert "a_weight did not change at all between steps 0 and 20" in checked.findings[1].message
+    checked.finish()
+    assert checked.total == 2
+
+
+def test_weights_that_have_learned_may_stand_still(observe: Any) -> None:
+    start = np.ones(4, dtype=np.float32)
+    checked = rule("WeightUpdateRatio")
+    for step, value in enumerate([1.0, 1.0, 1.1, 1.2, 1.2, 1.2, 1.2]):  # after a warm-up from nothing
+        checked.observe(observe(step, a_weight=start * value))
+    checked.finish()
+    assert not checked.total
+
+
+def test_a_single_comparison_is_judged_at_the_end(observe: Any) -> None:
+    checked = rule("WeightUpdateRatio")
+    for step in range(2):
+        checked.observe(observe(step, a_weight=np.ones(4, dtype=np.float32)))
+    assert not checked.total
+    checked.finish()
+    assert checked.total == 1
 
 
 def test_weights_that_were_saved_once_show_no_update(observe: Any) -> None:

@@ -151,9 +151,22 @@ def test_a_slow_first_step_is_no_outlier() -> None:
 
 
 def test_a_starving_training_is_found_and_a_busy_one_is_not() -> None:
-    assert judged("Dataloader", timed([100.0] * 50, wait=0.6)).total
-    assert not judged("Dataloader", timed([100.0] * 50, wait=0.1)).total
-    assert not judged("Dataloader", timed([1.0] * 500, wait=0.6)).total  # a third of a second in all
+    assert judged("Dataloader", timed([1000.0] * 50, wait=0.6)).total
+    assert not judged("Dataloader", timed([1000.0] * 50, wait=0.1)).total
+    assert not judged("Dataloader", timed([10.0] * 500, wait=0.6)).total  # three seconds in all
+
+
+@pytest.mark.parametrize(
+    ("busy", "own", "others", "much"), [(90.0, 20.0, 0.7, True), (90.0, 85.0, 0.1, False)]
+)
+def test_what_else_runs_on_the_machine_is_named(busy: float, own: float, others: float, much: bool) -> None:
+    profile = machine(count=100, cpu=busy)
+    for index in range(50):
+        phases = (0.0, 0.0, 100.0, 0.0, 0.0, 0.0)
+        profile.add_step(StepTime("algo-1-0", index, "TRAIN", float(index), 100.0, phases, own))
+    said = judged("OverallSystemUsage", profile).summary()
+    assert f"the training used {own / 100:.1f} of 1 cores, other programs {others}." in said
+    assert ("faster without them" in said) == much
 
 
 def test_a_long_wait_for_the_first_step_is_found() -> None:
