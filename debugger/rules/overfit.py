@@ -20,7 +20,7 @@ class Overfit(Rule):
     the ratio must be exceeded in `patience` evaluations in a row. AWS's ratio alone accuses every model
     that has learned its task (0.01 against 0.02 is a ratio of 1), and every evaluation of a network whose
     batch normalisation is still settling. So three more things are asked for. The gap must be at least
-    `min_difference`, a parameter of ours. The validation loss must have been lower by half of that before,
+    `min_difference`, a parameter of ours. The validation loss must have been lower before,
     and stay above for `min_evaluations` in a row; fewer than `LEAST_PICTURES` cannot judge that. And the
     training loss must have fallen, at first and since then: what has learned nothing, overfits nothing. With
     `min_difference` 0 the definition is AWS's to the letter.
@@ -97,9 +97,9 @@ class Overfit(Rule):
                 f"the training loss, {self._first:.4g} at first, has not fallen by {1 - LEARNED:.0%}: what "
                 "has learned nothing overfits nothing"
             )
-        if validation - self._best <= least / 2:
+        if validation <= self._best:
             before = f"was {self._best:.4g} at best" if math.isfinite(self._best) else "was not measured"
-            return f"the validation loss {before} before, and only a rise of {least / 2:g} counts"
+            return f"the validation loss {before} before, and only one that has risen again counts"
         if train >= self._train_at_best:
             return (
                 f"the training loss was {self._train_at_best:.4g} at the best evaluation, and what is not "

@@ -244,7 +244,7 @@ def test_a_handful_of_pictures_learned_by_heart(digits: Any, fired: Any) -> None
 
 def test_a_loader_that_starves_the_model(digits: Any, fired: Any) -> None:
     torch.manual_seed(0)
-    found = fired(*digits, SmallNet(), adam(), steps=60, wait=lambda step: 0.03)
+    found = fired(*digits, SmallNet(), adam(), steps=60, wait=lambda step: 0.2)
     assert "Dataloader" in found
     assert set(found) - SHARED == {"Dataloader"}
 

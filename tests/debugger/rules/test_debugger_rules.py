@@ -200,7 +200,6 @@ def test_a_learned_task_and_a_first_evaluation_are_not_overfitting(observe: Any)
         ([(1.0, 1.0), (0.5, 0.7)], "the gap is smaller than the least one"),
         ([(2.5, 2.3), (2.4, 8.6)], "the training loss, 2.5 at first, has not fallen by 20%"),
         ([(2.5, 9.0), (0.5, 6.7)], "the validation loss was 9 at best before"),
-        ([(1.0, 1.0), (0.5, 1.1)], "the validation loss was 1 at best before, and only a rise of 0.125"),
     ],
 )
 def test_a_gap_that_is_no_overfitting_is_explained(pairs: Any, reason: str, observe: Any) -> None:
@@ -212,11 +211,9 @@ def test_a_gap_that_is_no_overfitting_is_explained(pairs: Any, reason: str, obse
 
 
 def test_a_validation_loss_that_comes_back_was_noise(observe: Any) -> None:
-    """Seen in healthy trainings: batch norm that settles, and evaluations of four pictures."""
+    """Seen in healthy trainings whose batch normalisation settles."""
     settling = [(1.6, 1.5), (0.9, 2.4), (0.6, 2.2), (0.5, 0.6), (0.4, 0.5)]
     assert not rounds(rule("Overfit"), settling, observe).total
-    few = [(0.8, 0.69), (0.42, 0.72), (0.4, 0.71), (0.38, 0.75), (0.3, 0.7)]
-    assert not rounds(rule("Overfit"), few, observe).total
     by_heart = [(1.6, 1.5), (0.9, 1.8), (0.6, 2.2), (0.2, 2.6)]
     assert rounds(rule("Overfit"), by_heart, observe).total == 1
     unconfirmed = rounds(rule("Overfit"), by_heart[:3], observe)
