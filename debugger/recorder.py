@@ -303,10 +303,10 @@ class Recorder:
             spans = self._spans.of(tensors, step.numbers)
 
         def read() -> Mapping[str, Statistics]:
-            known = spans() if spans is not None else [None] * len(names)
+            known_spans = spans() if spans is not None else [None] * len(names)
             return {
                 name: reduce.parameter(size, row, span=span)
-                for name, size, row, span in zip(names, sizes, rows(), known, strict=True)
+                for name, size, row, span in zip(names, sizes, rows(), known_spans, strict=True)
             }
 
         step.reads.append(read)

@@ -139,9 +139,9 @@ class App:
         if service in SERVICES:
             path = scope["path"] + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
             return self.fakes.call(Call(service, scope["method"], path, body, headers, region))
-        found = endpoint_of(scope["path"]) if service == "runtime" else None
-        if found is not None:
-            return self._runtime.invoke(*found, body, headers)
+        target = endpoint_of(scope["path"]) if service == "runtime" else None
+        if target is not None:
+            return self._runtime.invoke(*target, body, headers)
         if service == "runtime":
             text = f"The local SageMaker does not have {scope['method']} {scope['path'][:200]}."
         else:

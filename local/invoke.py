@@ -21,8 +21,8 @@ _PASSED_PREFIX = "x-amzn-sagemaker-"
 
 def endpoint_of(path: str) -> tuple[str, str] | None:
     """Name of the endpoint and kind of invocation, if `path` is that of one."""
-    found = _PATH.fullmatch(path)
-    return (unquote(found[1]), found[2]) if found else None
+    match = _PATH.fullmatch(path)
+    return (unquote(match[1]), match[2]) if match else None
 
 
 class Runtime:

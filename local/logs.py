@@ -47,12 +47,14 @@ class Logs:
         by_time = request.get("orderBy") == "LastEventTime"
         if prefix is not None and by_time:
             raise InvalidParameterException("Cannot order by LastEventTime with a logStreamNamePrefix.")
-        found = [_stream(self._config, group, each) for each in streams if each.name.startswith(prefix or "")]
+        streams_shown = [
+            _stream(self._config, group, each) for each in streams if each.name.startswith(prefix or "")
+        ]
         if by_time:
-            found.sort(key=lambda each: each.get("lastEventTimestamp", 0))
+            streams_shown.sort(key=lambda each: each.get("lastEventTimestamp", 0))
         if request.get("descending"):
-            found.reverse()
-        shown, token = _page(found, request, lambda each: str(each["logStreamName"]))
+            streams_shown.reverse()
+        shown, token = _page(streams_shown, request, lambda each: str(each["logStreamName"]))
         return {"logStreams": shown, "nextToken": token}
 
     def GetLogEvents(self, request: Request) -> dict[str, Any]:
@@ -120,16 +122,16 @@ def _group(config: Config, name: str) -> dict[str, Any]:
 
 def _stream(config: Config, group: str, stream: Stream) -> dict[str, Any]:
     first, last = stream.first_and_last()
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "logStreamName": stream.name,
         "creationTime": first.time if first else int(stream.path.stat().st_mtime * 1000),
         "arn": f"{config.log_group_arn(group)}:log-stream:{stream.name}",
         "storedBytes": 0,  # as on AWS, where the member is no longer filled
     }
     if first and last:
-        found["firstEventTimestamp"] = first.time
-        found["lastEventTimestamp"] = found["lastIngestionTime"] = last.time
-    return found
+        description["firstEventTimestamp"] = first.time
+        description["lastEventTimestamp"] = description["lastIngestionTime"] = last.time
+    return description
 
 
 def _page(items: list[Item], request: Request, name: Callable[[Item], str]) -> tuple[list[Item], str | None]:
@@ -152,10 +154,10 @@ def _read(stream: Stream, request: Request) -> tuple[list[Event], int, int]:
     wanted = _between(request)
     token = request.get("nextToken")
     if token is not None:
-        found = re.fullmatch(r"([fb])/(\d{1,56})/s", token)
-        if found is None or int(found[2]) > stream.size():
+        match = re.fullmatch(r"([fb])/(\d{1,56})/s", token)
+        if match is None or int(match[2]) > stream.size():
             raise InvalidParameterException("The specified nextToken is invalid.")
-        forward, offset = found[1] == "f", int(found[2])
+        forward, offset = match[1] == "f", int(match[2])
     else:
         forward = bool(request.get("startFromHead", False))
         offset = stream.seek(request.get("startTime", 0)) if forward else stream.end()
@@ -211,10 +213,10 @@ def _filter(streams: list[Stream], request: Request) -> tuple[list[dict[str, Any
         place = places.get(stream.name)
         if place is None:
             place = stream.seek(request.get("startTime", 0))
-        found = stream.forward(min(place, stream.size()))
+        events_of_stream = stream.forward(min(place, stream.size()))
         if end is not None:
-            found = takewhile(lambda event: event.time < end, found)
-        return ((event.time, stream.name, event) for event in found)
+            events_of_stream = takewhile(lambda event: event.time < end, events_of_stream)
+        return ((event.time, stream.name, event) for event in events_of_stream)
 
     limit = _Limit(request)
     shown: list[dict[str, Any]] = []

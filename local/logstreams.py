@@ -98,15 +98,15 @@ class Stream:
 
 def groups(config: Config) -> list[str]:
     """Names of all log groups that have a stream, in order."""
-    found = []
+    names = []
     families = config.logs_root / "aws" / "sagemaker"
     for folder in _folders(families):
         name = f"/aws/sagemaker/{folder.name}"
         if name in _FAMILIES:
-            found += [f"{name}/{below.name}" for below in _folders(folder)]
+            names += [f"{name}/{below.name}" for below in _folders(folder)]
         else:
-            found.append(name)
-    return sorted(found)
+            names.append(name)
+    return sorted(names)
 
 
 def streams(config: Config, group: str) -> list[Stream]:

@@ -77,10 +77,10 @@ class JsonService:
     def _run(self, operation: str, body: bytes) -> Mapping[str, Any]:
         handler = self._handlers.get(operation)
         if handler is None:
-            known = operation in self.model.operation_names
+            exists = operation in self.model.operation_names
             raise UnknownOperationException(
                 f"The local SageMaker does not have {operation}; it has {', '.join(sorted(self._handlers))}."
-                if known
+                if exists
                 else f"{self.model.service_name} has no operation {operation!r}."
             )
         described = self.model.operation_model(operation)

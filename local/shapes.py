@@ -105,14 +105,14 @@ def _read_structure(shape: StructureShape, value: Any, path: str, problems: _Pro
     prefix = f"{path}." if path else ""
     problems.unknown += [
         prefix + _lower(name)
-        for name, given in value.items()
-        if name not in shape.members and given is not None
+        for name, member_value in value.items()
+        if name not in shape.members and member_value is not None
     ]
     for name, member in shape.members.items():
         below = prefix + _lower(name)
-        given = value.get(name)
-        if given is not None:
-            parsed[name] = _read(member, given, below, problems)
+        member_value = value.get(name)
+        if member_value is not None:
+            parsed[name] = _read(member, member_value, below, problems)
         elif name in shape.required_members:
             _is_there(None, below, problems)
     if getattr(shape, "is_tagged_union", False) and len(parsed) != 1:

@@ -205,10 +205,10 @@ def last(context: Context, given: str | None, key: str, what: str, command_name:
 
     if given and given != "last":
         return given
-    found = state.read(context.settings).get(key)
-    if not found:
+    remembered = state.read(context.settings).get(key)
+    if not remembered:
         raise ByocError(
             f"Which {what}? None was named, and no command has made one here yet.",
             f"Name it, or make one with `byoc {command_name}`.",
         )
-    return str(found)
+    return str(remembered)

@@ -148,10 +148,10 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
     _check_not_deeper(folder, own)
     if own and "train" not in own:
         raise ByocError(f"{folder} has {', '.join(sorted(own))} but no train folder.", "Add one named train.")
-    found: dict[str, dict[str, list[Path]]] = {}
+    pictures: dict[str, dict[str, list[Path]]] = {}
     ignored: list[Path] = []
     for channel, root in (own or {"train": folder}).items():
-        found[channel], others = _class_folders(root)
+        pictures[channel], others = _class_folders(root)
         ignored += others
     if own:
         strange = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry not in own.values()]
@@ -160,7 +160,7 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
                 f"{folder} has the folder {strange[0]} beside {', '.join(sorted(own))}.",
                 "Put class folders inside train, validation and test, or have none of these three.",
             )
-    return found, ignored, own
+    return pictures, ignored, own
 
 
 def _check_not_deeper(folder: Path, own: Mapping[str, Path]) -> None:
@@ -215,12 +215,12 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def hidden_folders(folder: Path) -> list[Path]:
     """The hidden folders at any depth that hold pictures; none of these is used."""
-    found = []
+    holding_pictures = []
     for here, names, _ in os.walk(folder):
         hidden = [Path(here, name) for name in names if name.startswith(".")]
-        found += [path for path in hidden if files_below(path)[0]]
+        holding_pictures += [path for path in hidden if files_below(path)[0]]
         names[:] = [name for name in names if not folders.is_passed_over(name)]
-    return sorted(found)
+    return sorted(holding_pictures)
 
 
 def _check_left_out(others: Sequence[Path], pictures: int) -> None:

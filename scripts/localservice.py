@@ -90,9 +90,9 @@ class Stopped:
 def last(home: Path) -> Setup | None:
     """The setup that the service of `home` came up with last; None where it never did."""
     try:
-        known = json.loads((home / _LAST).read_text())
-        images = tuple(map(str, known["images"]))
-        return Setup(str(known["runtime"]), images, str(known.get("train_image", "")))
+        last_settings = json.loads((home / _LAST).read_text())
+        images = tuple(map(str, last_settings["images"]))
+        return Setup(str(last_settings["runtime"]), images, str(last_settings.get("train_image", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -178,8 +178,12 @@ def _check_installed(runtime: str) -> None:
 
 def _expect(home: Path, running: Service, setup: Setup | None) -> None:
     """ByocError if `setup` was asked for and the service runs with another one."""
-    known = last(home)
-    runs = known if known and known.runtime == running.runtime else Setup(running.runtime)
+    last_settings = last(home)
+    runs = (
+        last_settings
+        if last_settings and last_settings.runtime == running.runtime
+        else Setup(running.runtime)
+    )
     if setup and setup != runs:
         raise ByocError(
             f"The local SageMaker of {home} runs already, with `{runs}`.",
@@ -245,8 +249,8 @@ def _first_answer(port: int, over: Callable[[], bool], seconds: float) -> Servic
 
 def _forget(home: Path) -> None:
     """Deletes the note, unless another `up` has written a new one by now."""
-    known = started(home)
-    if not known or not is_service(known["pid"], home):
+    process = started(home)
+    if not process or not is_service(process["pid"], home):
         note(home).unlink(missing_ok=True)
 
 
@@ -256,17 +260,18 @@ def down(home: Path, port: int | None = None) -> Stopped:
     `port`: where one that was not started by `up` may answer. What a killed service has left is removed.
     """
     home = home.resolve()
-    found = status(home, port)
-    if found is not None and not is_service(found.pid, home):
+    running = status(home, port)
+    if running is not None and not is_service(running.pid, home):
         raise ByocError(
-            f"The local SageMaker of {home} was not started by `byoc local up`, but as process {found.pid}.",
-            f"Stop it by hand: {how_to_stop(found)}.",
+            f"The local SageMaker of {home} was not started by `byoc local up`, but as process "
+            f"{running.pid}.",
+            f"Stop it by hand: {how_to_stop(running)}.",
             code=FAILED,
         )
-    killed = found is not None and _end(found.pid, found.port)
+    killed = running is not None and _end(running.pid, running.port)
     removed, problem = _sweep(home) if home.is_dir() else ([], "")
     _forget(home)
-    return Stopped(found, tuple(removed), problem, killed)
+    return Stopped(running, tuple(removed), problem, killed)
 
 
 def _sweep(home: Path) -> tuple[list[str], str]:

@@ -84,11 +84,11 @@ def _ask(url: str, timeout: float) -> Service | None:
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
         with opener.open(f"{url.rstrip('/')}/health", timeout=timeout) as answer:
-            found = json.load(answer)
-        if found.get("service") != "byoc-local":
+            answer_body = json.load(answer)
+        if answer_body.get("service") != "byoc-local":
             return None
-        home, port = str(found["home"]), int(found["port"])
-        return Service(int(found["pid"]), port, home, found["version"], found["runtime"])
+        home, port = str(answer_body["home"]), int(answer_body["port"])
+        return Service(int(answer_body["pid"]), port, home, answer_body["version"], answer_body["runtime"])
     except (urllib.error.HTTPError, http.client.HTTPException):
         return None  # some other server, or ours of another user
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -98,13 +98,13 @@ def _ask(url: str, timeout: float) -> Service | None:
 def status(home: Path, port: int | None = None) -> Service | None:
     """The service of `home`: the one that `up` started, whether it answers or not; else the one on `port`."""
     home = home.resolve()
-    known = started(home)
-    if known and is_service(known["pid"], home):
-        answering = health(known["port"])
+    process = started(home)
+    if process and is_service(process["pid"], home):
+        answering = health(process["port"])
         # What answers on the port is believed only where it is the process that was started here.
-        if answering and answering.pid == known["pid"]:
+        if answering and answering.pid == process["pid"]:
             return answering
-        return Service(known["pid"], known["port"], str(home), runtime=str(known.get("runtime", "")))
+        return Service(process["pid"], process["port"], str(home), runtime=str(process.get("runtime", "")))
     by_hand = health(port) if port else None
     return by_hand if by_hand and Path(by_hand.home).resolve() == home else None
 
@@ -176,7 +176,7 @@ def check(home: Path, url: str, *, anyone: bool = False) -> bool:
             may.
     """
     try:
-        found = _ask(url, PATIENCE)
+        health = _ask(url, PATIENCE)
     except OSError as error:
         cause = _cause(error)
         # boto3 would wait for minutes.
@@ -190,11 +190,11 @@ def check(home: Path, url: str, *, anyone: bool = False) -> bool:
                 kind="Unreachable",
             ) from None
         return False  # TLS, say: the request itself will show it
-    if found and not anyone:
-        other = Path(found.home)
+    if health and not anyone:
+        other = Path(health.home)
         if other.parts[-2:] == _HOME.parts and other.resolve() != home.resolve():
-            raise another(found, home, url)
-    return found is not None
+            raise another(health, home, url)
+    return health is not None
 
 
 def another(found: Service, home: Path, url: str) -> ByocError:
@@ -256,11 +256,11 @@ def unreachable(home: Path, url: str) -> ByocError:
 
 def end(home: Path) -> str:
     """How the service of `home` ended that does not run: the end of a sentence, without its full stop."""
-    known = started(home)
-    if not known:
+    process = started(home)
+    if not process:
         return "does not run"
     log = home / "service.log"
-    words = last_words(log, known)
+    words = last_words(log, process)
     errors = [line for line in words if _ERROR_LINE.match(line)]
     if words and _STOPPED_LINE.match(words[-1]):  # by a `down` that did not wait, or by a signal
         return "was stopped"

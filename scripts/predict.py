@@ -162,11 +162,11 @@ def classes(
 ) -> set[str]:
     """The model's classes, as far as they matter: where a folder is named like none that the answers to
     `pictures` name, the endpoint is asked for all of them."""
-    known = named(answers)
+    with_truth = named(answers)
     answered = [picture for picture, answer in zip(pictures, answers, strict=True) if not answer.error]
-    if answered and any(not _class_of(answer.truth, known) for answer in answers):
-        known |= named([_ask(clients, endpoint, answered[0], "all")])
-    return known
+    if answered and any(not _class_of(answer.truth, with_truth) for answer in answers):
+        with_truth |= named([_ask(clients, endpoint, answered[0], "all")])
+    return with_truth
 
 
 def _class_of(folder: str, classes: set[str]) -> str:

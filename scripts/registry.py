@@ -184,18 +184,20 @@ class Ecr:
         return {"username": username, "password": password}
 
     def digest(self, repository: str, tag: str) -> str | None:
-        found = self.client.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
-        return next((image["imageDigest"] for image in found["imageDetails"]), None)
+        images = self.client.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        return next((image["imageDigest"] for image in images["imageDetails"]), None)
 
     def stored(self, repository: str, digest: str) -> Stored | None:
         from botocore.exceptions import ClientError
 
         try:
-            found = self.client.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+            images = self.client.describe_images(
+                repositoryName=repository, imageIds=[{"imageDigest": digest}]
+            )
         except ClientError as refused:
             self.warn(f"What has arrived in {repository} was not looked at: {_told(refused)}")
             return None
-        for image in found["imageDetails"]:
+        for image in images["imageDetails"]:
             return Stored(image.get("imageManifestMediaType", ""), image.get("imageSizeInBytes", 0))
         return None
 

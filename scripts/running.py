@@ -77,9 +77,9 @@ def known_tuning(clients: Clients, name: str) -> Running:
     resources = job.get("TrainingJobDefinition", {}).get("ResourceConfig", {})
     limits = job.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
     count = resources.get("InstanceCount", 1) * limits.get("MaxParallelTrainingJobs", 1)
-    found = tuning_job(name, resources.get("InstanceType", "its machine"), count)
-    found.ask_price(clients)
-    return found
+    still_running = tuning_job(name, resources.get("InstanceType", "its machine"), count)
+    still_running.ask_price(clients)
+    return still_running
 
 
 def known_transform(clients: Clients, name: str) -> Running:

@@ -67,14 +67,14 @@ def _each_of_project(clients: Clients, project: str, arns: Collection[str], warn
         except ClientError as error:
             if is_forbidden(error):
                 return None
-            known = translate(error)
-            if known and known.code == NOT_FOUND:
+            readable = translate(error)
+            if readable and readable.code == NOT_FOUND:
                 return False
             raise
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        found = dict(zip(arns, pool.map(tagged, arns), strict=True))
-    if None in found.values():
+        tags_by_arn = dict(zip(arns, pool.map(tagged, arns), strict=True))
+    if None in tags_by_arn.values():
         warn(
             f"AWS does not allow ListTags: only what has {project} in its name is taken for this project's. "
             "Ask for the permission tag:GetResources, or sagemaker:ListTags."
@@ -83,7 +83,7 @@ def _each_of_project(clients: Clients, project: str, arns: Collection[str], warn
     def named(arn: str) -> bool:
         return project.lower() in arn.rpartition("/")[2].lower()  # SageMaker's ARNs are in lower case
 
-    return {arn for arn, ours in found.items() if (named(arn) if ours is None else ours)}
+    return {arn for arn, ours in tags_by_arn.items() if (named(arn) if ours is None else ours)}
 
 
 def is_forbidden(error: ClientError) -> bool:

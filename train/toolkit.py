@@ -145,8 +145,8 @@ def _hyperparameters_for_this_image() -> dict[str, Any]:
     With sagemaker_mpi_enabled, be it "False", it would look for an sshd; sagemaker_submit_directory would put
     other code in the place of ours.
     """
-    given: dict[str, Any] = _read_hyperparameters()
-    return {name: value for name, value in given.items() if not is_ignored(name)}
+    hyperparameters: dict[str, Any] = _read_hyperparameters()
+    return {name: value for name, value in hyperparameters.items() if not is_ignored(name)}
 
 
 def is_ignored(name: str) -> bool:

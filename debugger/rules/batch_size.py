@@ -23,17 +23,17 @@ class BatchSize(GPURule):
         if not cpu or not gpu or not memory:
             self.lack()
             return
-        found = {
+        low_use = {
             "cpu": float(np.percentile(cpu, 95)),
             "gpu": max(float(np.percentile(use, 95)) for use in gpu),
             "gpu_memory": max(float(np.percentile(use, 95)) for use in memory),
         }
         self.evidence = (
-            f"95th percentiles over {len(samples)} samples: CPU {found['cpu']:.0f} %, GPU "
-            f"{found['gpu']:.0f} %, GPU "
-            f"memory {found['gpu_memory']:.0f} %."
+            f"95th percentiles over {len(samples)} samples: CPU {low_use['cpu']:.0f} %, GPU "
+            f"{low_use['gpu']:.0f} %, GPU "
+            f"memory {low_use['gpu_memory']:.0f} %."
         )
-        if all(value < self.number(f"{name}_threshold_p95") for name, value in found.items()):
+        if all(value < self.number(f"{name}_threshold_p95") for name, value in low_use.items()):
             self.replace(
                 Finding(
                     step=None,

@@ -41,14 +41,14 @@ class Dataloader(Rule):
         share = 100.0 * waited / max(total, 1e-9)
         workers = profile.dataloader_workers
         cores = max((len(sample.cores) for sample in profile.samples.values()), default=0)
-        known = ""
+        loaders = ""
         wrong = True
         if workers is not None and cores:
             percent = 100.0 * workers / cores
-            known = f" with {workers} loader processes for {cores} cores"
+            loaders = f" with {workers} loader processes for {cores} cores"
             wrong = not self.number("min_threshold") <= percent <= self.number("max_threshold")
         self.evidence = (
-            f"Over {len(steps)} steps training waited for data {share:.1f} % of the time{known} "
+            f"Over {len(steps)} steps training waited for data {share:.1f} % of the time{loaders} "
             f"(limit {WAITING:g} %)."
         )
         if share > WAITING and waited / 1e3 >= LEAST_WAITED and wrong:

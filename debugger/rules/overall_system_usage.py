@@ -64,8 +64,8 @@ def _others(profile: Profile, samples: Sequence[Sample]) -> str:
 
 
 def _usage(name: str, values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
+    measured = [value for value in values if value is not None]
+    if not measured:
         return ""
-    middle, high = np.percentile(known, [50, 95])
+    middle, high = np.percentile(measured, [50, 95])
     return f"{name} median {middle:.0f} % and p95 {high:.0f} %"

@@ -312,7 +312,7 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         saved = self._get_collections_to_save_for_step()
         key = frozenset(collection.name for collection in saved)
         if key not in self._wanted_modules:
-            found = []
+            watched = []
             for name, module in model.named_modules():
                 if self._running is not None and module not in self._running:
                     continue
@@ -320,8 +320,8 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
                 inputs = self._matches(saved, [f"{named}_input_0", f"{named}_input_1"])
                 outputs = self._matches(saved, [f"{named}_output_0", f"{named}_output_1"])
                 if inputs or outputs:
-                    found.append((named, module, inputs, outputs))
-            self._wanted_modules[key] = found
+                    watched.append((named, module, inputs, outputs))
+            self._wanted_modules[key] = watched
         return self._wanted_modules[key]
 
     @staticmethod

@@ -241,11 +241,11 @@ class TrialReader:
         members: dict[str, frozenset[str]] = {}
         for collection, listed in self.collections.items():
             patterns = self._regexes.get(collection, [])
-            found = [
+            rows = [
                 name for name in names if name in listed or any(pattern.search(name) for pattern in patterns)
             ]
-            if found:
-                members[collection] = frozenset(found)
+            if rows:
+                members[collection] = frozenset(rows)
         return members
 
     def _json(self, path: Path) -> dict[str, Any]:

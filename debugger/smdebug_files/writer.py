@@ -152,12 +152,12 @@ def _metadata(mode: ModeKeys, mode_step: int) -> Any:
 
 def _varint(value: int) -> bytes:
     """A number as protobuf writes it: seven bits a byte, the least first."""
-    found = bytearray()
+    encoded = bytearray()
     while value > 127:
-        found.append(value & 127 | 128)
+        encoded.append(value & 127 | 128)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _event(summary: Any, step: int, timestamp: float | None) -> Any:

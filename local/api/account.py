@@ -52,7 +52,7 @@ class Prices:
 
     def GetProducts(self, request: Request) -> dict[str, Any]:
         asked = {each["Field"]: each["Value"] for each in request.get("Filters", [])}
-        found = []
+        products = []
         for component in _COMPONENTS:
             dimension = {"unit": "Hrs", "pricePerUnit": {"USD": "0.0000000000"}}
             product = {
@@ -60,8 +60,8 @@ class Prices:
                 "serviceCode": request["ServiceCode"],
                 "terms": {"OnDemand": {"local": {"priceDimensions": {"local": dimension}}}},
             }
-            found.append(json.dumps(product))
-        return {"FormatVersion": "aws_v1", "PriceList": found}
+            products.append(json.dumps(product))
+        return {"FormatVersion": "aws_v1", "PriceList": products}
 
 
 class Tagging:
@@ -73,15 +73,17 @@ class Tagging:
     def GetResources(self, request: Request) -> dict[str, Any]:
         kinds = request.get("ResourceTypeFilters", [])
         filters = request.get("TagFilters", [])
-        found = []
+        mappings = []
         for arn in self._store.names("tags"):
             tags = {
                 tag["Key"]: tag["Value"] for tag in (self._store.get("tags", arn) or {"Tags": []})["Tags"]
             }
             if _is_of(arn, kinds) and all(_has(tags, each) for each in filters):
-                found.append({"ResourceARN": arn, "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]})
+                mappings.append(
+                    {"ResourceARN": arn, "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
+                )
         token = request.get("PaginationToken") or None
-        shown, token = _page(found, request.get("ResourcesPerPage", 100), token)
+        shown, token = _page(mappings, request.get("ResourcesPerPage", 100), token)
         return {"ResourceTagMappingList": shown, "PaginationToken": token or ""}
 
 

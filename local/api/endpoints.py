@@ -79,8 +79,8 @@ class Endpoints(Control):
         return self._find(request["EndpointName"])
 
     def ListEndpoints(self, request: Request) -> dict[str, Any]:
-        found = page(self.store, "endpoint", request, order="Descending")
-        return found.answer("Endpoints", found.items)
+        endpoints = page(self.store, "endpoint", request, order="Descending")
+        return endpoints.answer("Endpoints", endpoints.items)
 
     def DeleteEndpoint(self, request: Request) -> None:
         name = request["EndpointName"]
@@ -113,7 +113,7 @@ def _check(request: Request) -> None:
 
 def _variants(endpoint_config: Document) -> list[dict[str, Any]]:
     """The summaries of a configuration's variants, as DescribeEndpoint has them."""
-    found = []
+    summaries = []
     for variant in endpoint_config["ProductionVariants"]:
         summary: dict[str, Any] = {
             "VariantName": variant["VariantName"],
@@ -125,5 +125,5 @@ def _variants(endpoint_config: Document) -> list[dict[str, Any]]:
         else:
             count = variant["InitialInstanceCount"]
             summary["CurrentInstanceCount"] = summary["DesiredInstanceCount"] = count
-        found.append(summary)
-    return found
+        summaries.append(summary)
+    return summaries

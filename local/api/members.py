@@ -82,16 +82,16 @@ class Members:
 
 def _paths(text: str) -> frozenset[str]:
     """`A B(C D(E))` → A, B.C, B.D.E."""
-    found: list[str] = []
+    paths: list[str] = []
     above: list[str] = []
     for word in text.replace("(", " ( ").replace(")", " ) ").split():
         if word == "(":
-            above.append(found.pop())
+            above.append(paths.pop())
         elif word == ")":
             above.pop()
         else:
-            found.append(f"{above[-1]}.{word}" if above else word)
-    return frozenset(found)
+            paths.append(f"{above[-1]}.{word}" if above else word)
+    return frozenset(paths)
 
 
 _NO_KEYS = "nothing is encrypted: the home folder is the user's alone"

@@ -50,8 +50,8 @@ class Models(Control):
         return self._find_model(request["ModelName"])
 
     def ListModels(self, request: Request) -> dict[str, Any]:
-        found = page(self.store, "model", request, order="Descending")
-        return found.answer("Models", found.items)
+        models = page(self.store, "model", request, order="Descending")
+        return models.answer("Models", models.items)
 
     def DeleteModel(self, request: Request) -> None:
         self._find_model(request["ModelName"])
@@ -88,8 +88,8 @@ class Models(Control):
         return self._find_config(request["EndpointConfigName"])
 
     def ListEndpointConfigs(self, request: Request) -> dict[str, Any]:
-        found = page(self.store, "endpoint-config", request, order="Descending")
-        return found.answer("EndpointConfigs", found.items)
+        configs = page(self.store, "endpoint-config", request, order="Descending")
+        return configs.answer("EndpointConfigs", configs.items)
 
     def DeleteEndpointConfig(self, request: Request) -> None:
         self._find_config(request["EndpointConfigName"])

@@ -51,8 +51,8 @@ class TransformJobs(Control):
         return self.find("transform-job", name, lambda _: ValidationException(_not_found(name)))
 
     def ListTransformJobs(self, request: Request) -> dict[str, Any]:
-        found = page(self.store, "transform-job", request, order="Descending")
-        return found.answer("TransformJobSummaries", found.items)
+        jobs = page(self.store, "transform-job", request, order="Descending")
+        return jobs.answer("TransformJobSummaries", jobs.items)
 
     def StopTransformJob(self, request: Request) -> None:
         name = request["TransformJobName"]

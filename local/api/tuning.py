@@ -49,8 +49,8 @@ class TuningJobs(Control):
         return self._find(request["HyperParameterTuningJobName"])
 
     def ListHyperParameterTuningJobs(self, request: Request) -> dict[str, Any]:
-        found = page(self.store, "tuning-job", request, sort_by="Name")
-        return found.answer(
+        jobs = page(self.store, "tuning-job", request, sort_by="Name")
+        return jobs.answer(
             "HyperParameterTuningJobSummaries",
             (
                 {
@@ -58,15 +58,15 @@ class TuningJobs(Control):
                     "Strategy": doc["HyperParameterTuningJobConfig"]["Strategy"],
                     "ResourceLimits": doc["HyperParameterTuningJobConfig"]["ResourceLimits"],
                 }
-                for doc in found.items
+                for doc in jobs.items
             ),
         )
 
     def ListTrainingJobsForHyperParameterTuningJob(self, request: Request) -> dict[str, Any]:
         arn = self._find(request["HyperParameterTuningJobName"])["HyperParameterTuningJobArn"]
         only = [Condition("parent", "equals", arn)]
-        found = page(self.store, "training-job", request, sort_by="Name", only=only)
-        return found.answer("TrainingJobSummaries", map(tuning_summary, found.items))
+        children = page(self.store, "training-job", request, sort_by="Name", only=only)
+        return children.answer("TrainingJobSummaries", map(tuning_summary, children.items))
 
     def StopHyperParameterTuningJob(self, request: Request) -> None:
         name = request["HyperParameterTuningJobName"]
@@ -124,11 +124,13 @@ def _check_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) 
         raise ValidationException(
             "HyperParameterTuningJobObjective is missing: give Type and MetricName of the metric to optimise."
         )
-    known = [metric["Name"] for metric in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]
-    if objective["MetricName"] not in known:
+    metric_names = [
+        metric["Name"] for metric in definition["AlgorithmSpecification"].get("MetricDefinitions", [])
+    ]
+    if objective["MetricName"] not in metric_names:
         raise ValidationException(
             f"The objective metric {objective['MetricName']!r} is not among the MetricDefinitions "
-            f"({', '.join(known) or 'there are none'})."
+            f"({', '.join(metric_names) or 'there are none'})."
         )
     parameters: Mapping[str, Any] = (
         definition.get("HyperParameterRanges") or config.get("ParameterRanges") or {}

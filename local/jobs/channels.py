@@ -76,12 +76,12 @@ class Downloader:
         uri = source["S3Uri"]
         listed = self._manifest if source.get("S3DataType") == "ManifestFile" else self._prefix
         try:
-            found = list(listed(uri))
+            objects = list(listed(uri))
         except ValueError as error:
             raise DataProblem(f"ClientError: Data download failed: {error}") from error
-        if not found:
+        if not objects:
             raise self._nothing(uri)
-        return found
+        return objects
 
     def _nothing(self, uri: str) -> DataProblem:
         bucket = split_s3_uri(uri)[0]

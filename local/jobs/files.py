@@ -36,13 +36,13 @@ def open_below(base: Path, path: Path, flags: int = os.O_RDONLY, *, make: bool =
             inner = os.open(parent, _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = inner
-        found = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
     finally:
         os.close(folder)
-    if not stat.S_ISREG(os.fstat(found).st_mode):
-        os.close(found)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    return found
+    return descriptor
 
 
 def is_folder_below(base: Path, folder: Path) -> bool:

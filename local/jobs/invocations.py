@@ -67,12 +67,12 @@ class Limits:
 
 
 def _given(job: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: job[name] for name in _DEFAULTS if name in job}
-    if "BatchStrategy" in given:
-        given["BatchStrategy"] = STRATEGIES[given["BatchStrategy"]]
-    if not given.get("MaxConcurrentTransforms", 1):
-        del given["MaxConcurrentTransforms"]  # 0 leaves it to the container
-    return given
+    chosen = {name: job[name] for name in _DEFAULTS if name in job}
+    if "BatchStrategy" in chosen:
+        chosen["BatchStrategy"] = STRATEGIES[chosen["BatchStrategy"]]
+    if not chosen.get("MaxConcurrentTransforms", 1):
+        del chosen["MaxConcurrentTransforms"]  # 0 leaves it to the container
+    return chosen
 
 
 def _asked(server: ModelServer, say: Say) -> dict[str, Any]:
@@ -85,13 +85,13 @@ def _asked(server: ModelServer, say: Say) -> dict[str, Any]:
     if not answer.good:
         return {}
     try:
-        found = json.loads(answer.body)
+        parameters = json.loads(answer.body)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        parameters = None
+    if not isinstance(parameters, dict):
         say("/execution-parameters was answered with something else than a JSON object; defaults are used")
         return {}
-    asked = {name: found[name] for name in _DEFAULTS if name in found}
+    asked = {name: parameters[name] for name in _DEFAULTS if name in parameters}
     for name, value in list(asked.items()):
         if name == "BatchStrategy":
             good = value in STRATEGIES.values()

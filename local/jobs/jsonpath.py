@@ -63,13 +63,13 @@ def _parse(path: str) -> list[_Step]:
     steps: list[_Step] = []
     at = 1
     while at < len(text):
-        found = _STEP.match(text, at)
-        if found is None:
+        step = _STEP.match(text, at)
+        if step is None:
             raise PathError(f"{path!r} cannot be read from {text[at:]!r} on; supported: {OPERATORS}.")
         if steps and isinstance(steps[-1], _Names) and len(steps[-1].names) > 1:
             raise PathError(f"{path!r}: nothing may follow several names.")
-        steps.append(_dotted(found[2]) if found[1] is None else _bracket(found[1], path))
-        at = found.end()
+        steps.append(_dotted(step[2]) if step[1] is None else _bracket(step[1], path))
+        at = step.end()
     return steps
 
 
@@ -84,10 +84,10 @@ def _bracket(text: str, path: str) -> _Step:
         return _Names(re.findall(r"'([^']*)'", text))
     items: list[int | tuple[int | None, int | None]] = []
     for part in text.split(","):
-        found = _ITEM.fullmatch(part)
-        if found is None:
+        item = _ITEM.fullmatch(part)
+        if item is None:
             raise PathError(f"{path!r}: [{text}] cannot be read; supported: {OPERATORS}.")
-        number, start, end = (None if value is None else int(value) for value in found.groups())
+        number, start, end = (None if value is None else int(value) for value in item.groups())
         items.append((start, end) if number is None else number)
     return _Items(items)
 

@@ -42,7 +42,7 @@ class MetricReader:
 
     def read(self, line: str) -> list[str]:
         """Takes a line of output; the names of the metrics that it holds (finite values only)."""
-        found = []
+        names = []
         for name, pattern in self._patterns:
             for match in pattern.finditer(line[:_MAX_LINE]):
                 try:
@@ -55,8 +55,8 @@ class MetricReader:
                     self._series.setdefault(name, []).append(value)
                     self._latest[name] = (value, time.time())
                     self._dirty = True
-                found.append(name)
-        return found
+                names.append(name)
+        return names
 
     def series(self, name: str) -> list[float]:
         with self._lock:

@@ -79,11 +79,11 @@ class Objects:
     def find(self, role: str) -> None:
         """Lists the input. DataProblem if there is none; `role` is named in it."""
         source = self._doc["TransformInput"]["DataSource"]["S3DataSource"]
-        found = Downloader(self._config, role, self._cancelled.is_set).objects(source)
+        objects = Downloader(self._config, role, self._cancelled.is_set).objects(source)
         self._aside.mkdir(parents=True)
         self._found = [
             _Object(f"s3://{path.relative_to(self._config.s3_root)}", key, path, self._aside / str(number))
-            for number, (key, path) in enumerate(found)
+            for number, (key, path) in enumerate(objects)
         ]
 
     def discard(self) -> None:

@@ -41,9 +41,9 @@ class Processing:
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         """`job`: a CreateTransformJob request or a document. ValueError for what cannot be done."""
-        given = job.get("DataProcessing", {})
-        before, after = given.get("InputFilter", "$") or "$", given.get("OutputFilter", "$") or "$"
-        self._join = given.get("JoinSource", "None") == "Input"
+        processing = job.get("DataProcessing", {})
+        before, after = processing.get("InputFilter", "$") or "$", processing.get("OutputFilter", "$") or "$"
+        self._join = processing.get("JoinSource", "None") == "Input"
         self.active = self._join or before.strip() != "$" or after.strip() != "$"
         self._csv = False
         if not self.active:

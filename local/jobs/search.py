@@ -35,10 +35,10 @@ class Proposal:
 
 def ranges(parameter_ranges: Mapping[str, Any]) -> list[Range]:
     """The ParameterRanges of a tuning job. SearchProblem for ranges that make no sense."""
-    found = [_continuous(entry) for entry in parameter_ranges.get("ContinuousParameterRanges", [])]
-    found += [_integer(entry) for entry in parameter_ranges.get("IntegerParameterRanges", [])]
-    found += [_categorical(entry) for entry in parameter_ranges.get("CategoricalParameterRanges", [])]
-    return found
+    all_ranges = [_continuous(entry) for entry in parameter_ranges.get("ContinuousParameterRanges", [])]
+    all_ranges += [_integer(entry) for entry in parameter_ranges.get("IntegerParameterRanges", [])]
+    all_ranges += [_categorical(entry) for entry in parameter_ranges.get("CategoricalParameterRanges", [])]
+    return all_ranges
 
 
 def _bounds(entry: Mapping[str, Any], number: Callable[[str], float]) -> tuple[float, float]:

@@ -162,7 +162,7 @@ class TransformRun(Run):
             spec = model_spec(self._model)
         except ServingProblem as problem:
             raise JobFailure(f"ClientError: {problem}") from problem
-        given = {
+        variables = {
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": self._doc.get("MaxPayloadInMB"),
             "SAGEMAKER_BATCH_STRATEGY": STRATEGIES.get(self._doc.get("BatchStrategy", "")),
             "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": self._doc.get("MaxConcurrentTransforms"),
@@ -172,7 +172,7 @@ class TransformRun(Run):
             **self._doc.get("Environment", {}),
             "SAGEMAKER_BATCH": "true",
             # As on AWS, only what the request has.
-            **{name: str(value) for name, value in given.items() if value is not None},
+            **{name: str(value) for name, value in variables.items() if value is not None},
         }
         return replace(spec, environment=environment)
 

@@ -141,18 +141,20 @@ class TuningRun(Run):
             self._consider_early_stop(self._trials[what])
 
     def _definitions(self) -> list[Definition]:
-        given = self._doc.get("TrainingJobDefinitions") or [self._doc["TrainingJobDefinition"]]
-        return [self._definition(definition, len(given)) for definition in given]
+        definitions = self._doc.get("TrainingJobDefinitions") or [self._doc["TrainingJobDefinition"]]
+        return [self._definition(definition, len(definitions)) for definition in definitions]
 
     def _definition(self, definition: dict[str, Any], count: int) -> Definition:
         objective = definition.get("TuningObjective") or self._config.get("HyperParameterTuningJobObjective")
         if not objective:
             raise SearchProblem("The tuning job names no HyperParameterTuningJobObjective.")
-        found = ranges(definition.get("HyperParameterRanges") or self._config.get("ParameterRanges", {}))
+        parameter_ranges = ranges(
+            definition.get("HyperParameterRanges") or self._config.get("ParameterRanges", {})
+        )
         maximize = objective["Type"] == "Maximize"
         search = Search(
             self._config["Strategy"],
-            found,
+            parameter_ranges,
             maximize=maximize,
             seed=self._config.get("RandomSeed"),
             budget=-(-self._most // count) if self._most < 10**9 else None,

@@ -147,12 +147,12 @@ class DockerRuntime:
         return map_path(path, OPT_ML, "")
 
     def outside(self, base: Path, path: str) -> Path:
-        found = Path(map_path(path, str(base), str(base / ".outside")))
-        if base / ".outside" in found.parents:
+        outside = Path(map_path(path, str(base), str(base / ".outside")))
+        if base / ".outside" in outside.parents:
             with self._lock:
                 # Beside /opt/ml nothing of the container is here: such a folder is mounted by itself.
-                self._elsewhere.setdefault(base, {})[self.inside(base, path)] = found
-        return found
+                self._elsewhere.setdefault(base, {})[self.inside(base, path)] = outside
+        return outside
 
     def reach(self, url: str) -> str:
         return url.replace("127.0.0.1", SERVICE)

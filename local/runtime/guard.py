@@ -44,12 +44,12 @@ def descendants() -> list[int]:
                 fields = stat.read().rpartition(b")")[2].split()
             if fields[0] != b"Z":
                 children.setdefault(int(fields[1]), []).append(int(entry))
-    found: list[int] = []
+    descendants: list[int] = []
     frontier = [os.getpid()]
     while frontier:
         frontier = [child for parent in frontier for child in children.get(parent, [])]
-        found.extend(frontier)
-    return found
+        descendants.extend(frontier)
+    return descendants
 
 
 def send(group: int, number: int) -> None:

@@ -228,9 +228,9 @@ class ProcessRuntime:
         # In ECR, byoc's images are called sagemaker-byoc-…: so AmazonSageMakerFullAccess may write them.
         folder = self._images.get(name) or self._images.get(name.removeprefix("sagemaker-"))
         if folder is None:
-            known = ", ".join(sorted(self._images)) or "none"
+            names = ", ".join(sorted(self._images)) or "none"
             raise RuntimeProblem(
-                f"No image {name!r} ({image}) on this machine in process mode; known: {known}. "
+                f"No image {name!r} ({image}) on this machine in process mode; known: {names}. "
                 f"Start the local SageMaker with --image {name}=FOLDER, a folder with the image's commands."
             )
         return folder.absolute()

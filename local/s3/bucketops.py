@@ -118,11 +118,11 @@ class BucketOperations:
 
     def CreateBucket(self, request: Request) -> Reply:
         names.check_bucket(request.bucket)
-        given = request.members.get("CreateBucketConfiguration") or {}
-        if "Bucket" in given or "Location" in given:
+        configuration = request.members.get("CreateBucketConfiguration") or {}
+        if "Bucket" in configuration or "Location" in configuration:
             raise not_implemented("directory buckets")
-        tags = described.tags_of(given.get("Tags", []), "bucket")
-        wanted = given.get("LocationConstraint", "")
+        tags = described.tags_of(configuration.get("Tags", []), "bucket")
+        wanted = configuration.get("LocationConstraint", "")
         wanted = {"EU": "eu-west-1"}.get(wanted, wanted)
         if wanted == _FIRST_REGION:
             raise S3Error(

@@ -55,11 +55,11 @@ class Buckets:
     def all(self) -> list[Bucket]:
         """By name."""
         names = sorted(entry.name for entry in os.scandir(self._root) if _is_bucket(self._root, entry.name))
-        found = []
+        buckets = []
         for name in names:
             with contextlib.suppress(S3Error):  # deleted meanwhile
-                found.append(self.get(name))
-        return found
+                buckets.append(self.get(name))
+        return buckets
 
     def create(self, name: str, region: str) -> None:
         """S3Error if it is there already."""

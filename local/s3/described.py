@@ -130,21 +130,21 @@ def tags_of_header(text: str) -> dict[str, str]:
 
 def tags_of(tags: Sequence[Mapping[str, str]], kind: str) -> dict[str, str]:
     """The TagSet of an `object` or a `bucket`. S3Error for one that S3 does not take."""
-    found = {tag["Key"]: tag["Value"] for tag in tags}
+    by_key = {tag["Key"]: tag["Value"] for tag in tags}
     if len(tags) > _MOST_TAGS[kind]:
         raise S3Error(
             400, "BadRequest", f"{kind.capitalize()} tags cannot be greater than {_MOST_TAGS[kind]}"
         )
-    if len(found) != len(tags):
+    if len(by_key) != len(tags):
         raise S3Error(400, "InvalidTag", "Cannot provide multiple Tags with the same key")
-    for key, value in found.items():
+    for key, value in by_key.items():
         if not 1 <= len(key) <= 128:
             raise S3Error(400, "InvalidTag", "The TagKey you have provided is invalid", TagKey=key)
         if len(value) > 256:
             raise S3Error(400, "InvalidTag", "The TagValue you have provided is invalid", TagValue=value)
         if key.lower().startswith("aws:"):
             raise S3Error(400, "InvalidTag", "System tags cannot be added/updated by requester", TagKey=key)
-    return found
+    return by_key
 
 
 def tag_set(tags: Mapping[str, str]) -> list[dict[str, str]]:

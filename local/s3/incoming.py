@@ -139,11 +139,11 @@ class Body:
         return Received(self._size, self._md5.hexdigest(), computed)
 
     def _check_md5(self) -> None:
-        given = self._headers.get("content-md5")
-        if given is None:
+        sent = self._headers.get("content-md5")
+        if sent is None:
             return
         try:
-            digest = base64.b64decode(given, validate=True)
+            digest = base64.b64decode(sent, validate=True)
         except binascii.Error:
             digest = b""
         if len(digest) != self._md5.digest_size:

@@ -57,9 +57,9 @@ class Uploads:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._run = database.run
-        known = {file for (file,) in self._run("SELECT file FROM parts")}
+        listed = {file for (file,) in self._run("SELECT file FROM parts")}
         for entry in os.scandir(folder):
-            if entry.name not in known:
+            if entry.name not in listed:
                 Path(entry.path).unlink()
 
     def create(self, bucket: str, key: str, algorithm: str, kind: str, note: Note) -> Upload:
@@ -184,11 +184,13 @@ def chosen(parts: Sequence[Part], wanted: Sequence[Mapping[str, Any]], upload: U
     found = []
     for number, each in zip(numbers, wanted, strict=True):
         part = there.get(number)
-        given = {name: each[f"Checksum{name}"] for name in checksums.ALGORITHMS if f"Checksum{name}" in each}
+        checksums_sent = {
+            name: each[f"Checksum{name}"] for name in checksums.ALGORITHMS if f"Checksum{name}" in each
+        }
         if (
             part is None
             or each.get("ETag", "").strip('"') != part.etag
-            or any(part.checksums.get(name, value) != value for name, value in given.items())
+            or any(part.checksums.get(name, value) != value for name, value in checksums_sent.items())
         ):
             raise S3Error(
                 400,

@@ -52,8 +52,8 @@ class ObjectOperations:
 
         def done(received: Received) -> Reply:
             note = Note(received.md5, described.kept(members), tags, received.checksums)
-            found = self._objects.put(request.bucket, key, incoming, note, condition)
-            return Reply({"ETag": found.etag, **_checksums(note), **encryption(note)})
+            stored = self._objects.put(request.bucket, key, incoming, note, condition)
+            return Reply({"ETag": stored.etag, **_checksums(note), **encryption(note)})
 
         return Receiving(incoming, done)
 
@@ -75,10 +75,10 @@ class ObjectOperations:
             try:
                 received = copy(incoming, fd, 0, source.size)
                 note = Note(received.md5, said, tags, received.checksums)
-                found = self._objects.put(request.bucket, key, incoming, note, condition)
+                stored = self._objects.put(request.bucket, key, incoming, note, condition)
             finally:
                 incoming.discard()
-        result = {"ETag": found.etag, "LastModified": found.modified, **_checksums(note)}
+        result = {"ETag": stored.etag, "LastModified": stored.modified, **_checksums(note)}
         return Reply({"CopyObjectResult": result, **encryption(note)})
 
     def DeleteObject(self, request: Request) -> Reply:
@@ -166,11 +166,11 @@ class ObjectOperations:
         wanted = request.members.get("ObjectAttributes", [])
         if not wanted:
             raise invalid_argument("At least one attribute must be named in x-amz-object-attributes.")
-        found = self._objects.find(request.bucket, request.key)
-        note = found.note
-        answer: dict[str, Any] = {"LastModified": found.modified}
+        stored = self._objects.find(request.bucket, request.key)
+        note = stored.note
+        answer: dict[str, Any] = {"LastModified": stored.modified}
         if "ETag" in wanted:
-            answer["ETag"] = found.etag.strip('"')
+            answer["ETag"] = stored.etag.strip('"')
         if "Checksum" in wanted and note.checksums:
             answer["Checksum"] = _checksums(note)
         if "ObjectParts" in wanted and note.parts:
@@ -178,7 +178,7 @@ class ObjectOperations:
         if "StorageClass" in wanted:
             answer["StorageClass"] = note.members.get("StorageClass", "STANDARD")
         if "ObjectSize" in wanted:
-            answer["ObjectSize"] = found.size
+            answer["ObjectSize"] = stored.size
         return Reply(answer)
 
     def GetObjectAcl(self, request: Request) -> Reply:
@@ -188,8 +188,8 @@ class ObjectOperations:
     # --- tags ----------------------------------------------------------------------------------------
 
     def GetObjectTagging(self, request: Request) -> Reply:
-        found = self._objects.find(request.bucket, request.key)
-        return Reply({"TagSet": described.tag_set(found.note.tags)})
+        stored = self._objects.find(request.bucket, request.key)
+        return Reply({"TagSet": described.tag_set(stored.note.tags)})
 
     def PutObjectTagging(self, request: Request) -> Reply:
         return self._tag(request, described.tags_of(request.members["Tagging"]["TagSet"], "object"))
@@ -224,10 +224,10 @@ def encryption(note: Note) -> dict[str, Any]:
 
 def _overrides(members: Mapping[str, Any]) -> dict[str, str]:
     """Headers that a request sets for its own answer."""
-    given = {name: members[member] for member, name in _OVERRIDES.items() if member in members}
-    for name, text in given.items():
+    overrides = {name: members[member] for member, name in _OVERRIDES.items() if member in members}
+    for name, text in overrides.items():
         described.check_header(name, text)
-    return given
+    return overrides
 
 
 def _part(found: Found, number: int) -> tuple[int, int]:

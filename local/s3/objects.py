@@ -107,10 +107,10 @@ class Objects:
     def annotate(self, bucket: str, key: str, change: Callable[[Note], Note]) -> Found:
         """Changes what is said of an object, and not the object. S3Error."""
         with self._lock:
-            found = self.find(bucket, key)
-            note = change(found.note)
-            self._notes.put(bucket, key, found.stamp, note)
-        return Found(key, found.stamp, note)
+            existing = self.find(bucket, key)
+            note = change(existing.note)
+            self._notes.put(bucket, key, existing.stamp, note)
+        return Found(key, existing.stamp, note)
 
     def delete(self, bucket: str, key: str, condition: Check | None = None) -> None:
         """No error if it is not there. `condition`: as for `put`."""

@@ -88,19 +88,19 @@ class UploadOperations:
 
     def CompleteMultipartUpload(self, request: Request) -> Reply:
         try:
-            found = self._complete(request)
+            stored = self._complete(request)
         except S3Error as error:
             completed = self._completed(request) if error.code == "NoSuchUpload" else None
             if completed is None:
                 raise
-            found = completed
-        note = found.note
+            stored = completed
+        note = stored.note
         return Reply(
             {
                 "Location": f"http://{request.headers.get('host', '')}/{request.bucket}/{request.key}",
                 "Bucket": request.bucket,
                 "Key": request.key,
-                "ETag": found.etag,
+                "ETag": stored.etag,
                 **{f"Checksum{name}": value for name, value in note.checksums.items()},
                 **({"ChecksumType": note.checksum_type} if note.checksums else {}),
                 **encryption(note),
@@ -110,8 +110,8 @@ class UploadOperations:
     def _completed(self, request: Request) -> Found | None:
         """The object of an upload that was completed before: the client asks again if its answer was lost."""
         etag = self._uploads.etag_of_completed(request.bucket, request.key, request.members["UploadId"])
-        found = self._objects.look(request.bucket, request.key) if etag is not None else None
-        return found if found is not None and found.etag == etag else None
+        existing = self._objects.look(request.bucket, request.key) if etag is not None else None
+        return existing if existing is not None and existing.etag == etag else None
 
     def _complete(self, request: Request) -> Found:
         members, key = request.members, request.key
@@ -131,13 +131,13 @@ class UploadOperations:
         try:
             for part in parts:
                 joined.append(self._uploads.path(part))
-            found = self._objects.put(request.bucket, key, joined, note, condition)
+            stored = self._objects.put(request.bucket, key, joined, note, condition)
         except FileNotFoundError:
             raise no_such_upload(upload.id) from None  # aborted meanwhile
         finally:
             joined.discard()
-        self._uploads.complete(upload, found.etag)
-        return found
+        self._uploads.complete(upload, stored.etag)
+        return stored
 
     def AbortMultipartUpload(self, request: Request) -> Reply:
         self._uploads.end(self._upload(request))

@@ -71,7 +71,7 @@ class Walk:
 
     def _entries(self, folder: str, base: str) -> Iterator[tuple[str, Entry]]:
         """What is in a folder, each under its key, folders with a slash: so they sort as their objects do."""
-        found = []
+        children = []
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -85,11 +85,11 @@ class Walk:
                     elif not self._wanted(key):
                         continue
                     if key.isascii() or _is_text(key):
-                        found.append((key, entry))
+                        children.append((key, entry))
         except (FileNotFoundError, NotADirectoryError):
             return iter(())  # a job may remove its folders at any time
-        found.sort(key=itemgetter(0))
-        return iter(found)
+        children.sort(key=itemgetter(0))
+        return iter(children)
 
 
 def holds_files(folder: Path) -> bool:
