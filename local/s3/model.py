@@ -45,6 +45,8 @@ SIGNED_HEADERS = ("content-type", "content-md5")
 # What belongs to a signature, or names the operation for people who read logs.
 _ANYWHERE = {"x-id", "AWSAccessKeyId", "Expires", "Signature", *SIGNED_HEADERS}
 _SIGNATURE = "x-amz-"
+# Values that S3 ignores ("Canned ACL" in the Amazon S3 User Guide): they are of objects.
+_IGNORED = {("CreateBucket", "x-amz-acl"): ("bucket-owner-read", "bucket-owner-full-control")}
 
 
 class Operation:
@@ -106,7 +108,7 @@ class Operation:
         members: dict[str, Any] = {}
         metadata: dict[str, str] = {}
         for key, value in headers.items():
-            if key in self.headers:
+            if key in self.headers and value not in _IGNORED.get((self.name, key), ()):
                 name, shape = self.headers[key]
                 members[name] = _scalar(key, shape, value)
             elif key.startswith(META):
