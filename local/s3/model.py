@@ -182,12 +182,16 @@ class Model:
             raise ValueError(f"S3 has no operation {', '.join(sorted(strange))}")
         self._implemented = frozenset(implemented)
         self._places: dict[tuple[str, int], list[Operation]] = {}
+        self._named: dict[str, Operation] = {}
         for name in service.operation_names:
-            operation = Operation(service.operation_model(name))
+            operation = self._named[name] = Operation(service.operation_model(name))
             self._places.setdefault((operation.method, operation.level), []).append(operation)
         for operations in self._places.values():
             # Of several that fit, the most special one; and an old name that stands for the same comes last.
             operations.sort(key=lambda each: (-each.requirements, each.name not in self._implemented))
+
+    def named(self, name: str) -> Operation:
+        return self._named[name]
 
     def route(self, method: str, level: int, query: Mapping[str, str], *, copies: bool) -> Operation:
         """The operation of a request at `level`: 0 the service, 1 a bucket, 2 an object. S3Error."""

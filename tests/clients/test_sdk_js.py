@@ -31,7 +31,7 @@ def modules(request: pytest.FixtureRequest) -> Path:
     return environment.node_modules(request.config.cache, *PACKAGES)
 
 
-@pytest.mark.parametrize("name", ["train", "tune", "serve", "objects"])
+@pytest.mark.parametrize("name", ["train", "tune", "serve", "objects", "presigned"])
 def test_a_script(service: Service, modules: Path, tmp_path: Path, name: str) -> None:
     # Node.js looks for the packages of a module beside it.
     (tmp_path / "node_modules").symlink_to(modules)
