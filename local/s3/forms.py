@@ -53,7 +53,7 @@ class Form:
             raise _malformed()
         self._delimiter = b"\r\n--" + (found[1] or found[2]).encode()
         self._buffer = b"\r\n"  # so that the first delimiter is like the others
-        self._taken = 0
+        self._taken = 0  # bytes of the buffer that have been read
         self.fields: dict[str, str] = {}
         self.has_begun = False
         self.has_ended = False
@@ -65,9 +65,11 @@ class Form:
         self._buffer += data
         while not self.has_begun:
             if not self._take_field():
-                _check_fields(self._taken + len(self._buffer))
+                _check_fields(len(self._buffer))
                 return b""
             _check_fields(self._taken)
+        if self._taken:
+            self._buffer, self._taken = self._buffer[self._taken :], 0
         file, delimiter, _ = self._buffer.partition(self._delimiter)
         if delimiter:
             self.has_ended = True
@@ -79,31 +81,32 @@ class Form:
 
     def _take_field(self) -> bool:
         """Takes one part from the buffer; False if it is not all there."""
-        before, delimiter, rest = self._buffer.partition(self._delimiter)
-        if not delimiter:
+        start = self._buffer.find(self._delimiter, self._taken)
+        if start < 0:
             return False
-        if before or rest.startswith(b"--"):
-            raise _no_file() if not before else _malformed()
-        head, end, body = rest.partition(b"\r\n\r\n")
-        if not end:
+        head = start + len(self._delimiter)
+        if start > self._taken:
+            raise _malformed()
+        if self._buffer.startswith(b"--", head):
+            raise _no_file()
+        end = self._buffer.find(b"\r\n\r\n", head)
+        if end < 0:
             return False
-        disposition = _disposition(head)
+        disposition = _disposition(self._buffer[head:end])
         name = _group(_NAME, disposition).lower()
         if not name:
             raise _malformed()
+        body = end + 4
         if name == "file":
             self._expand(_file_name(disposition))
-            self._taken += len(self._buffer) - len(body)
-            self._buffer = body
+            self._taken = body
             self.has_begun = True
             return True
-        value, delimiter, _ = body.partition(self._delimiter)
-        if not delimiter:
+        next_part = self._buffer.find(self._delimiter, body)
+        if next_part < 0:
             return False
-        self._add(name, _decoded(value))
-        rest = body[len(value) :]
-        self._taken += len(self._buffer) - len(rest)
-        self._buffer = rest
+        self._add(name, _decoded(self._buffer[body:next_part]))
+        self._taken = next_part
         return True
 
     def _add(self, name: str, value: str) -> None:
