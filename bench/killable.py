@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -40,6 +41,8 @@ class Service:
     def __init__(self, work: Path) -> None:
         self.home = work / "home"
         self.home.mkdir()
+        self.temporary = work / "tmp"
+        self.temporary.mkdir()
         self.port = servers.free_port()
         self.kills = 0
         self.restarts: list[float] = []  # seconds until it answered
@@ -57,7 +60,12 @@ class Service:
         images += ["--image", f"byoc-serve={servers.ROOT / 'docker/bin'}"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *images], cwd=servers.ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*command, *images],
+                cwd=servers.ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"TMPDIR": str(self.temporary)},
             )
         load.until_answered(self.port, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.restarts.append(time.perf_counter() - begin)

@@ -207,14 +207,15 @@ def soak(service: Service, work: Path, options: argparse.Namespace) -> list[str]
     report(service, jobs, askers, writers)
     service.stop()
     problems += [f"left after the end: {command}" for command in service.processes().values()]
-    problems += [f"left after the end: {path}" for path in leftovers(service.home)]
+    problems += [f"left after the end: {path}" for path in leftovers(service)]
     return problems
 
 
-def leftovers(home: Path) -> list[Path]:
-    """Files of jobs and of uploads that broke off."""
-    folders = (home / "jobs", home / "s3-incoming/bodies")
-    return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+def leftovers(service: Service) -> list[Path]:
+    """Files of jobs, of endpoints and of uploads that broke off."""
+    folders = (service.home / "jobs", service.home / "s3-incoming/bodies")
+    left = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return [*left, *service.temporary.glob("byoc-*")]
 
 
 def report(service: Service, jobs: Jobs, askers: list[Asker], writers: list[Writer]) -> None:
