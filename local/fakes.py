@@ -10,6 +10,7 @@ import base64
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ SERVICES = ("sts", "iam", "ecr", "kms", "ec2")
 
 # Operations that change nothing, by the beginning of their names.
 _READS = ("Get", "List", "Describe", "Batch", "Simulate", "Generate", "Assume", "Decode")
+_ACCESS_KEY = re.compile(r"Credential=(\w+)/")
 _TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -57,6 +59,12 @@ class Call:
         if target:
             return target.rpartition(".")[2]
         return self.form("Action")
+
+    @property
+    def access_key(self) -> str:
+        """The key that the request is signed with; empty where it is not."""
+        found = _ACCESS_KEY.search(self.headers.get("authorization", ""))
+        return found[1] if found else ""
 
     def form(self, name: str) -> str:
         """A parameter of the query protocol; empty where there is none."""
@@ -132,9 +140,11 @@ class Fakes:
         # moto finds the service in the credential's scope; signatures are not checked.
         region = call.region or self._config.region
         scope = f"{region}/{call.service}/aws4_request"
+        # Who has assumed a role is known by the key that AssumeRole gave; everything else is one account's.
+        key = call.access_key if call.operation == "GetCallerIdentity" else ""
         headers = {
             **{name: value for name, value in call.headers.items() if name not in _DROPPED},
-            "authorization": f"AWS4-HMAC-SHA256 Credential=LOCAL/20000101/{scope}, "
+            "authorization": f"AWS4-HMAC-SHA256 Credential={key or 'LOCAL'}/20000101/{scope}, "
             "SignedHeaders=host, Signature=none",
             "host": f"{call.service}.{region}.amazonaws.com",
         }

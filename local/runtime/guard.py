@@ -2,10 +2,11 @@
 
     python -I -S guard.py SCRATCH COMMAND [ARGUMENT …]
 
-Runs COMMAND in a session of its own, inside SCRATCH (a folder that it removes at the end). Standard input
-is the service's line to it: `T` sends SIGTERM to the command's process group, `K` kills everything, and the
-end of the file means that the service died, which kills everything too. On Linux it is the subreaper of all
-that COMMAND starts, so that daemons are found as well. Exits with the command's code (128 + N for signal N).
+Runs COMMAND in a session of its own, inside SCRATCH (a folder that it makes, and removes at the end).
+Standard input is the service's line to it: `T` sends SIGTERM to the command's process group, `K` kills
+everything, and the end of the file means that the service died, which kills everything too. On Linux it is
+the subreaper of all that COMMAND starts, so that daemons are found as well. Exits with the command's code
+(128 + N for signal N).
 
 Starts in milliseconds because it imports so little; keep it so.
 """
@@ -142,6 +143,11 @@ def start(command: list[str], guard: int) -> None:
 
 def main() -> int:
     scratch, command = sys.argv[1], sys.argv[2:]
+    try:
+        os.mkdir(scratch, 0o700)  # noqa: PTH102
+    except OSError as error:
+        os.write(2, f"cannot start {command[0]}: {error.strerror}: {scratch}\n".encode())
+        return NOT_STARTED
     os.chdir(scratch)
     code = run(command)
     import shutil

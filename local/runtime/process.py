@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -169,8 +170,9 @@ class ProcessRuntime:
         if spec.listen:
             port = self._ports.take()
             environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
-        # Short, because Unix sockets are made in it and their paths have about 100 characters.
-        scratch = tempfile.mkdtemp(prefix="byoc-")
+        # Short, because Unix sockets are made in it and their paths have about 100 characters. The guard
+        # makes it, and removes it whatever happens to the service.
+        scratch = str(Path(tempfile.gettempdir()) / f"byoc-{secrets.token_hex(5)}")
         environment["TMPDIR"] = environment["HOME"] = scratch
         environment.update(spec.environment)
         arguments = [
@@ -179,7 +181,6 @@ class ProcessRuntime:
         ]
         with self._lock:
             if self._closed:
-                shutil.rmtree(scratch, ignore_errors=True)
                 self._release(port)
                 raise RuntimeProblem("The local SageMaker is shutting down.")
             try:
@@ -194,7 +195,6 @@ class ProcessRuntime:
                     start_new_session=True,
                 )
             except OSError as error:
-                shutil.rmtree(scratch, ignore_errors=True)
                 self._release(port)
                 raise RuntimeProblem(f"Cannot start {command[0]}: {error.strerror}.") from error
             container = ProcessContainer(process, spec.name, scratch, port, self._ports)

@@ -16,12 +16,12 @@ from starlette.types import Receive, Scope, Send
 from local.config import Config
 from local.errors import is_disk_full
 from local.operations import operations
-from local.s3 import described, model
+from local.s3 import described, forms, model, presigned
 from local.s3.bucketops import UNCONFIGURED, BucketOperations
 from local.s3.buckets import Buckets
 from local.s3.checksums import without_checksums
 from local.s3.database import Database
-from local.s3.errors import S3Error, disk_full
+from local.s3.errors import S3Error, disk_full, not_implemented
 from local.s3.files import BLOCK, Outgoing, Space
 from local.s3.http import Answer, ClientGone, Reader
 from local.s3.incoming import Body
@@ -91,7 +91,14 @@ class S3:
         reader = Reader(scope, receive)
         answer = Answer(scope, send)
         try:
-            operation, reply, block = await self._reply(scope, reader, answer)
+            bucket, key = model.parse_path(scope.get("raw_path") or quote(scope["path"]).encode())
+            query = model.parse_query(scope["query_string"])
+            presigned.check(query)
+            if scope["method"] == "POST" and bucket and not key and forms.is_form(reader.headers):
+                status, headers, body = await self._receive_form(bucket, query, reader)
+                await answer.send(status, headers, body, close=reader.unread)
+                return
+            operation, reply, block = await self._reply(scope["method"], bucket, key, query, reader, answer)
             try:
                 headers, body = operation.write(reply.members)
                 status = reply.status or operation.status
@@ -127,17 +134,17 @@ class S3:
         finally:
             gone.cancel()
 
-    async def _reply(self, scope: Scope, reader: Reader, answer: Answer) -> tuple[Operation, Reply, bytes]:
+    async def _reply(
+        self, method: str, bucket: str, key: str, query: Mapping[str, str], reader: Reader, answer: Answer
+    ) -> tuple[Operation, Reply, bytes]:
         """What is to be answered, and the first block where it is an object's bytes. S3Error."""
-        bucket, key = model.parse_path(scope.get("raw_path") or quote(scope["path"]).encode())
-        query = model.parse_query(scope["query_string"])
         headers = {**_hoisted(query), **reader.headers}
         for name in _OWNERS:
             if headers.get(name, self._account) != self._account:
                 text = f"The bucket belongs to {self._account}, and not to {headers[name]}."
                 raise S3Error(403, "AccessDenied", text)
         operation = self._model.route(
-            scope["method"],
+            method,
             (2 if key else 1) if bucket else 0,
             query,
             copies=model.COPY_SOURCE in headers,
@@ -177,6 +184,47 @@ class S3:
             if writing is not None:
                 await asyncio.wait([writing])
             await self._run(receiving.incoming.discard)
+
+    async def _receive_form(
+        self, bucket: str, query: Mapping[str, str], reader: Reader
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Puts the file of a form; status, headers and body of the answer. S3Error."""
+        if query:
+            raise not_implemented(f"?{next(iter(query))} in PostObject")
+        form, blocks, payload = forms.Form(reader.headers["content-type"]), reader.blocks(), b""
+        async for block in blocks:
+            payload = form.feed(block)
+            if form.has_begun:
+                break
+        else:
+            form.check_ended()
+        upload = forms.Upload(bucket, reader.headers.get("host", ""), form.fields)
+        headers = upload.headers
+        if upload.tagging:
+            tags = self._model.named("PutObjectTagging").read_body(upload.tagging.encode())
+            headers["x-amz-tagging"] = forms.tags_as_header(tags)
+        operation = self._model.named("PutObject")
+        members = {**operation.read({}, headers), "Bucket": bucket, "Key": upload.key}
+        described.check(members)
+        receiving = await self._run(self._handlers["PutObject"], Request(members, headers))
+        assert isinstance(receiving, Receiving)
+        size = 0
+        try:
+            while True:
+                size += len(payload)
+                upload.policy.check_size(size, complete=form.has_ended)
+                if payload:
+                    await self._run(receiving.incoming.feed, payload)
+                try:
+                    payload = form.feed(await anext(blocks))
+                except StopAsyncIteration:
+                    break
+            form.check_ended()
+            reply = await self._run(_finish, receiving)
+        finally:
+            await self._run(receiving.incoming.discard)
+        status, said, body = upload.answer(reply.members["ETag"])
+        return status, {**operation.write(reply.members)[0], **said}, body
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))

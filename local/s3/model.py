@@ -45,6 +45,8 @@ SIGNED_HEADERS = ("content-type", "content-md5")
 # What belongs to a signature, or names the operation for people who read logs.
 _ANYWHERE = {"x-id", "AWSAccessKeyId", "Expires", "Signature", *SIGNED_HEADERS}
 _SIGNATURE = "x-amz-"
+# Values that S3 ignores ("Canned ACL" in the Amazon S3 User Guide): they are of objects.
+_IGNORED = {("CreateBucket", "x-amz-acl"): ("bucket-owner-read", "bucket-owner-full-control")}
 
 
 class Operation:
@@ -106,7 +108,7 @@ class Operation:
         members: dict[str, Any] = {}
         metadata: dict[str, str] = {}
         for key, value in headers.items():
-            if key in self.headers:
+            if key in self.headers and value not in _IGNORED.get((self.name, key), ()):
                 name, shape = self.headers[key]
                 members[name] = _scalar(key, shape, value)
             elif key.startswith(META):
@@ -180,12 +182,16 @@ class Model:
             raise ValueError(f"S3 has no operation {', '.join(sorted(strange))}")
         self._implemented = frozenset(implemented)
         self._places: dict[tuple[str, int], list[Operation]] = {}
+        self._named: dict[str, Operation] = {}
         for name in service.operation_names:
-            operation = Operation(service.operation_model(name))
+            operation = self._named[name] = Operation(service.operation_model(name))
             self._places.setdefault((operation.method, operation.level), []).append(operation)
         for operations in self._places.values():
             # Of several that fit, the most special one; and an old name that stands for the same comes last.
             operations.sort(key=lambda each: (-each.requirements, each.name not in self._implemented))
+
+    def named(self, name: str) -> Operation:
+        return self._named[name]
 
     def route(self, method: str, level: int, query: Mapping[str, str], *, copies: bool) -> Operation:
         """The operation of a request at `level`: 0 the service, 1 a bucket, 2 an object. S3Error."""

@@ -25,16 +25,21 @@ if given.get("fail"):
 (base / "model/model.txt").write_text("trained")
 """
 SERVE = """
-import http.server, os, signal, sys
+import http.server, json, os, signal, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer(200, b"")
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(415 if body == b"text" else 200, b"echo " + body)
-    def answer(self, status, body):
+        if self.headers["Content-Type"] == "application/json":
+            rows = json.loads(body)["instances"]  # as models of mlflow are asked
+            answer = {"predictions": rows, "by": os.environ.get("BY")}
+            self.answer(200, json.dumps(answer).encode(), "application/json")
+        else:
+            self.answer(415 if body == b"text" else 200, b"echo " + body)
+    def answer(self, status, body, kind="text/plain"):
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

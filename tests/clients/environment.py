@@ -1,12 +1,14 @@
-"""Clients in environments of their own, from the package index, kept between runs in pytest's cache."""
+"""Clients in environments of their own, from their package indexes, kept between runs in pytest's cache."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,28 +19,53 @@ UV = Path(sys.executable).with_name("uv")
 
 def make(cache: pytest.Cache, *requirements: str) -> Path:
     """The Python of an environment that has `requirements`."""
-    name = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:16]
+    with _folder(cache, sys.version, *requirements) as folder:
+        python = folder / "venv" / "bin" / "python"
+        _install(
+            folder,
+            [UV, "venv", "--quiet", "--clear", "--python", sys.executable, folder / "venv"],
+            [UV, "pip", "install", "--quiet", "--python", python, *requirements],
+        )
+    return python
+
+
+def node_modules(cache: pytest.Cache, *packages: str) -> Path:
+    """A folder of Node.js packages from npm. Skips the test where npm is missing."""
+    missing = [name for name in ("node", "npm") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not found: install Node.js 20 or newer to run this client")
+    with _folder(cache, "node", *packages) as folder:
+        (folder / "package.json").write_text("{}")
+        install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+        _install(folder, [*install, "--prefix", folder, *packages])
+    return folder / "node_modules"
+
+
+@contextlib.contextmanager
+def _folder(cache: pytest.Cache, *contents: str) -> Iterator[Path]:
+    """The folder for these contents, which no other process of the tests changes meanwhile."""
+    name = hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]
     folder = cache.mkdir("clients") / name
     folder.mkdir(exist_ok=True)
-    python = folder / "venv" / "bin" / "python"
-    ready = folder / "ready"
-    with (folder / "lock").open("w") as lock:  # of several processes of the tests
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists():
-            for command in (
-                [UV, "venv", "--quiet", "--clear", "--python", sys.executable, folder / "venv"],
-                [UV, "pip", "install", "--quiet", "--python", python, *requirements],
-            ):
-                subprocess.run(command, check=True)
-            ready.touch()
-    return python
+        yield folder
+
+
+def _install(folder: Path, *commands: list[str | Path]) -> None:
+    """Runs `commands` unless they have succeeded before."""
+    ready = folder / "ready"
+    if not ready.exists():
+        for command in commands:
+            subprocess.run(command, check=True)
+        ready.touch()
 
 
 @dataclass(frozen=True)
 class Client:
     """Runs the functions of a script in an environment of its own."""
 
-    python: Path
+    interpreter: Path
     script: Path
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
@@ -51,7 +78,7 @@ class Client:
             "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
         )
         done = subprocess.run(
-            [self.python, self.script, name, *self.arguments],
+            [self.interpreter, self.script, name, *self.arguments],
             cwd=folder,
             env={
                 **self.environment,

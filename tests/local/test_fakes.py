@@ -23,6 +23,18 @@ def test_sts_knows_the_account(service: Service) -> None:
     assert service.client("sts").get_caller_identity()["Account"] == "123456789012"
 
 
+def test_who_has_assumed_a_role_is_that_role(service: Service) -> None:
+    role = {"RoleArn": "arn:aws:iam::123456789012:role/other", "RoleSessionName": "session"}
+    given = service.client("sts").assume_role(**role)["Credentials"]
+    session = boto3.Session(
+        given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name="us-east-1"
+    )
+    sts = session.client("sts", endpoint_url=service.url)
+    service.clients.append(sts)
+    assert sts.get_caller_identity()["Arn"] == "arn:aws:sts::123456789012:assumed-role/other/session"
+    assert service.client("sts").get_caller_identity()["Arn"] == "arn:aws:sts::123456789012:user/moto"
+
+
 def test_the_role_is_there(service: Service) -> None:
     role = service.client("iam").get_role(RoleName="byoc-sagemaker")["Role"]
     assert role["Arn"] == service.config.role_arn

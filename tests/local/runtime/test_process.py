@@ -248,6 +248,26 @@ threading.Event().wait()
         time.sleep(0.01)
 
 
+def test_no_folder_is_left_by_a_service_that_is_killed_before_its_guard_runs(
+    tmp_path: Path, runtime: ProcessRuntime
+) -> None:
+    launcher(tmp_path, "train", DAEMON)
+    (tmp_path / "tmp").mkdir()
+    program = f"""
+import os, signal, subprocess
+from pathlib import Path
+from local.runtime import ContainerSpec
+from local.runtime.process import ProcessRuntime
+runtime = ProcessRuntime({{"fake": Path({str(tmp_path / "an image's folder")!r})}}, Path({str(tmp_path)!r}))
+subprocess.Popen = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+runtime.start(ContainerSpec("job", "fake", "train", Path({str(tmp_path)!r})), print)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_a_listening_container_gets_a_free_port_of_its_own(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "serve", '#!/bin/sh\necho "port $SAGEMAKER_BIND_TO_PORT"\nread line\n')
     lines = Lines()

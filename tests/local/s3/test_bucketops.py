@@ -164,6 +164,12 @@ def test_configurations_that_are_not_there(s3: Any, refused: Refused, operation:
     refused(getattr(s3, operation), "NoSuchBucket", Bucket="none")
 
 
+def test_access_lists_of_objects_mean_nothing_for_a_bucket(s3: Any, refused: Refused) -> None:
+    for name, acl in (("reader", "bucket-owner-read"), ("owner", "bucket-owner-full-control")):
+        s3.create_bucket(Bucket=f"bucket-{name}", ACL=acl)
+    refused(s3.create_bucket, "AccessControlListNotSupported", Bucket="bucket-public", ACL="public-read")
+
+
 def test_everything_is_the_owners(s3: Any) -> None:
     s3.put_object(Bucket="bucket", Key="k", Body=b"x")
     for answer in (s3.get_bucket_acl(Bucket="bucket"), s3.get_object_acl(Bucket="bucket", Key="k")):
