@@ -256,7 +256,7 @@ def test_no_folder_is_left_by_a_service_that_is_killed_before_its_guard_runs(
     program = f"""
 import os, signal, subprocess
 from pathlib import Path
-from local.runtime import ContainerSpec
+from local.runtime.container import ContainerSpec
 from local.runtime.process import ProcessRuntime
 runtime = ProcessRuntime({{"fake": Path({str(tmp_path / "an image's folder")!r})}}, Path({str(tmp_path)!r}))
 subprocess.Popen = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
