@@ -21,9 +21,9 @@ class Overfit(Rule):
     that has learned its task (0.01 against 0.02 is a ratio of 1), and every evaluation of a network whose
     batch normalisation is still settling. So three more things are asked for. The gap must be at least
     `min_difference`, a parameter of ours. The validation loss must have been lower before,
-    and stay above for `min_evaluations` in a row; fewer than `LEAST_PICTURES` cannot judge that. And the
-    training loss must have fallen, at first and since then: what has learned nothing, overfits nothing. With
-    `min_difference` 0 the definition is AWS's to the letter.
+    and stay above for `min_evaluations` in a row and a third of all, or to the end; fewer pictures than
+    `LEAST_PICTURES` cannot show that. And the training loss must have fallen, at first and since then: what
+    has learned nothing, overfits nothing. With `min_difference` 0 the definition is AWS's to the letter.
     """
 
     name = "Overfit"
@@ -36,6 +36,8 @@ class Overfit(Rule):
         super().__init__(raw, plan)
         self._rounds = Rounds(self)
         self._run = 0
+        self._gap: tuple[int, float] | None = None  # step and ratio of the newest evaluation, if it shows one
+        self._over = False
         self._best = float("inf")
         self._train_at_best = float("inf")
         self._first: float | None = None
@@ -48,11 +50,14 @@ class Overfit(Rule):
         self._judge(self._rounds.add(step))
 
     def finish(self) -> None:
-        self._judge(self._rounds.finish())
+        self._over = True
+        if not self._judge(self._rounds.finish()) and self._gap and self._run >= self._patience:
+            self._accuse(self._gap)
 
-    def _judge(self, closed: tuple[int, float, float] | None) -> None:
+    def _judge(self, closed: tuple[int, float, float] | None) -> bool:
+        """Take one evaluation; whether there was one."""
         if closed is None or closed[0] < max(self.integer("start_step"), self.plan.joins) or closed[1] <= 0:
-            return
+            return False
         step, train, validation = closed
         self.seen += 1
         ratio = (validation - train) / train
@@ -66,20 +71,25 @@ class Overfit(Rule):
         if validation < self._best:
             self._best, self._train_at_best = validation, train
         self._run = self._run + 1 if bad else 0
+        self._gap = (step, ratio) if bad else None
         if bad and self._run < self._patience:
             self._why_not = f"it takes {self._patience} such evaluations in a row"
-        elif bad:
-            self.add(
-                step=step,
-                severity="high" if ratio > 1 else "medium",
-                message=f"The model overfits: {self._last}.",
-                cause="Too few or too similar training pictures for the size of the model, too many "
-                "epochs, or "
-                "no augmentation.",
-                remedy="Add pictures or augmentation, use weight decay or dropout, a smaller model, or "
-                "stop at the "
-                "best validation loss.",
-            )
+        elif self._gap:
+            self._accuse(self._gap)
+        return True
+
+    def _accuse(self, gap: tuple[int, float]) -> None:
+        step, ratio = gap
+        self._gap = None
+        self.add(
+            step=step,
+            severity="high" if ratio > 1 else "medium",
+            message=f"The model overfits: {self._last}.",
+            cause="Too few or too similar training pictures for the size of the model, too many epochs, or "
+            "no augmentation.",
+            remedy="Add pictures or augmentation, use weight decay or dropout, a smaller model, or stop at "
+            "the best validation loss.",
+        )
 
     def _excuse(self, ratio: float, train: float, validation: float) -> str:
         """Why this evaluation shows no overfitting; empty where it does."""
@@ -109,8 +119,11 @@ class Overfit(Rule):
 
     @property
     def _patience(self) -> int:
-        least = self.integer("min_evaluations") if self.number("min_difference") else 1
-        return max(self.integer("patience"), least)
+        """How many evaluations in a row must show it. While the training goes on, it may still settle."""
+        if not self.number("min_difference"):
+            return self.integer("patience")
+        share = 0 if self._over else -(-self.plan.evaluations // 3)
+        return max(self.integer("patience"), self.integer("min_evaluations"), share)
 
     @property
     def _too_few_pictures(self) -> str:
@@ -124,8 +137,8 @@ class Overfit(Rule):
             return self._too_few_pictures
         # Nothing is called a gap before an evaluation that was better; and what was one may be noise.
         least = self.integer("patience") + (self.number("min_difference") > 0)
-        if self._run:
-            least = self._patience + 1
+        if self._run and self.number("min_difference"):
+            least = max(self.integer("patience"), self.integer("min_evaluations")) + 1
         if self.seen >= least:
             return ""
         return self._rounds.too_few(self.seen, least) or super().undecided()

@@ -221,6 +221,20 @@ def test_a_validation_loss_that_comes_back_was_noise(observe: Any) -> None:
     assert "before 3 evaluations, and it takes 4" in unconfirmed.undecided()
 
 
+def test_a_gap_early_in_a_long_training_may_still_close(observe: Any) -> None:
+    def fires(evaluations: int, pairs: list[tuple[float, float]]) -> int:
+        return rounds(
+            make("Overfit", {}, Plan(5 * evaluations, evaluations=evaluations)), pairs, observe
+        ).total
+
+    settling = [(1.6, 0.7), (0.9, 2.4), (0.6, 2.2), (0.5, 1.8), (0.4, 0.6), (0.3, 0.5)]
+    assert fires(15, settling) == 0
+    assert fires(6, settling) == 1
+    by_heart = [(1.6, 0.7), *((0.5 / step, 1.0 + step / 10) for step in range(1, 7))]
+    assert fires(15, by_heart) == 2  # in the fifth such evaluation, and in the sixth
+    assert fires(15, by_heart[:4]) == 1  # at the end, which came early
+
+
 @pytest.mark.parametrize(("pictures", "judged"), [(4, False), (19, False), (20, True)])
 def test_a_handful_of_pictures_shows_no_overfitting(pictures: int, judged: bool, observe: Any) -> None:
     checked = rule("Overfit")
