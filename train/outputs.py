@@ -12,7 +12,7 @@ from torch import nn
 
 from contract.files import write_atomically
 from contract.hyperparameters import Settings
-from model import architecture, artifact
+from model import architecture, artifact, weights
 from model.device import Machine
 from train import report
 from train.data import Pictures, repeated_pictures, same_pictures
@@ -86,7 +86,7 @@ def save_model(paths: Paths, module: nn.Module, trainer: Trainer, info: artifact
     else:
         module.load_state_dict(trainer.best_state)
         log.info("kept the weights of epoch %d", info.training["epoch"])
-    artifact.save(paths.model, module, info)
+    weights.save(paths.model, module, info)
 
 
 def share_model(paths: Paths, process: Process) -> None:

@@ -27,7 +27,7 @@ from contract.folders import SPLITS
 from contract.hyperparameters import HyperparameterError, Settings
 from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
-from model import architecture, artifact
+from model import architecture, weights
 from model import device as devices
 from train import checkpoints, listing, outputs, precision, tensorboard
 from train.cache import Cache, disk_budget, memory_budget
@@ -293,7 +293,7 @@ def final_evaluation(
 ) -> tuple[Result, str]:
     """Test what was saved, as it was saved and in full precision: what an endpoint will compute."""
     outputs.share_model(paths, process)
-    module, _ = artifact.load(paths.model, device)
+    module, _ = weights.load(paths.model, device)
     split = "test" if "test" in loaders else "validation"
     result = evaluate(
         module, trainer.criterion, loaders[split], device, precision.FULL, process=process, monitor=Monitor()
