@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +42,10 @@ def load(folder: Path | str, device: str | torch.device = "cpu") -> tuple[nn.Mod
         _check_tensors(tensors, len(info.classes))
         # No time is spent on random weights that are replaced at once.
         module = architecture.skeleton(info.architecture, len(info.classes))
-        module.load_state_dict(tensors, strict=True, assign=True)
+        state = OrderedDict(tensors)
+        # Versions of the layers, which safetensors does not keep: MNASNet refuses a state dict without.
+        setattr(state, "_metadata", getattr(module.state_dict(), "_metadata"))  # noqa: B009, B010
+        module.load_state_dict(state, strict=True, assign=True)
     except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
         raise ArtifactError(
             f"{folder / WEIGHTS_FILE} does not fit {info.architecture}: {str(error).splitlines()[0]}"

@@ -43,7 +43,7 @@ def test_two_plain_files_and_no_pickle(saved: Path) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in saved.iterdir())
 
 
-@pytest.mark.parametrize("name", ["regnet_y_400mf", "googlenet", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "googlenet", "mobilenet_v2", "mnasnet0_5"])
 def test_other_networks_survive_too(tmp_path: Path, name: str) -> None:
     info = ModelInfo(name, ("a", "b", "c"), Preprocessing())
     weights.save(tmp_path, architecture.build(name, 3), info)
