@@ -51,13 +51,13 @@ def make_picture(seed: int) -> bytes:
 def make_model(folder: Path) -> None:
     import torch
 
-    from model import architecture, artifact
+    from model import architecture, artifact, weights
     from model.preprocess import Preprocessing
 
     torch.manual_seed(0)
     classes = tuple(f"class {number}" for number in range(1000))
     module = architecture.build("resnet18", 1000).eval()
-    artifact.save(folder, module, artifact.ModelInfo("resnet18", classes, Preprocessing.for_size(224)))
+    weights.save(folder, module, artifact.ModelInfo("resnet18", classes, Preprocessing.for_size(224)))
 
 
 class Yardstick:

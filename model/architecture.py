@@ -14,12 +14,11 @@ import torch
 import torchvision
 from torch import nn
 
+from contract.hyperparameters import ARCHITECTURES
 from contract.networks import WEIGHT_SUFFIXES
 from model import quick
 from model.preprocess import Preprocessing
 
-# torchvision's classifiers; the names are also those of the hyperparameter `arch`.
-ARCHITECTURES: Final[tuple[str, ...]] = tuple(torchvision.models.list_models(module=torchvision.models))
 # They average over whatever is left of a picture. What is below needs 0.5 s to find out.
 _ANY_SIZE: Final = ("resnet", "resnext", "wide_resnet")
 _WITH_SIDE_OUTPUTS: Final = ("googlenet", "inception_v3")

@@ -1,7 +1,11 @@
 """The model on disk: `model.safetensors` (tensors) and `model.json` (everything else). No pickle anywhere.
 
 Beside them may lie `samples.safetensors`: a few pictures and what the network says of them, for whoever wants
-to see that it still says so in another place or precision.
+to see that it still says so in another place or precision; `model.onnx`, the graph whose weights are those in
+`model.safetensors`; and `model.int8.xml` with `model.int8.weights`, the network in 8-bit integers, where that
+answers alike.
+
+This file needs no torch; model/weights.py makes a network of the tensors.
 """
 
 from __future__ import annotations
@@ -11,25 +15,27 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
-import safetensors
 import safetensors.numpy
-import safetensors.torch
-import torch
-from torch import nn
 
 from contract.files import write_atomically
-from model import architecture
+from contract.hyperparameters import ARCHITECTURES
 from model.preprocess import Preprocessing
 
 SCHEMA_VERSION: Final = 1
 WEIGHTS_FILE: Final = "model.safetensors"
 INFO_FILE: Final = "model.json"
 SAMPLES_FILE: Final = "samples.safetensors"
+GRAPH_FILE: Final = "model.onnx"  # fp32; its initialisers are parts of WEIGHTS_FILE
+INT8_FILE: Final = "model.int8.xml"  # OpenVINO's own format, which the next one belongs to
+INT8_WEIGHTS_FILE: Final = "model.int8.weights"
+INPUT: Final = "input"  # of the graphs: float32 [N, 3, S, S], normalised
+OUTPUT: Final = "logits"  # float32 [N, classes]
 _MAX_INFO_BYTES: Final = 64 * 1024**2
-FILES: Final = (WEIGHTS_FILE, INFO_FILE)  # the description last, for it is what makes a folder a model
+# The description last, for it is what makes a folder a model. Those in the middle need not be there.
+FILES: Final = (WEIGHTS_FILE, GRAPH_FILE, INT8_WEIGHTS_FILE, INT8_FILE, INFO_FILE)
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Probabilities = np.ndarray[Any, np.dtype[np.float32]]
@@ -40,15 +46,58 @@ class ArtifactError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class FileRecord:
+    """What a file must be, so that nobody takes another one for it."""
+
+    bytes: int
+    sha256: str
+
+
+def record(data: bytes) -> FileRecord:
+    """What a file with this content must be."""
+    return FileRecord(len(data), hashlib.sha256(data).hexdigest())
+
+
+@dataclasses.dataclass(frozen=True)
+class Onnx:
+    """The network as graphs that need no torch.
+
+    Attributes:
+        files: by name; GRAPH_FILE always, the two of INT8 where 8-bit integers were accepted.
+        precisions: what was measured of "bf16" and "int8": accepted, reason, pictures, agreement,
+            agreement_clear, accuracy, accuracy_fp32; fractions, not percent.
+    """
+
+    files: Mapping[str, FileRecord]
+    precisions: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Self:
+        """The inverse of `to_json`. Raises ValueError naming what is missing or of another type."""
+        if not isinstance(raw, dict):
+            raise ValueError("onnx is not an object")
+        files, precisions = _field(raw, "files", dict), _field(raw, "precisions", dict)
+        if not all(isinstance(one, dict) for one in (*files.values(), *precisions.values())):
+            raise ValueError("onnx: files and precisions must hold objects")
+        if GRAPH_FILE not in files:
+            raise ValueError(f"onnx: files does not name {GRAPH_FILE}")
+        return cls({name: _record(one) for name, one in files.items()}, precisions)
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelInfo:
     """What `model.json` says.
 
     Attributes:
-        architecture: one of architecture.ARCHITECTURES.
+        architecture: one of contract.hyperparameters.ARCHITECTURES.
         classes: names, in the order of the network's outputs.
         preprocessing: what to do to a picture first.
         metrics: of the epoch that was kept, e.g. {"validation:accuracy": 0.97}; fractions, not percent.
         training: how it was made (settings, versions, counts of pictures); free-form, for people.
+        onnx: the graphs beside the weights; None where there are none, as in older artifacts.
     """
 
     architecture: str
@@ -56,10 +105,11 @@ class ModelInfo:
     preprocessing: Preprocessing
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    onnx: Onnx | None = None
 
     def __post_init__(self) -> None:
-        if self.architecture not in architecture.ARCHITECTURES:
-            allowed = ", ".join(architecture.ARCHITECTURES)
+        if self.architecture not in ARCHITECTURES:
+            allowed = ", ".join(ARCHITECTURES)
             raise ValueError(f"architecture is {self.architecture!r}; allowed: {allowed}")
         if len(self.classes) < 2 or not all(isinstance(name, str) and name for name in self.classes):
             raise ValueError("classes must be a list of at least two names")
@@ -70,10 +120,8 @@ class ModelInfo:
                 raise ValueError(f"the class {name!a} is no valid Unicode; rename it")
 
 
-def save(folder: Path, module: nn.Module, info: ModelInfo) -> None:
-    """Write both files, each atomically, the description last: a reader never sees half a model."""
-    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in module.state_dict().items()}
-    data = safetensors.torch.save(tensors, metadata={"format": "pt"})
+def write_info(folder: Path, info: ModelInfo, weights: FileRecord) -> None:
+    """Write the description, atomically. It comes after the files that it describes."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "architecture": info.architecture,
@@ -81,10 +129,11 @@ def save(folder: Path, module: nn.Module, info: ModelInfo) -> None:
         "preprocessing": info.preprocessing.to_json(),
         "metrics": dict(info.metrics),
         "training": dict(info.training),
-        "weights": {"file": WEIGHTS_FILE, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
+        "weights": {"file": WEIGHTS_FILE, **dataclasses.asdict(weights)},
     }
+    if info.onnx:
+        document["onnx"] = info.onnx.to_json()
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(folder / WEIGHTS_FILE, data, durable=True)
     write_atomically(folder / INFO_FILE, text, durable=True)
 
 
@@ -99,45 +148,28 @@ def save_samples(folder: Path, pictures: Sequence[Pixels], probabilities: Probab
     write_atomically(folder / SAMPLES_FILE, safetensors.numpy.save(tensors), durable=True)
 
 
-def load(folder: Path | str, device: str | torch.device = "cpu") -> tuple[nn.Module, ModelInfo]:
-    """The network in evaluation mode, without gradients, and its description.
+def read_file(folder: Path, name: str, wanted: FileRecord) -> bytes:
+    """A file of the artifact, which must be the one that the description means.
 
     Raises:
-        ArtifactError: missing, damaged, of another schema, or inconsistent files.
+        ArtifactError: it is missing, damaged or of another model.
     """
-    folder = Path(folder)
-    info, weights = _read_info(folder)
-    path = folder / WEIGHTS_FILE
+    path = folder / name
     try:
         data = path.read_bytes()
-        if len(data) != weights["bytes"] or hashlib.sha256(data).hexdigest() != weights["sha256"]:
-            raise ArtifactError(f"{path} is not the file that {INFO_FILE} describes: damaged or replaced")
-        tensors = safetensors.torch.load(data)
-        _check_tensors(tensors, len(info.classes))
-        # No time is spent on random weights that are replaced at once.
-        module = architecture.skeleton(info.architecture, len(info.classes))
-        module.load_state_dict(tensors, strict=True, assign=True)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        if isinstance(error, ArtifactError):
-            raise
-        raise ArtifactError(
-            f"{path} does not fit {info.architecture}: {str(error).splitlines()[0]}"
-        ) from error
-    return module.to(device).eval().requires_grad_(False), info
+    if record(data) != wanted:
+        raise ArtifactError(f"{path} is not the file that {INFO_FILE} describes: damaged or replaced")
+    return data
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], classes: int) -> None:
-    """What torch would put up with, or notice only after it has made room for a network of any size."""
-    for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.int64):  # int64: a batch normalisation's counter
-            raise ValueError(f"{name!a} is {tensor.dtype}, not torch.float32")
-    if not any(tensor.shape[:1] == (classes,) for tensor in tensors.values()):
-        raise ValueError(f"no layer has an output for each of the {classes} classes")
+def read_info(folder: Path) -> tuple[ModelInfo, FileRecord]:
+    """The description, and which file the weights must be.
 
-
-def _read_info(folder: Path) -> tuple[ModelInfo, Mapping[str, Any]]:
+    Raises:
+        ArtifactError: missing, damaged, of another schema or inconsistent.
+    """
     path = folder / INFO_FILE
     try:
         if path.stat().st_size > _MAX_INFO_BYTES:
@@ -164,13 +196,16 @@ def _read_info(folder: Path) -> tuple[ModelInfo, Mapping[str, Any]]:
             preprocessing=Preprocessing.from_json(_field(raw, "preprocessing", dict)),
             metrics=_field(raw, "metrics", dict),
             training=_field(raw, "training", dict),
+            onnx=Onnx.from_json(raw["onnx"]) if raw.get("onnx") is not None else None,
         )
-        weights: Mapping[str, Any] = _field(raw, "weights", dict)
-        _field(weights, "bytes", int)
-        _field(weights, "sha256", str)
+        weights = _record(_field(raw, "weights", dict))
     except ValueError as error:
         raise ArtifactError(f"{path}: {error}") from error
     return info, weights
+
+
+def _record(raw: Mapping[str, Any]) -> FileRecord:
+    return FileRecord(_field(raw, "bytes", int), _field(raw, "sha256", str))
 
 
 def _field(raw: Mapping[str, Any], name: str, kind: type) -> Any:

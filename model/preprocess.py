@@ -131,16 +131,23 @@ class Preprocessing:
         rows = channels_last.flatten(-2).to(torch.float32) * scale.repeat(width) - shift.repeat(width)
         return rows.view(channels_last.shape).movedim(-1, -3)
 
+    def to_input(self, pixels: Bytes) -> Numbers:
+        """The same for bytes [..., H, W, 3], as the network takes it: float32 [..., 3, H, W], contiguous."""
+        # The bytes change places first: they are a quarter of the numbers.
+        scale, shift = self._scale_and_shift()
+        planes = np.ascontiguousarray(np.moveaxis(pixels, -1, -3)).astype(np.float32)
+        planes *= scale.reshape(3, 1, 1)
+        planes -= shift.reshape(3, 1, 1)
+        return planes
+
     def _scale_and_shift(self) -> Numbers:
         mean, std = np.array(self.mean), np.array(self.std)
         return np.array([1 / (255 * std), mean / std], dtype=np.float32)
 
-    def load(self, data: bytes) -> torch.Tensor:
-        """Encoded bytes to a float32 tensor [3, input_size, input_size]. Raises images.BadImage."""
+    def load(self, data: bytes) -> Numbers:
+        """Encoded bytes to float32 [3, input_size, input_size]. Raises images.BadImage."""
         return self(self.decode(data))
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        """An RGB picture of any size to a float32 tensor [3, input_size, input_size]."""
-        import torch
-
-        return torch.from_numpy(self.normalise_array(self.to_uint8(image))).permute(2, 0, 1)
+    def __call__(self, image: Image.Image) -> Numbers:
+        """An RGB picture of any size to float32 [3, input_size, input_size]."""
+        return self.to_input(self.to_uint8(image))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from model import artifact, device, quick
+from model import artifact, device, quick, weights
 from model.preprocess import Preprocessing
 from serve import explain, folder, precision
 from serve.errors import ServeError
@@ -70,7 +70,7 @@ class Classifier:
         kind = device.choose(device.probe(), wanted) if wanted != "cpu" else "cpu"
         place = torch.device(kind, gpu or 0) if kind == "cuda" else torch.device("cpu")
         with quick.skip_initialisation():
-            module, info = artifact.load(path, place)
+            module, info = weights.load(path, place)
         # The frozen network would not show it: oneDNN's activation makes 0 of what is no number.
         if not all(bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values()):
             raise ServeError(f"the model in {path} holds NaN: its training diverged; train it again")

@@ -27,9 +27,9 @@ from contract.folders import SPLITS
 from contract.hyperparameters import HyperparameterError, Settings
 from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
-from model import architecture, artifact
+from model import architecture, weights
 from model import device as devices
-from train import checkpoints, listing, outputs, precision, tensorboard
+from train import checkpoints, listing, lower_precision, outputs, precision, tensorboard
 from train.cache import Cache, disk_budget, memory_budget
 from train.data import Pictures
 from train.distributed import Process
@@ -115,9 +115,15 @@ def run(paths: Paths, stopping: Stopping) -> None:
             outputs.collect_hashes(pictures, process)
             if process.is_first:
                 outputs.save_samples(paths, result, pictures[split])
+                if settings.save_model and settings.quantize == "auto":
+                    lower_precision.measure(
+                        paths.model, pictures, split, scratch=paths.base / "tmp",
+                        should_stop=stopping.asked, seconds_left=stopping.seconds_left,
+                    )  # fmt: skip
                 outputs.write_report(paths, result, split, pictures, settings, info, trainer)
                 if own != paths.checkpoints:
                     checkpoints.clear(own)
+            outputs.share_model(paths, process, outputs.MEASURED)
         elif process.is_first and (kept := outputs.kept_metrics(trainer)):
             tell_metrics(**kept)
         if not settings.save_model:
@@ -293,7 +299,7 @@ def final_evaluation(
 ) -> tuple[Result, str]:
     """Test what was saved, as it was saved and in full precision: what an endpoint will compute."""
     outputs.share_model(paths, process)
-    module, _ = artifact.load(paths.model, device)
+    module, _ = weights.load(paths.model, device)
     split = "test" if "test" in loaders else "validation"
     result = evaluate(
         module, trainer.criterion, loaders[split], device, precision.FULL, process=process, monitor=Monitor()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from model import artifact
+from model import weights
 
 _model = None
 _classes = ()
@@ -24,7 +24,7 @@ _transform = transforms.Compose(
 
 def load(folder):
     global _model, _classes  # noqa: PLW0603
-    _model, info = artifact.load(folder)
+    _model, info = weights.load(folder)
     _classes = info.classes
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,8 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from model import architecture, artifact
-from model.artifact import ArtifactError, ModelInfo
+from model import architecture, artifact, weights
+from model.artifact import ArtifactError, ModelInfo, Onnx
 from model.preprocess import Preprocessing
 
 INFO = ModelInfo(
@@ -21,14 +22,14 @@ INFO = ModelInfo(
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     torch.manual_seed(3)
-    artifact.save(tmp_path / "model", architecture.build(INFO.architecture, 2), INFO)
+    weights.save(tmp_path / "model", architecture.build(INFO.architecture, 2), INFO)
     return tmp_path / "model"
 
 
 def test_what_was_saved_is_loaded(saved: Path) -> None:
     torch.manual_seed(3)
     wanted = architecture.build(INFO.architecture, 2).eval()
-    module, info = artifact.load(saved)
+    module, info = weights.load(saved)
     assert info == INFO
     assert not module.training
     assert not any(parameter.requires_grad for parameter in module.parameters())
@@ -42,11 +43,11 @@ def test_two_plain_files_and_no_pickle(saved: Path) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in saved.iterdir())
 
 
-@pytest.mark.parametrize("name", ["regnet_y_400mf", "googlenet", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "googlenet", "mobilenet_v2", "mnasnet0_5"])
 def test_other_networks_survive_too(tmp_path: Path, name: str) -> None:
     info = ModelInfo(name, ("a", "b", "c"), Preprocessing())
-    artifact.save(tmp_path, architecture.build(name, 3), info)
-    assert artifact.load(tmp_path)[1] == info
+    weights.save(tmp_path, architecture.build(name, 3), info)
+    assert weights.load(tmp_path)[1] == info
 
 
 def change(key: str, value: Any) -> Callable[[Path], None]:
@@ -112,9 +113,32 @@ PREPROCESSING = INFO.preprocessing.to_json()
         (change("classes", "ab"), "classes is missing or not of type list"),
         (change("preprocessing", {"input_size": 3}), "missing"),
         (change("weights", {}), "bytes is missing"),
+        (change("onnx", []), "onnx is not an object"),
+        (change("onnx", {"files": {}, "precisions": {}}), "does not name model.onnx"),
+        (change("onnx", {"files": {"model.onnx": {"bytes": 1}}, "precisions": {}}), "sha256 is missing"),
+        (change("onnx", {"files": {"model.onnx": 1}, "precisions": {}}), "must hold objects"),
     ],
 )
 def test_a_damaged_model_is_told(saved: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(saved)
     with pytest.raises(ArtifactError, match=message):
-        artifact.load(saved)
+        weights.load(saved)
+
+
+def test_the_description_names_the_graphs_beside_the_weights(saved: Path) -> None:
+    info, record = artifact.read_info(saved)
+    graph = artifact.record(b"graph")
+    described = dataclasses.replace(info, onnx=Onnx({"model.onnx": graph}, {"int8": {"accepted": False}}))
+    artifact.write_info(saved, described, record)
+    assert artifact.read_info(saved) == (described, record)
+    (saved / "model.onnx").write_bytes(b"graph")
+    assert artifact.read_file(saved, "model.onnx", graph) == b"graph"
+    (saved / "model.onnx").write_bytes(b"grape")
+    with pytest.raises(ArtifactError, match="damaged or replaced"):
+        artifact.read_file(saved, "model.onnx", graph)
+
+
+def test_new_weights_are_not_described_with_the_graphs_of_others(saved: Path) -> None:
+    info = dataclasses.replace(INFO, onnx=Onnx({"model.onnx": artifact.record(b"graph")}))
+    weights.save(saved, architecture.build(INFO.architecture, 2), info)
+    assert artifact.read_info(saved)[0].onnx is None

@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from model import images
+from model import architecture, images, weights
+from model.artifact import ModelInfo
 from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
@@ -83,7 +85,7 @@ def test_a_large_jpeg_decoded_at_reduced_scale_is_the_same_picture() -> None:
     data = encoded(image, "JPEG", quality=95)
     fast = Preprocessing().load(data)
     full = Preprocessing()(images.decode(data))
-    assert (fast - full).abs().mean() < 0.02
+    assert np.abs(fast - full).mean() < 0.02
 
 
 def test_the_layout_of_the_bytes_does_not_matter_and_stays() -> None:
@@ -102,6 +104,32 @@ def test_arrays_and_tensors_are_normalised_alike_to_the_last_bit() -> None:
     assert np.array_equal(Preprocessing().normalise_array(pixels), tensor.permute(0, 2, 3, 1).numpy())
 
 
-def test_from_bytes_to_numbers_it_needs_no_torch() -> None:
-    code = "import sys; import model.preprocess; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize("shape", [(5, 7, 3), (2, 5, 7, 3)])
+def test_what_the_network_takes_is_the_same_in_its_own_order(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = Preprocessing().to_input(pixels)
+    assert np.array_equal(found, np.moveaxis(Preprocessing().normalise_array(pixels), -1, -3))
+    assert found.flags.c_contiguous
+    assert found.dtype == np.float32
+
+
+def test_an_endpoint_needs_no_torch_to_read_a_model_and_pictures(tmp_path: Path) -> None:
+    info = ModelInfo("resnet18", ("cat", "dog"), Preprocessing.for_size(32))
+    weights.save(tmp_path, architecture.build(info.architecture, 2), info)
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encoded(noise(50, 40)))
+    code = """
+import sys
+from pathlib import Path
+sys.modules["torch"] = sys.modules["torchvision"] = None
+from model import artifact, images, preprocess, quick, resize
+folder, picture = map(Path, sys.argv[1:])
+info, record = artifact.read_info(folder)
+artifact.read_file(folder, artifact.WEIGHTS_FILE, record)
+pixels = info.preprocessing.load(picture.read_bytes())
+artifact.save_samples(folder, [info.preprocessing.to_uint8(images.read(picture))], pixels[:1, 0, :2])
+print(*info.classes, *pixels.shape)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["cat", "dog", "3", "32", "32"], done.stderr

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model import architecture, artifact
+from model import architecture, artifact, weights
 from model.preprocess import Preprocessing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def make_model(
             layer.running_var.uniform_(0.5, 1.5)  # type: ignore[operator, union-attr]
             torch.nn.init.uniform_(layer.weight, 0.4, 1.1)
             torch.nn.init.normal_(layer.bias, 0, 0.1)
-    artifact.save(folder, module, artifact.ModelInfo(arch, classes, Preprocessing.for_size(size)))
+    weights.save(folder, module, artifact.ModelInfo(arch, classes, Preprocessing.for_size(size)))
     return folder
 
 

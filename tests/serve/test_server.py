@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bench import fuzz
-from model import artifact
+from model import weights
 from model.images import BadImage
 
 from .conftest import CLASSES, ROOT, Answer, Server, encode, make_model, picture
@@ -34,10 +35,10 @@ def probabilities(body: bytes) -> dict[str, float]:
 
 
 def test_the_answer_equals_the_evaluation_of_training(server: Server, model_dir: Path) -> None:
-    module, info = artifact.load(model_dir)
+    module, info = weights.load(model_dir)
     for seed in range(5):
         data = encode(picture(seed), "JPEG", quality=90)
-        expected = module(info.preprocessing.load(data)[None]).softmax(1)[0]
+        expected = module(torch.from_numpy(info.preprocessing.load(data))[None]).softmax(1)[0]
         answer = server.invoke(data, "image/jpeg")
         assert answer.status == 200, answer.body
         assert probabilities(answer.body) == pytest.approx(
@@ -100,12 +101,12 @@ def test_mistakes_get_a_4xx_that_says_what_to_do(
 def test_odd_pictures_get_what_training_says_or_a_4xx(server: Server, model_dir: Path) -> None:
     sound = fuzz.seeds()  # many formats and modes; then each a little damaged
     dice = random.Random(0)
-    module, info = artifact.load(model_dir)
+    module, info = weights.load(model_dir)
     served = 0
     for number, data in enumerate([*sound, *(fuzz.mutate(data, dice, sound) for data in sound)]):
         answer = server.invoke(data, "application/octet-stream")
         try:
-            pixels = info.preprocessing.load(data)
+            pixels = torch.from_numpy(info.preprocessing.load(data))
         except BadImage:
             assert answer.status in (413, 422), (number, answer.body)
             continue
@@ -336,9 +337,9 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_a_sentence(
     elif fault == "not JSON":
         (folder / "model.json").write_text("{")
     elif fault == "NaN":
-        module, info = artifact.load(folder)
+        module, info = weights.load(folder)
         next(module.parameters()).fill_(np.nan)
-        artifact.save(folder, module, info)
+        weights.save(folder, module, info)
     server = start(tmp_path / "base")
     assert server.process.wait(60) == 1
     lines = [line for line in server.log.splitlines() if line]

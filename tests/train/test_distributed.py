@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from model import architecture, artifact
+from model import architecture, artifact, weights
 from train.distributed import Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,7 @@ def test_two_processes_learn_what_one_learns_with_the_same_global_batch(
         "lr": 0.05,
         "patience": 5,
     }
-    reports, weights = [], []
+    reports, states = [], []
     for name in ("one", "two"):
         job = new_job(name).pictures(10, 5)
         job.channel("weights").mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_two_processes_learn_what_one_learns_with_the_same_global_batch(
             assert done.returncode == 0, done.stdout + done.stderr
             assert done.stdout.count("epoch=2 ") == 1
         reports.append(job.report)
-        weights.append(artifact.load(job.base / "model")[0].state_dict())
+        states.append(weights.load(job.base / "model")[0].state_dict())
     for one, other in zip(*(report["history"] for report in reports), strict=True):
         for key, value in one.items():
             if key not in ("images_per_second", "data_wait_share"):
@@ -115,8 +115,8 @@ def test_two_processes_learn_what_one_learns_with_the_same_global_batch(
     assert reports[0]["confusion_matrix"] == reports[1]["confusion_matrix"]
     assert sum(map(sum, reports[1]["confusion_matrix"])) == 15
     assert reports[1]["environment"]["processes"] == 2
-    for name, tensor in weights[0].items():
-        assert torch.allclose(tensor, weights[1][name], atol=2e-3), name
+    for name, tensor in states[0].items():
+        assert torch.allclose(tensor, states[1][name], atol=2e-3), name
 
 
 @pytest.mark.slow

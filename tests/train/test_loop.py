@@ -168,9 +168,9 @@ def test_a_head_first_phase_then_all(job: Any, run: Run) -> None:
     code, output = run(job, weights="channel", head_epochs=1, epochs=2)
     assert code == 0, output
     assert output.index("the backbone saw 24 pictures once") < output.index("epoch=1 ")
-    from model import artifact
+    from model import weights
 
-    trained = artifact.load(job.base / "model")[0].state_dict()
+    trained = weights.load(job.base / "model")[0].state_dict()
     assert len(job.report["history"]) == 2
     assert set(trained) == set(module.state_dict())
 

@@ -235,12 +235,12 @@ def test_a_fault_in_a_decoding_thread_reaches_the_failure_file(
 
 
 def test_a_full_disk_is_told(job: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from model import artifact
+    from model import weights
 
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifact, "write_atomically", full)
+    monkeypatch.setattr(weights, "write_atomically", full)
     assert run(job.pictures(), epochs=1)[0] == 1
     assert "the disk is full: give the job a larger volume" in job.failure
 

@@ -17,7 +17,7 @@ import safetensors.numpy
 import torch
 
 from contract.metrics import METRIC_DEFINITIONS, REPORTED_ONCE
-from model import architecture, artifact
+from model import architecture, artifact, weights
 from model.preprocess import Preprocessing
 from train import data, loop, outputs, report
 from train.data import Pictures
@@ -40,7 +40,7 @@ def test_the_containers_command_trains_and_reports(job: Any) -> None:
         if not item["Name"].startswith("test:"):
             assert re.search(item["Regex"], output, re.MULTILINE), item
 
-    module, info = artifact.load(job.base / "model")
+    module, info = weights.load(job.base / "model")
     assert info.classes == ("blue", "green", "red")
     assert info.preprocessing.input_size == 32
     assert info.training["job"] == "colours"
@@ -78,7 +78,7 @@ def test_sigterm_writes_a_checkpoint_and_a_model_and_ends_well(job: Any) -> None
     assert process.returncode == 0, output
     assert "stopped by SIGTERM" in output
     assert len(list((job.base / "checkpoints").glob("checkpoint-*.pt"))) == 1
-    assert artifact.load(job.base / "model")[1].training["epoch"] >= 1
+    assert weights.load(job.base / "model")[1].training["epoch"] >= 1
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(
@@ -112,7 +112,7 @@ def test_a_test_channel_is_what_the_report_is_about(
     # What no line with a step has is known to be no curve: the report draws the others over steps.
     stepped = "\n".join(line for line in output.splitlines() if " step=" in line)
     assert last_values(output).keys() - last_values(stepped).keys() == REPORTED_ONCE
-    assert set(artifact.load(job.base / "model")[1].metrics) == {
+    assert set(weights.load(job.base / "model")[1].metrics) == {
         "validation:loss", "validation:accuracy", "validation:top5", "validation:macro_f1",
     }  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_the_last_metrics_are_those_of_the_weights_that_were_kept(
     assert "kept the weights of epoch 1" in output
     told = last_values(output)
     assert told["kept_epoch"] == 1
-    kept = artifact.load(job.base / "model")[1].metrics
+    kept = weights.load(job.base / "model")[1].metrics
     assert {name: told[name] for name in kept} == pytest.approx(kept, rel=1e-5)
     lines = [line for line in output.splitlines() if re.search(r"(^|\s)epoch=\d", line)]
     assert last_values(lines[-1])["validation:loss"] != pytest.approx(told["validation:loss"], rel=1e-5)
@@ -182,7 +182,7 @@ def test_samples_lie_beside_the_model_with_what_it_says_of_them(job: Any, run: R
     stored = safetensors.numpy.load_file(job.base / "model" / artifact.SAMPLES_FILE)
     assert stored["pictures"].dtype == np.uint8
     assert stored["pictures"].shape == (16, 32, 32, 3)
-    module, info = artifact.load(job.base / "model")
+    module, info = weights.load(job.base / "model")
     with torch.no_grad():
         inputs = info.preprocessing.normalise(torch.from_numpy(stored["pictures"]).permute(0, 3, 1, 2))
         said = module(inputs).softmax(dim=1).numpy()
@@ -401,7 +401,7 @@ def test_weights_from_the_channel_and_a_frozen_backbone(job: Any, run: Run) -> N
     code, output = run(job, weights="auto", freeze="backbone")
     assert code == 0, output
     assert "new, random: fc.weight, fc.bias" in output
-    trained, _ = artifact.load(job.base / "model")
+    trained, _ = weights.load(job.base / "model")
     for name, tensor in trained.state_dict().items():
         if not name.startswith("fc."):
             assert torch.equal(tensor, module.state_dict()[name]), name
@@ -411,7 +411,7 @@ def test_a_time_limit_ends_with_the_best_model(job: Any, run: Run) -> None:
     code, output = run(job.pictures(), epochs=10_000, max_minutes=0.03)
     assert code == 0, output
     assert "stopped because max_minutes is over" in output
-    artifact.load(job.base / "model")
+    weights.load(job.base / "model")
 
 
 def test_early_stopping(job: Any, run: Run) -> None:
