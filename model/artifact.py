@@ -28,7 +28,8 @@ WEIGHTS_FILE: Final = "model.safetensors"
 INFO_FILE: Final = "model.json"
 SAMPLES_FILE: Final = "samples.safetensors"
 GRAPH_FILE: Final = "model.onnx"  # fp32; its initialisers are parts of WEIGHTS_FILE
-INT8_FILE: Final = "model.int8.onnx"
+INT8_FILE: Final = "model.int8.xml"  # OpenVINO's own format, which the next one belongs to
+INT8_WEIGHTS_FILE: Final = "model.int8.weights"
 _MAX_INFO_BYTES: Final = 64 * 1024**2
 FILES: Final = (WEIGHTS_FILE, INFO_FILE)  # the description last, for it is what makes a folder a model
 
