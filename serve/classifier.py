@@ -56,10 +56,11 @@ class Classifier:
         Raises:
             model.artifact.ArtifactError, ServeError: with a sentence for the log.
         """
+        kind = place(wanted)
         folder.check(path)
         info, weights = artifact.read_info(path)
         engine: Engine
-        if info.onnx and has("openvino") and place(wanted) == "cpu":
+        if kind == "cpu" and info.onnx and has("openvino"):
             from serve import openvino_engine
 
             engine = openvino_engine.load(path, info, weights, threads, numbers)
