@@ -4,7 +4,7 @@
 requirements.lock holds for every Python and machine that pyproject.toml names; the images' locks for theirs
 alone, constrained by requirements.lock, so that process mode and containers run the same versions.
 UPGRADE=1 takes the newest versions that pyproject.toml allows; without it, what still fits stays as it is.
-docker/common.lock is what train.lock and serve.lock share: the images share it as a layer.
+docker/common.lock is what train.lock and serve.lock share: those images share it as a layer.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ def main() -> int:
         overrides = Path(scratch, "overrides.txt")
         overrides.write_text("\n".join(project["tool"]["uv"]["override-dependencies"]), encoding="utf-8")
         image = ["--constraint", "requirements.lock", "--override", str(overrides), *IMAGE]
-        train, serve = (project["project"]["optional-dependencies"][image] for image in ("train", "serve"))
-        train += project["dependency-groups"]["smdebug"]
+        groups = project["project"]["optional-dependencies"]
+        train, serve_cpu = groups["train"] + project["dependency-groups"]["smdebug"], groups["serve-cpu"]
+        # Which names the other one, and that is no package of an index.
+        serve = serve_cpu + [package for package in groups["serve"] if "[serve-cpu]" not in package]
         tools = ["pip", UV, *project["build-system"]["requires"]]
         done = (
             run(uv, ["pyproject.toml", *extras, *universal], Path("requirements.lock"))
@@ -54,6 +56,7 @@ def main() -> int:
             and compiled("docker/build.lock", tools, *universal, "--no-annotate")
             and compiled("docker/train.lock", train, *image)
             and compiled("docker/serve.lock", serve, *image)
+            and compiled("docker/serve-cpu.lock", serve_cpu, *image)
         )
     if done:
         common()

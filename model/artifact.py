@@ -2,7 +2,8 @@
 
 Beside them may lie `samples.safetensors`: a few pictures and what the network says of them, for whoever wants
 to see that it still says so in another place or precision; `model.onnx`, the graph whose weights are those in
-`model.safetensors`; and `model.int8.onnx`, the same network in 8-bit integers, where it answers alike.
+`model.safetensors`; and `model.int8.xml` with `model.int8.weights`, the network in 8-bit integers, where that
+answers alike.
 
 This file needs no torch; model/weights.py makes a network of the tensors.
 """
@@ -30,8 +31,11 @@ SAMPLES_FILE: Final = "samples.safetensors"
 GRAPH_FILE: Final = "model.onnx"  # fp32; its initialisers are parts of WEIGHTS_FILE
 INT8_FILE: Final = "model.int8.xml"  # OpenVINO's own format, which the next one belongs to
 INT8_WEIGHTS_FILE: Final = "model.int8.weights"
+INPUT: Final = "input"  # of the graphs: float32 [N, 3, S, S], normalised
+OUTPUT: Final = "logits"  # float32 [N, classes]
 _MAX_INFO_BYTES: Final = 64 * 1024**2
-FILES: Final = (WEIGHTS_FILE, INFO_FILE)  # the description last, for it is what makes a folder a model
+# The description last, for it is what makes a folder a model. Those in the middle need not be there.
+FILES: Final = (WEIGHTS_FILE, GRAPH_FILE, INT8_WEIGHTS_FILE, INT8_FILE, INFO_FILE)
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Probabilities = np.ndarray[Any, np.dtype[np.float32]]
@@ -59,7 +63,7 @@ class Onnx:
     """The network as graphs that need no torch.
 
     Attributes:
-        files: by name; GRAPH_FILE always, INT8_FILE where 8-bit integers were accepted.
+        files: by name; GRAPH_FILE always, the two of INT8 where 8-bit integers were accepted.
         precisions: what was measured of "bf16" and "int8": accepted, reason, pictures, agreement,
             agreement_clear, accuracy, accuracy_fp32; fractions, not percent.
     """

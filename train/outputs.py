@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from contract.files import write_atomically
 from contract.hyperparameters import Settings
 from model import architecture, artifact, weights
 from model.device import Machine
-from train import report
+from train import graph, report
 from train.data import Pictures, repeated_pictures, same_pictures
 from train.distributed import Process
 from train.errors import TrainingError
@@ -29,6 +30,7 @@ _UNMET: Final = 1000  # pictures of a split that are read only to complete the r
 # Enough to notice a wrong precision or preprocessing, and little beside the weights.
 _SAMPLES: Final = 16
 _SAMPLE_BYTES: Final = 4_000_000
+MEASURED: Final = artifact.FILES[2:]  # written after the final evaluation
 
 
 def describe_model(
@@ -87,13 +89,18 @@ def save_model(paths: Paths, module: nn.Module, trainer: Trainer, info: artifact
         module.load_state_dict(trainer.best_state)
         log.info("kept the weights of epoch %d", info.training["epoch"])
     weights.save(paths.model, module, info)
+    for name in artifact.FILES[1:-1]:  # of an interrupted run on the same volume
+        (paths.model / name).unlink(missing_ok=True)
+    if info.training["settings"]["save_model"]:
+        graph.add(paths.model)
 
 
-def share_model(paths: Paths, process: Process) -> None:
+def share_model(paths: Paths, process: Process, names: Sequence[str] = artifact.FILES) -> None:
     """The first process's model for every machine: each has a folder of its own. Returns when all have it."""
     files: dict[str, bytes] = {}
     if process.is_first and process.world > process.local_world:
-        files = {name: (paths.model / name).read_bytes() for name in artifact.FILES}
+        present = [name for name in names if (paths.model / name).exists()]
+        files = {name: (paths.model / name).read_bytes() for name in present}
     for name, content in process.broadcast(files).items():
         if process.local_rank == 0 and not process.is_first:
             write_atomically(paths.model / name, content, durable=True)
@@ -104,7 +111,7 @@ def discard_model(paths: Paths, process: Process) -> None:
     """Leave only the description of the model that was tested: for trials, of which only metrics count."""
     process.gather(None)  # all processes have loaded it
     if process.local_rank == 0:
-        for name in (artifact.WEIGHTS_FILE, artifact.SAMPLES_FILE):
+        for name in (*artifact.FILES[:-1], artifact.SAMPLES_FILE):
             (paths.model / name).unlink(missing_ok=True)
     if process.is_first:
         log.info("save_model is off: the weights are not kept")
@@ -130,6 +137,7 @@ def write_report(
     trainer: Trainer,
 ) -> None:
     _tell_repeated(pictures)
+    onnx = artifact.read_info(paths.model)[0].onnx
     report.write(
         paths.output_data / "report.json",
         result,
@@ -140,6 +148,7 @@ def write_report(
         history=trainer.progress.history,
         metrics={**trainer.progress.best, **result.metrics(split)},
         duplicates={name: _tell_leaked(pictures, name) for name in pictures if name != "train"},
+        precisions=onnx.precisions if onnx else {},
     )
 
 

@@ -39,10 +39,12 @@ def write(
     history: list[dict[str, float]],
     metrics: Mapping[str, float],
     duplicates: Mapping[str, list[tuple[str, str]]],
+    precisions: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write the report on `result`, which is of the split named `split`.
 
-    `duplicates` names for each other split the files that are in training too, as pairs (there, here).
+    `duplicates` names for each other split the files that are in training too, as pairs (there, here);
+    `precisions` is what model.json says of those that an endpoint may compute in.
     """
     classes = pictures[split].listing.classes
     omitted = len(classes) > MOST_CLASSES
@@ -71,6 +73,7 @@ def write(
         "history": history,
         "settings": dict(settings),
         "environment": dict(environment),
+        "precisions": dict(precisions),
     }
     # Names of files need not be UTF-8; what then stands for a byte is valid JSON.
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -38,6 +38,11 @@ class Stopping:
         if minutes:
             self._deadline = time.monotonic() + 60 * minutes
 
+    @property
+    def seconds_left(self) -> float:
+        """Until the time limit; infinite where there is none."""
+        return self._deadline - time.monotonic()
+
     def asked(self) -> bool:
         if not self.reason and time.monotonic() > self._deadline:
             self.reason = "because max_minutes is over"

@@ -29,7 +29,7 @@ from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
 from model import architecture, weights
 from model import device as devices
-from train import checkpoints, listing, outputs, precision, tensorboard
+from train import checkpoints, listing, lower_precision, outputs, precision, tensorboard
 from train.cache import Cache, disk_budget, memory_budget
 from train.data import Pictures
 from train.distributed import Process
@@ -115,9 +115,15 @@ def run(paths: Paths, stopping: Stopping) -> None:
             outputs.collect_hashes(pictures, process)
             if process.is_first:
                 outputs.save_samples(paths, result, pictures[split])
+                if settings.save_model and settings.quantize == "auto":
+                    lower_precision.measure(
+                        paths.model, pictures, split, scratch=paths.base / "tmp",
+                        should_stop=stopping.asked, seconds_left=stopping.seconds_left,
+                    )  # fmt: skip
                 outputs.write_report(paths, result, split, pictures, settings, info, trainer)
                 if own != paths.checkpoints:
                     checkpoints.clear(own)
+            outputs.share_model(paths, process, outputs.MEASURED)
         elif process.is_first and (kept := outputs.kept_metrics(trainer)):
             tell_metrics(**kept)
         if not settings.save_model:

@@ -47,6 +47,20 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """How the network answers in a lower precision: shares of `pictures`, NaN where nothing was measured."""
+
+    name: str
+    accepted: bool
+    reason: str
+    pictures: float
+    agreement: float
+    agreement_clear: float
+    accuracy: float
+    accuracy_fp32: float
+
+
+@dataclass(frozen=True)
 class Split:
     name: str
     images: int
@@ -75,6 +89,7 @@ class Quality:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    precisions: list[Precision] = field(default_factory=list)
 
 
 def read_quality(raw: Mapping[str, Any]) -> Quality:
@@ -102,6 +117,17 @@ def read_quality(raw: Mapping[str, Any]) -> Quality:
                 predicted=str(item.get("predicted", "")),
                 probability=number(item.get("probability")),
                 image=thumbnail(item.get("image_png_base64")),
+            )
+        )
+    for name, part in mapping(raw.get("precisions")).items():
+        one = mapping(part)
+        shares = ("pictures", "agreement", "agreement_clear", "accuracy", "accuracy_fp32")
+        quality.precisions.append(
+            Precision(
+                str(name),
+                one.get("accepted") is True,
+                str(one.get("reason") or ""),
+                *(number(one.get(key)) for key in shares),
             )
         )
     for name, part in mapping(raw.get("data")).items():

@@ -302,6 +302,22 @@ def test_a_confusion_matrix_that_was_left_out_is_told() -> None:
     assert "No confusion matrix: left out above 2,000 classes, and there are 2,345." in text(job_page(inputs))
 
 
+def test_what_lower_precisions_were_found_to_do_is_in_a_table() -> None:
+    inputs = samples.healthy()
+    assert "In lower precision" not in text(job_page(inputs))
+    measured = {"accepted": True, "reason": "it agrees", "pictures": 1234, "agreement": 0.9957}
+    inputs.report |= {
+        "precisions": {
+            "bf16": {**measured, "agreement_clear": 1.0, "accuracy": 0.9312, "accuracy_fp32": 0.9308},
+            "int8": {"accepted": False, "reason": "120 pictures to judge it by", "pictures": 120},
+            "odd": 7,
+        }
+    }
+    seen = text(job_page(inputs))
+    assert "bf16 accepted 1,234 99.57 % 100.00 % 93.1 % 93.1 % it agrees" in seen
+    assert "int8 not accepted 120 – – – – 120 pictures to judge it by" in seen
+
+
 def test_a_rule_that_stopped_the_job_is_named_first_and_in_its_phases(pages: dict[str, str]) -> None:
     seen = text(pages["stopped"])
     said = "LossNotDecreasing stopped the training after step 120."

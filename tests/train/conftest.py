@@ -48,6 +48,7 @@ class SageMakerJob:
             "image_size": "32",
             "batch_size": "8",
             "epochs": "2",
+            "quantize": "off",
         }
         self.config("resourceconfig", {"current_host": "localhost", "hosts": ["localhost"]})
 
