@@ -114,7 +114,7 @@ def read_samples(folder: Path, side: int, classes: int) -> Samples:
     """
     path = folder / artifact.SAMPLES_FILE
     if not path.exists():
-        return Samples(_made_up(side), f"patterns made up here, as there is no {artifact.SAMPLES_FILE}")
+        return Samples(made_up(side), f"patterns made up here, as there is no {artifact.SAMPLES_FILE}")
     try:
         if path.stat().st_size > _MOST * (3 * side * side + 4 * classes) + _HEADER_BYTES:
             raise BadSamples(f"{artifact.SAMPLES_FILE} is larger than {_MOST} pictures of {side} x {side}")
@@ -136,7 +136,8 @@ def read_samples(folder: Path, side: int, classes: int) -> Samples:
     return Samples(list(pictures), "pictures that the trainer stored", trained)
 
 
-def _made_up(side: int) -> list[Pixels]:
+def made_up(side: int) -> list[Pixels]:
+    """Patterns from coarse to fine, always the same."""
     generator = np.random.default_rng(0)
     pictures = []
     for number in range(_MADE_UP):

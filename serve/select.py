@@ -75,7 +75,8 @@ def fastest(
 
 
 def timed(engine: Engine, pictures: Sequence[Pixels]) -> tuple[Probabilities, float]:
-    """Answers for as many of the pictures as there is time for, and seconds for one (the median)."""
+    """Answers for as many of the pictures as there is time for, and seconds for one: the least, as others may
+    use this machine too."""
     answers: list[Probabilities] = []
     seconds: list[float] = []
     for picture in pictures:
@@ -84,7 +85,7 @@ def timed(engine: Engine, pictures: Sequence[Pixels]) -> tuple[Probabilities, fl
         seconds.append(time.perf_counter() - begin)
         if sum(seconds) > _SECONDS and len(answers) >= _FEWEST:
             break
-    return np.concatenate(answers), float(np.median(seconds))
+    return np.concatenate(answers), min(seconds)
 
 
 def first_line(error: BaseException) -> str:

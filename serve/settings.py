@@ -8,7 +8,7 @@
 | SAGEMAKER_MAX_PAYLOAD_IN_MB | | batch transform's payload limit; raises BYOC_MAX_BYTES |
 | BYOC_BIND_ADDRESS | see below | address to listen on |
 | BYOC_DEVICE | auto | auto, cpu or cuda |
-| BYOC_PRECISION | auto | fp32, bf16, fp16 or int8; auto: the fastest that is proved, see docs/serving.md |
+| BYOC_PRECISION | auto | fp32, bf16, fp16 or int8; auto: the fastest that is proved and checked at start |
 | BYOC_WORKERS | one a core, or one a GPU | worker processes |
 | BYOC_THREADS | 1 | threads of one worker's forward pass |
 | BYOC_BATCH_SIZE | 1; 16 on a GPU | requests that are put through the network together |

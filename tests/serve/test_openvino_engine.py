@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,7 @@ from serve.explain import CannotExplain
 from serve.torch_engine import Torch
 
 from . import graphs
-from .conftest import make_model, picture
+from .conftest import ROOT, make_model, picture
 
 
 def pixels(loaded: Classifier, count: int = 3) -> list[Any]:
@@ -242,3 +246,74 @@ def test_bf16_that_training_has_proved_is_taken_where_it_is_faster(
 def timed_as(seconds: dict[str, float]) -> Callable[..., Any]:
     """`select.timed` with a clock that the machine's load does not move."""
     return lambda engine, pictures: (engine.probabilities(pictures), seconds[engine.precision])
+
+
+@pytest.fixture(scope="module")
+def with_int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has all precisions."""
+    folder = make_model(tmp_path_factory.mktemp("int8"), size=64, graph=False)
+    graphs.add_graph(folder, graphs.BF16)
+    command = [sys.executable, "-m", "bench.quantise", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_8_bit_integers_are_served_and_explained(with_int8: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(select, "timed", timed_as({"fp32": 3.0, "bf16": 2.0, "int8": 1.0}))
+    loaded = Classifier.load(with_int8, "cpu")
+    assert loaded.model["precision"] == "int8"
+    pictures = pixels(loaded)
+    torchs = by_torch(with_int8)
+    expected = torchs.probabilities(pictures)
+    np.testing.assert_allclose(loaded.probabilities(pictures), expected, atol=0.03)
+    index = int(expected[0].argmax())
+    np.testing.assert_allclose(
+        loaded.engine.heat(pictures[0], index), torchs.heat(pictures[0], index), atol=0.2
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["other weights", "one of two", "not a graph"])
+def test_8_bit_integers_that_are_not_the_described_ones_are_refused(
+    with_int8: Path, tmp_path: Path, fault: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(with_int8, folder)
+    described = json.loads((folder / artifact.INFO_FILE).read_text())
+    if fault == "other weights":
+        (folder / artifact.INT8_WEIGHTS_FILE).write_bytes(b"x")
+    elif fault == "one of two":
+        del described["onnx"]["files"][artifact.INT8_WEIGHTS_FILE]
+    else:
+        (folder / artifact.INT8_FILE).write_text("<net")
+        record = artifact.record(b"<net")
+        described["onnx"]["files"][artifact.INT8_FILE] = dataclasses.asdict(record)
+    (folder / artifact.INFO_FILE).write_text(json.dumps(described))
+    if fault == "not a graph":  # as it was packed: fp32 is there, and says why
+        assert "int8 does not run here" in Classifier.load(folder, "cpu").engine.reason
+    else:
+        with pytest.raises(ArtifactError, match=r"model\.int8"):
+            Classifier.load(folder, "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["AVX2", "SSE41"])
+def test_a_lesser_processor_serves_what_it_computes_rightly(with_int8: Path, processor: str) -> None:
+    code = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from serve.classifier import Classifier
+folder = Path(sys.argv[1])
+pictures = [np.full((64, 64, 3), value, dtype=np.uint8) for value in (0, 90, 255)]
+chosen, full = (Classifier.load(folder, "cpu", numbers=name) for name in ("auto", "fp32"))
+shift = np.abs(chosen.probabilities(pictures) - full.probabilities(pictures)).max()
+print(json.dumps([chosen.model["precision"], float(shift)]))
+"""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": processor}
+    command = [sys.executable, "-c", code, str(with_int8)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    precision, shift = json.loads(done.stdout.splitlines()[-1])
+    assert precision in ("fp32", "bf16", "int8")
+    assert shift < 0.05
