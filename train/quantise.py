@@ -28,6 +28,7 @@ RESULT_FILE: Final = "result.json"
 _CALIBRATE: Final = (32, 128)  # pictures: too few miss the ranges, more change nothing
 _CALIBRATION_COST: Final = 4  # of a picture, in forward passes
 _SHARE: Final = 0.3  # of the time is for calibration, the rest for judging
+_MOST_SHARE: Final = 0.6  # where the least number of pictures takes longer
 _CHUNK: Final = 32
 _DRIFT: Final = 1e-3  # of a probability, between torch and OpenVINO in fp32
 _ATTENTION: Final = ("vit", "swin", "maxvit")
@@ -134,12 +135,13 @@ def run(task: Task) -> dict[str, Any]:
         if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             engines["bf16"] = Engine(core, core.read_model(model_folder / GRAPH_FILE), "bf16", task.threads)
         if task.calibrate:
-            count = min(_CALIBRATE[1], int(_SHARE * deadline.seconds / (_CALIBRATION_COST * seconds)))
-            if count < _CALIBRATE[0]:
+            affordable = deadline.seconds / (_CALIBRATION_COST * seconds)
+            if affordable * _MOST_SHARE < _CALIBRATE[0]:
                 precisions["int8"] = Judgement(
                     False, f"a picture takes {seconds:.1f} s, too long for {task.seconds:.0f} s in all"
                 )
             else:
+                count = min(_CALIBRATE[1], max(_CALIBRATE[0], int(_SHARE * affordable)))
                 quantised = quantise(core, task, info, pictures, count)
                 save(quantised, Path(task.output))
                 engines["int8"] = Engine(core, quantised, "f32", task.threads)
