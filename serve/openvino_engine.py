@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+# ruff: noqa: E402 (this has to come before openvino, which else reports some of its use to its makers)
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
 import openvino
 import safetensors
 import safetensors.numpy
