@@ -27,7 +27,7 @@ from serve.explain import CannotExplain
 from serve.torch_engine import Torch
 
 from . import graphs
-from .conftest import ROOT, make_model, picture
+from .conftest import ROOT, Server, encode, make_model, picture
 
 
 def pixels(loaded: Classifier, count: int = 3) -> list[Any]:
@@ -317,3 +317,10 @@ print(json.dumps([chosen.model["precision"], float(shift)]))
     precision, shift = json.loads(done.stdout.splitlines()[-1])
     assert precision in ("fp32", "bf16", "int8")
     assert shift < 0.05
+
+
+@pytest.mark.slow
+def test_a_server_with_two_threads_a_worker_answers(start: Callable[..., Server]) -> None:
+    server = start(BYOC_THREADS="2", BYOC_WORKERS="1")
+    server.wait_until_healthy()
+    assert [server.invoke(encode(picture(seed))).status for seed in range(4)] == [200] * 4
