@@ -53,6 +53,7 @@ CUT = (
     "openvino/libs/libopenvino_auto*_plugin.so",
     "openvino/libs/libopenvino_hetero_plugin.so",
     "openvino/libs/libopenvino_[gjpt]*_frontend.so*",
+    "openvino/frontend/*/py_[jpt]*_frontend*.so",
     "openvino/libs/libopenvino_c.so*",
     "openvino/include",
     "openvino/cmake",

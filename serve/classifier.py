@@ -51,7 +51,7 @@ class Classifier:
             path: the model's folder.
             gpu: index of the GPU, where one is used.
             threads: of the forward pass. More workers with one thread each beat one with many.
-            numbers: one of precision.NAMES.
+            numbers: one of settings.PRECISIONS.
 
         Raises:
             model.artifact.ArtifactError, ServeError: with a sentence for the log.

@@ -117,7 +117,7 @@ def load(folder: Path, info: ModelInfo, weights: artifact.FileRecord, threads: i
     Args:
         folder: of the model; `info` and `weights` are what its description says.
         threads: of one forward pass. More workers with one thread each beat one with many.
-        wanted: one of precision.NAMES.
+        wanted: one of settings.PRECISIONS.
 
     Raises:
         ArtifactError: the files are damaged, do not fit together, or want what no graph may have.

@@ -18,7 +18,6 @@ import safetensors.numpy
 from model import artifact
 from model.artifact import Pixels, Probabilities
 
-NAMES: Final = ("auto", "fp32", "bf16", "fp16", "int8")
 _MAX_SHIFT: Final = 0.05  # of a probability
 _CLEAR: Final = 0.1  # between the two best classes; less is a toss-up, which 8 bits may decide otherwise
 _MAX_DRIFT: Final = 0.01  # from training's machine to this one; TF32 on a GPU makes a few thousandths

@@ -27,7 +27,7 @@ def candidates(wanted: str, proved: Mapping[str, Mapping[str, Any]]) -> tuple[li
     """What to try before fp32, the fastest first; and where there is nothing, why, if that was asked for.
 
     Args:
-        wanted: one of precision.NAMES. Whoever names bf16 or fp16 gets it without a proof of training's.
+        wanted: one of settings.PRECISIONS. Whoever names bf16 or fp16 gets it without a proof of training's.
         proved: by precision, what training found; int8 only where its graph is there.
     """
     accepted = [name for name in _FASTEST_FIRST if name in proved and proved[name].get("accepted", True)]

@@ -42,10 +42,10 @@ from typing import Final, Literal
 
 from contract import container
 from contract.values import boolean
-from serve import precision
 from serve.errors import ServeError
 
 DEFAULT_BASE: Final = "/opt/ml"
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
 PROGRAM: Final = Path(__file__).resolve().parent.parent
 # The hungriest decoder (JPEG 2000) takes 18 bytes for each pixel, however few the file has.
 _BYTES_A_PIXEL: Final = 20
@@ -141,7 +141,7 @@ def read_device(environment: Mapping[str, str]) -> Literal["auto", "cpu", "cuda"
 
 def read_precision(environment: Mapping[str, str]) -> str:
     """BYOC_PRECISION. Raises ServeError."""
-    return _choice(environment, "BYOC_PRECISION", "auto", precision.NAMES)
+    return _choice(environment, "BYOC_PRECISION", "auto", PRECISIONS)
 
 
 def affordable_pixels(memory_bytes: int | None, workers: int) -> int:
