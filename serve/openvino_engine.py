@@ -126,13 +126,19 @@ def load(folder: Path, info: ModelInfo, weights: artifact.FileRecord, threads: i
     assert info.onnx is not None
     # OpenVINO refuses weights behind a link, and here the folder itself may be one.
     folder = folder.resolve()
-    tensors = read_tensors(folder, weights)
+    classes = len(info.classes)
+    # The rest would lie beside the compiled network, once more, until that is chosen.
+    heads = {
+        name: tensor.copy()
+        for name, tensor in read_tensors(folder, weights).items()
+        if tensor.ndim == 2 and len(tensor) == classes
+    }
     check_files(folder, info.onnx, weights)
     core = openvino.Core()
 
     def make(name: str) -> OpenVino:
         file, hint = _SOURCES[name]
-        model, head = read_model(core, folder / file, info, tensors)
+        model, head = read_model(core, folder / file, info, heads)
         options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -162,7 +168,7 @@ def load(folder: Path, info: ModelInfo, weights: artifact.FileRecord, threads: i
         full.reason = refusal or "fp32"
         return full
     try:
-        samples = precision.read_samples(folder, side, len(info.classes))
+        samples = precision.read_samples(folder, side, classes)
     except precision.BadSamples as error:
         full.reason = f"fp32, because {candidates[0]} cannot be checked: {error}"
         return full
@@ -202,7 +208,7 @@ def check_files(folder: Path, onnx: artifact.Onnx, weights: artifact.FileRecord)
 
 
 def read_model(
-    core: Any, path: Path, info: ModelInfo, tensors: Mapping[str, Any]
+    core: Any, path: Path, info: ModelInfo, heads: Mapping[str, Any]
 ) -> tuple[Any, Probabilities | None]:
     """The graph for one picture of bytes [1, S, S, 3], and the weights of its class activation map.
 
@@ -222,7 +228,7 @@ def read_model(
             f"{classes} classes"
         )
     features = last_features(model)
-    head = head_weights(features, tensors, classes) if features is not None else None
+    head = head_weights(features, heads, classes) if features is not None else None
     if head is not None:
         model.add_outputs([features])
     return normalising(model, info.preprocessing), head
@@ -261,10 +267,10 @@ def last_features(model: Any) -> Any | None:
         node = inputs[0].get_node()
 
 
-def head_weights(features: Any, tensors: Mapping[str, Any], classes: int) -> Probabilities | None:
+def head_weights(features: Any, heads: Mapping[str, Any], classes: int) -> Probabilities | None:
     """[classes, C]: how much each averaged feature speaks for a class; None where that is unclear."""
     channels = int(features.get_shape()[1])
-    fitting = [tensor for tensor in tensors.values() if tensor.shape == (classes, channels)]
+    fitting = [tensor for tensor in heads.values() if tensor.shape == (classes, channels)]
     if len(fitting) == 1:
         return np.array(fitting[0], dtype=np.float32)
     return np.eye(classes, dtype=np.float32) if not fitting and channels == classes else None
