@@ -41,7 +41,7 @@ BENCHES := $(wordlist 2,9,$(MAKECMDGOALS))
 $(BENCHES): ; @:
 endif
 
-.PHONY: help setup demo demo-diverging test test-all test-clients lint lock build build-train build-serve push smoke bench audit clean
+.PHONY: help setup demo demo-diverging test test-all test-clients lint lock build build-train build-serve build-serve-cpu push smoke bench audit clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-15s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -75,7 +75,7 @@ lint: $(READY) ## ruff and strict mypy
 lock: ## compute the lock files anew (needs a package index)
 	@"$(or $(PYTHON),python3)" docker/lock.py
 
-build: build-train build-serve ## both images, tagged TAG and latest (TAG, PLATFORM, BASE_IMAGE, PYTORCH_INDEX, CA_BUNDLE)
+build: build-train build-serve build-serve-cpu ## the images, tagged TAG and latest (TAG, PLATFORM, BASE_IMAGE, PYTORCH_INDEX, CA_BUNDLE)
 
 build-train: ## the training image only
 	@docker/build train
@@ -83,10 +83,13 @@ build-train: ## the training image only
 build-serve: ## the serving image only
 	@docker/build serve
 
-push: $(READY) ## push both images to ECR, or to REGISTRY=host:port
+build-serve-cpu: ## the serving image for CPUs only
+	@docker/build serve-cpu
+
+push: $(READY) ## push the images to ECR, or to REGISTRY=host:port
 	@$(PY) -m scripts.cli push $(if $(TAG),--tag "$(TAG)") $(if $(REGISTRY),--registry "$(REGISTRY)")
 
-smoke: ## run both images by hand, as SageMaker does: train, serve, predict, stop
+smoke: ## run the images by hand, as SageMaker does: train, serve, predict, stop
 	@docker/smoke
 
 bench: $(READY) ## measure: `make bench train`, augment, serve, debugger, local, docker; all of them without a name

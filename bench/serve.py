@@ -1,7 +1,9 @@
 """How fast the endpoint is, beside others and beside what the processor can do at all.
 
-    python -m bench.serve                          our server, fp32 and bf16, and the textbook MMS handler
-    python -m bench.serve --container byoc-serve   also the image (by itself, if byoc-serve is there)
+    python -m bench.serve                          our server (auto, bf16, fp32), the textbook MMS handler
+    python -m bench.serve --network resnet50       another network than a ResNet-18
+    python -m bench.serve --baseline 76c0352       also our server as it was at that commit, and ratios to it
+    python -m bench.serve --container IMAGE        another image than byoc-serve-cpu (measured if it is there)
     python -m bench.serve --peers VENV             also TorchServe 0.12 and FastAPI, installed in VENV
     python -m bench.serve --also NAME=PORT         also a server that runs already
 
@@ -9,10 +11,10 @@ VENV is a virtual environment with these packages, beside what our own needs:
     pip install torchserve==0.12.0 torch-model-archiver fastapi uvicorn \\
         torch==2.10.0 torchvision==0.25.0 safetensors Pillow orjson
 
-L is the frozen forward pass alone, in fp32, a process a core: pictures a second. Everything is measured in
+L is OpenVINO's forward pass alone, in fp32, a process a core: pictures a second. Everything is measured in
 turns within one run, so that a machine that slows down slows everybody down; the figures are medians of the
 rounds.
-The picture is a JPEG of 500 x 375 pixels and about 70 kB, the network a ResNet-18 with 1,000 classes.
+The picture is a JPEG of 500 x 375 pixels and about 70 kB, the network has 1,000 classes and random weights.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from PIL import Image
 from bench import load, servers
 
 CONNECTIONS = (1, 8, 32)
+BASELINE = "baseline"
 
 
 def make_picture(seed: int) -> bytes:
@@ -48,20 +51,24 @@ def make_picture(seed: int) -> bytes:
     return stream.getvalue()
 
 
-def make_model(folder: Path) -> None:
+def make_model(folder: Path, network: str) -> None:
+    """With every precision: as training leaves a model whose 8-bit integers it has accepted."""
     import torch
 
     from model import architecture, artifact, weights
     from model.preprocess import Preprocessing
+    from train import graph
 
     torch.manual_seed(0)
     classes = tuple(f"class {number}" for number in range(1000))
-    module = architecture.build("resnet18", 1000).eval()
-    weights.save(folder, module, artifact.ModelInfo("resnet18", classes, Preprocessing.for_size(224)))
+    module = architecture.build(network, 1000).eval()
+    weights.save(folder, module, artifact.ModelInfo(network, classes, Preprocessing.for_size(224)))
+    graph.add(folder)
+    subprocess.run([sys.executable, "-m", "bench.quantise", str(folder)], cwd=servers.ROOT, check=True)
 
 
 class Yardstick:
-    """Processes that hold the frozen network and compute when told."""
+    """Processes that hold the compiled network and compute when told."""
 
     def __init__(self, model: Path, cores: int) -> None:
         self.processes = [
@@ -174,6 +181,21 @@ def measure(
             bad = sum(count for one in found for code, count in one.codes.items() if code != 200)
             cells.append(f"{ratio:.2f} ({middle:.1f} / {tail:.1f})" + (f" {bad} bad" if bad else ""))
         print(row(server.name, cells))
+    if BASELINE in {server.name for server in running}:
+        print(f"\ntimes the rate of {BASELINE}, and of its p50 at c = 1:")
+        for server in running:
+            ratios = [
+                statistics.median(
+                    one.rate / old.rate
+                    for one, old in zip(loads[server.name, count], loads[BASELINE, count], strict=True)
+                )
+                for count in CONNECTIONS
+            ]
+            fast, old = (
+                statistics.median(one.percentile(50) for one in loads[name, 1])
+                for name in (server.name, BASELINE)
+            )
+            print(row(server.name, [*(f"{ratio:.2f}" for ratio in ratios), f"{fast / old:.2f}"]))
     if fine:
         name = running[0].name
         p50 = statistics.median(one.percentile(50) for one in loads[name, 1])
@@ -187,7 +209,9 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--peers", type=Path, help="a virtual environment with torchserve and fastapi")
-    parser.add_argument("--container", default="byoc-serve:latest", metavar="IMAGE")
+    parser.add_argument("--container", default="byoc-serve-cpu:latest", metavar="IMAGE")
+    parser.add_argument("--network", default="resnet18")
+    parser.add_argument("--baseline", metavar="COMMIT", help="also our server of that commit")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=PORT")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
@@ -200,27 +224,33 @@ def main() -> int:
     cores = servers_workers()
     with tempfile.TemporaryDirectory(prefix="byoc-bench-") as folder:
         base = Path(folder) / "base"
-        make_model(base / "model")
+        make_model(base / "model", options.network)
         running: list[servers.Running] = []
         work = Path(folder) / "work"
         work.mkdir()
         yardstick = Yardstick(base / "model", cores)
         try:
-            running.append(servers.ours("byoc fp32", base, work / "a.log", BYOC_PRECISION="fp32"))
-            print(f"start to the first healthy ping: {running[0].started:.1f} s (model of 45 MB)")
-            running.append(servers.ours("byoc bf16", base, work / "b.log", BYOC_PRECISION="bf16"))
-            print((work / "b.log").read_text().strip())
+            for number, name in enumerate(("auto", "bf16", "fp32")):
+                log = work / f"{name}.log"
+                running.append(servers.ours(f"byoc {name}", base, log, BYOC_PRECISION=name))
+                print(f"start to the first healthy ping: {running[number].started:.1f} s")
+                print(log.read_text().strip())
+            if options.baseline:
+                old = servers.sources_of(options.baseline, Path(folder) / "old")
+                running.append(servers.ours(BASELINE, base, work / "old.log", old))
+                print(f"{options.baseline}: {running[-1].started:.1f} s, {running[-1].memory_mb():.0f} MB")
+                print(f"and {pictures_a_second(running[-1], 5):.1f} pictures/s of a batch transform")
             many = servers.ours("more", base, work / "c.log", BYOC_WORKERS=str(cores + 2))
             request = [load.post(make_picture(0))]
-            for server in (running[0], many):
+            for server in (*running, many):
                 load.run(server.port, request, cores + 2, 1.5)
             extra = (many.memory_mb() - running[0].memory_mb()) / 2
-            print(
-                f"memory: {running[0].memory_mb():.0f} MB with {cores} workers, {extra:.0f} MB for one more"
-            )
+            for server in running:
+                print(f"memory of {server.name}: {server.memory_mb():.0f} MB with {cores} workers")
+            print(f"one more worker: {extra:.0f} MB")
             many.stop()
             print(f"batch transform (JSON Lines, base64): {pictures_a_second(running[0], 5):.1f} pictures/s")
-            contained = servers.container("byoc fp32, container", base, options.container)
+            contained = servers.container("byoc auto, container", base, options.container)
             if isinstance(contained, str):
                 print(f"without the container: {contained}")
             else:

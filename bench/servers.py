@@ -145,11 +145,20 @@ def container(name: str, base: Path, image: str) -> Running | str:
     return _healthy(Running(name, port, container=started), begin, ended)
 
 
-def ours(name: str, base: Path, log: Path, **environment: str) -> Running:
-    """The serve command in process mode."""
+def ours(name: str, base: Path, log: Path, root: Path = ROOT, **environment: str) -> Running:
+    """The serve command in process mode, of the sources in `root`."""
     port = free_port()
     settings = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(port)}
-    return launch(name, [str(ROOT / "docker/bin/serve")], settings | environment, port, "/invocations", log)
+    settings["BYOC_PYTHON"] = sys.executable
+    return launch(name, [str(root / "docker/bin/serve")], settings | environment, port, "/invocations", log)
+
+
+def sources_of(commit: str, folder: Path) -> Path:
+    """The repository as it was at a commit, to measure beside today's."""
+    folder.mkdir()
+    packed = subprocess.run(["git", "-C", ROOT, "archive", commit], capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", folder], input=packed, check=True)
+    return folder
 
 
 def textbook_mms(base: Path, work: Path, workers: int) -> Running:

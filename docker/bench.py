@@ -1,4 +1,4 @@
-"""Measure the images: `make bench docker`. Needs an engine with both images; with REGISTRY=127.0.0.1:5000
+"""Measure the images: `make bench docker`. Needs an engine with the images; with REGISTRY=127.0.0.1:5000
 (`.ci/engine registry up`) compressed sizes and pushes as well. The figures also go to out/bench-docker.json.
 """
 
@@ -30,7 +30,7 @@ from scripts.registry import AnyRegistry
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = int(os.environ.get("RUNS", "3"))
-CHANGES = {"train": "train/train.py", "serve": "serve/handler.py"}
+CHANGES = {"train": "train/train.py", "serve": "serve/handler.py", "serve_cpu": "serve/handler.py"}
 ACCEPT = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 console = Console()
 
@@ -46,7 +46,8 @@ def main() -> int:
             seconds, pushed = send(engine, images[which], registry, name)
             compressed[which] = layer_sizes(registry, name, pushed.uri.partition("@")[2])
             results[f"push {which}"] = {"seconds": seconds, "new layers": pushed.sent}
-        results["compressed serve / train"] = sum(compressed["serve"]) / sum(compressed["train"])
+        for which in ("serve", "serve_cpu"):
+            results[f"compressed {which} / train"] = sum(compressed[which]) / sum(compressed["train"])
     else:
         compressed = {which: [] for which in images}
         console.print("Without REGISTRY=host:port there are no compressed sizes and no pushes.")
@@ -56,9 +57,10 @@ def main() -> int:
         base = job(Path(folder))
         results["train to first step"] = spread(lambda: first_step(engine, base))
         engine.containers.run("byoc-train:latest", "train", volumes=[f"{base}:/opt/ml"], remove=True)
-        starts = [start(engine, base) for _ in range(RUNS)]
-        for name in starts[0]:
-            results[f"serve to {name}"] = [round(item[name], 2) for item in starts]
+        for image in (push.IMAGES["serve"], push.IMAGES["serve_cpu"]):
+            starts = [start(engine, image, base) for _ in range(RUNS)]
+            for name in starts[0]:
+                results[f"{image} to {name}"] = [round(item[name], 2) for item in starts]
         delete(engine, base)
         for which in images:
             results[f"one line changed in {which}"] = change(engine, which, images[which], registry)
@@ -147,12 +149,12 @@ def first_step(engine: DockerClient, base: Path) -> float:
         return time.monotonic() - begin
 
 
-def start(engine: DockerClient, base: Path) -> dict[str, float]:
+def start(engine: DockerClient, image: str, base: Path) -> dict[str, float]:
     """Seconds from `docker run` to the first healthy ping, to the first answer, and of the stop."""
     picture = (base / "input" / "data" / "validation" / "a" / "0.jpg").read_bytes()
     begin = time.monotonic()
     options = {"volumes": [f"{base}/model:/opt/ml/model:ro"], "ports": {"8080": ("127.0.0.1", None)}}
-    with running(engine, "byoc-serve:latest", "serve", **options) as container:
+    with running(engine, f"{image}:latest", "serve", **options) as container:
         container.reload()
         (port, *_) = container.ports["8080/tcp"] or []
         url = f"http://127.0.0.1:{port['HostPort']}"
@@ -182,11 +184,11 @@ def change(engine: DockerClient, which: str, image: Any, registry: str) -> dict[
     """Build a copy of the repository with one more line in it, and push that."""
     name = push.IMAGES[which]
     with tempfile.TemporaryDirectory(prefix="byoc bench ") as folder:
-        for part in ("docker", "model", "train", "serve", ".dockerignore"):
+        for part in ("docker", "contract", "model", "debugger", "train", "serve", ".dockerignore"):
             source = ROOT / part
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, Path(folder) / part)
-        build = [str(Path(folder) / "docker" / "build"), which]
+        build = [str(Path(folder) / "docker" / "build"), which.replace("_", "-")]
         environment = {**os.environ, "TAG": "bench"}
         # The copy as it is, so that only the line is new; then with the line.
         run_quietly(build, environment)

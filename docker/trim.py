@@ -46,10 +46,22 @@ CUT = (
     "torch/bin/protoc*",  # its neighbour torch_shm_manager must stay: `import torch` looks for it
     "nvidia/*/include",
     "**/*.a",
+    # OpenVINO for other devices than CPUs, with a table of 8 MB for one, and for other formats than ONNX
+    # and its own; what compiling against it takes.
+    "openvino/libs/libopenvino_intel_[gn]pu_plugin.so",
+    "openvino/libs/cache.json",
+    "openvino/libs/libopenvino_auto*_plugin.so",
+    "openvino/libs/libopenvino_hetero_plugin.so",
+    "openvino/libs/libopenvino_[gjpt]*_frontend.so*",
+    "openvino/frontend/*/py_[jpt]*_frontend*.so",
+    "openvino/libs/libopenvino_c.so*",
+    "openvino/include",
+    "openvino/cmake",
 )
 
-# Opened by name at run time on the way of a convolutional network, so no NEEDED entry speaks for them.
-OPENED = (
+# Opened by name at run time on the way of a convolutional network, so no NEEDED entry speaks for them: by the
+# package that does so.
+TORCH = (
     "libcudnn_graph.so.9",
     "libcudnn_ops.so.9",
     "libcudnn_cnn.so.9",
@@ -60,6 +72,7 @@ OPENED = (
     "libnvrtc-builtins.so.12.8",
     "libcaffe2_nvrtc.so",
 )
+OPENED = {"torch": TORCH, "openvino": ("libopenvino_intel_cpu_plugin.so",)}
 
 # glibc, the C++ runtime and zlib come with the base image; libcuda and libnvidia-* with the host's driver.
 SYSTEM = (
@@ -109,7 +122,8 @@ def gaps(packages: Path) -> list[str]:
     """One line for each library that something needs and nobody provides."""
     libraries = [path for path in packages.rglob("*.so*") if path.is_file() and is_elf(path)]
     there = {path.name for path in libraries}
-    lines = [f"{name}: opened at run time, and missing" for name in OPENED if name not in there]
+    opened = [name for package, names in OPENED.items() if (packages / package).is_dir() for name in names]
+    lines = [f"{name}: opened at run time, and missing" for name in opened if name not in there]
     for library in libraries:
         for name in needed(library):
             if name not in there and not name.startswith(SYSTEM):

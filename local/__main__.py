@@ -38,7 +38,7 @@ log = logging.getLogger("local")
 
 # The commands of this repository's own images, for the process runtime.
 _COMMANDS = Path(__file__).resolve().parent.parent / "docker" / "bin"
-_OWN_IMAGES = (TRAIN_IMAGE, "byoc-serve")
+_OWN_IMAGES = (TRAIN_IMAGE, "byoc-serve", "byoc-serve-cpu")
 
 
 class CannotStart(Exception):

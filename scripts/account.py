@@ -89,7 +89,7 @@ def bucket(settings: Settings, clients: Clients) -> str:
 
 
 def image(settings: Settings, clients: Clients, which: str) -> str:
-    """URI of the `train` or `serve` image: what `byoc push` stored, else :latest in this account's ECR.
+    """URI of an image, by its name in [images]: what `byoc push` stored, else :latest in this account's ECR.
 
     A full URI in the settings is taken as it is. What was pushed to another registry does not count.
     """

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from contract.errors import ByocError
-from scripts import account, machines, upload
+from scripts import account, machines, serving, upload
 from scripts.context import Context
 from scripts.errors import translate
 from scripts.machines import has_gpu
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scripts.aws import Clients
 
 _FREE_GB = 5
+_IMAGES = {"train": "training image", "serve": "serving image", "serve_cpu": "serving image for CPUs"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def examine(context: Context) -> Iterator[Finding]:
     yield _guard("bucket", lambda: bucket(settings, clients))
     yield _guard("data", lambda: data(settings, clients))
     yield _guard("training image", lambda: image(settings, clients, "train"))
-    yield _guard("serving image", lambda: image(settings, clients, "serve"))
+    for which in serving.needed(settings)[1:]:
+        yield _guard(_IMAGES[which], partial(image, settings, clients, which))
     for use, kind in (
         ("spot training job" if settings.train.spot else "training job", settings.train.instance_type),
         ("endpoint", settings.deploy.instance_type),
@@ -310,7 +313,7 @@ def image(settings: Settings, clients: Clients, which: str) -> Finding:
     from botocore.exceptions import ClientError
 
     name, uri = (
-        f"{'training' if which == 'train' else 'serving'} image",
+        _IMAGES[which],
         account.image(settings, clients, which),
     )
     host, _, rest = uri.partition("/")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _LARGEST = 10 * 1024**3  # bytes
-IMAGES = {"train": "byoc-train", "serve": "byoc-serve"}
+IMAGES = {"train": "byoc-train", "serve": "byoc-serve", "serve_cpu": "byoc-serve-cpu"}
 _VERSION = "org.opencontainers.image.version"
 _FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
 _PATIENCE = 300  # seconds for every other answer; a push says something every few hundred milliseconds
@@ -128,7 +128,7 @@ def _engine() -> Iterator[None]:
 
 
 def image_name(setting: str, name: str) -> str:
-    """The image that `images.train` or `images.serve` names; `name` where it is a full URI."""
+    """The image that a setting of [images] names; `name` where it is a full URI."""
     return name if "/" in setting else setting.partition("@")[0].partition(":")[0]
 
 

@@ -298,7 +298,7 @@ def _ranges(settings: Settings) -> Request:
 
 
 def model(settings: Settings, place: Place, name: str, artifact: str) -> Request:
-    """CreateModel for the artifact (S3 address of a model.tar.gz) in the serving image."""
+    """CreateModel for the artifact (S3 address of a model.tar.gz) in the serving image of `place`."""
     container: Request = {"Image": place.serve_image, "ModelDataUrl": artifact}
     if settings.deploy.environment:
         container["Environment"] = dict(settings.deploy.environment)

@@ -128,10 +128,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Images:
-    """The two containers: a name in this account's ECR, or a full URI. `byoc push` stores what it pushed"""
+    """The containers: a name in this account's ECR, or a full URI. `byoc push` stores what it pushed"""
 
     train: str = option("byoc-train", "The training image; in ECR it is sagemaker-byoc-train.")
-    serve: str = option("byoc-serve", "The serving image; in ECR it is sagemaker-byoc-serve.")
+    serve: str = option("byoc-serve", "The serving image for GPUs; in ECR it is sagemaker-byoc-serve.")
+    serve_cpu: str = option("byoc-serve-cpu", "The serving image for machines without GPUs, a small one.")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model import quick
-
-# ruff: noqa: E402 (this has to come before torch)
-quick.import_torchvision()
-
 from serve import loading
 from serve.job import Job
 

@@ -15,7 +15,8 @@ from contract.pictures import FORMATS
 from model import images
 from model.artifact import ArtifactError
 from serve import answer, models, request, s3
-from serve.classifier import Classifier, Pixels
+from serve.classifier import Classifier
+from serve.engine import Pixels
 from serve.errors import RequestError, ServeError
 from serve.explain import CannotExplain
 from serve.settings import Limits

@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from contract.log import with_level
-from model import architecture, artifact, device
-from serve import events, memory, models, process, settings
-from serve.classifier import Classifier, prepare
+from model import artifact
+from serve import classifier, events, memory, models, process, settings
+from serve.classifier import Classifier
 from serve.errors import RequestError, ServeError, printable
 
 log = logging.getLogger(__name__)
@@ -52,7 +50,7 @@ def start(properties: Mapping[str, Any]) -> Worker:
     begin = time.perf_counter()
     try:
         worker, about = _load(properties)
-    except (artifact.ArtifactError, device.DeviceError, ServeError, OSError, MemoryError) as error:
+    except (artifact.ArtifactError, ServeError, OSError, MemoryError) as error:
         events.send("failed", message=str(error) or type(error).__name__)
         raise SystemExit(1) from error
     except Exception as error:
@@ -83,11 +81,20 @@ def silence_libraries() -> None:
         os.dup2(nowhere.fileno(), 2)
 
 
-def rehearse() -> None:
-    """Everything that loading a model does, once: workers are forked from here and share what it needs."""
-    network = architecture.build("resnet18", 2).eval().requires_grad_(False)
-    with torch.inference_mode():
-        prepare(network, torch.device("cpu"), torch.float32, 64)(torch.zeros(1, 3, 64, 64))
+def rehearse(wanted: str) -> str:
+    """What all models need, before the workers are forked from here; about it, for the log.
+
+    Of OpenVINO that is only its code: compiled here, a network would leave threads that no fork inherits, and
+    a worker that compiles another would wait for them.
+    """
+    if classifier.has("openvino") and classifier.place(wanted) == "cpu":
+        from serve import openvino_engine
+
+        return openvino_engine.describe()
+    from serve import torch_engine
+
+    torch_engine.rehearse()
+    return torch_engine.describe(wanted)
 
 
 def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
@@ -101,11 +108,8 @@ def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
     def load(folder: Path) -> Classifier:
         return Classifier.load(folder, wanted, gpu, threads, precision)
 
-    kind = device.choose(device.probe(), wanted) if wanted != "cpu" else "cpu"
-    where = device.describe(device.probe(), kind)
     if live := os.environ.get(models.VARIABLE):
-        torch.set_num_threads(threads)
-        rehearse()
+        about = rehearse(wanted)
         held = models.Models(load, Path(live))
 
         def choose(headers: Mapping[str, str]) -> Classifier:
@@ -113,10 +117,10 @@ def _load(properties: Mapping[str, Any]) -> tuple[Worker, str]:
                 raise RequestError(404, "name a model: POST to /models/NAME/invoke")
             return held.get(headers[models.HEADER])
 
-        return Worker(choose, limits, seconds), f"ready for many models; {where}"
+        return Worker(choose, limits, seconds), f"ready for many models; {about}"
     only = load(Path(os.environ.get("BYOC_MODEL_DIR") or properties["model_dir"]))
     about = (
         f"{only.model['architecture']} with {only.model['classes']} classes, "
-        f"version {only.model['version']}; {only.precision}; {where}"
+        f"version {only.model['version']}; {only.engine.reason}; {only.engine.about}"
     )
     return Worker(lambda _headers: only, limits, seconds), about

@@ -9,7 +9,7 @@ from typing import Final
 
 from contract import container
 
-# While a model is read there are its file, its tensors and their frozen copy; then some work space.
+# While a model is read there are its file, its tensors and their compiled copy; then some work space.
 _COPIES: Final = 3
 _RESERVE: Final = 64 * 1024**2
 

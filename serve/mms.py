@@ -46,7 +46,8 @@ def properties(settings: Settings, private: Path) -> dict[str, str]:
         "model_server_home": str(_home()),
         "PYTHON_EXECUTABLE": sys.executable,
         "default_service_handler": "serve.handler:handle",
-        "preload_model": "false" if uses_gpu(settings) else "true",  # CUDA does not survive a fork
+        # Neither CUDA nor the threads of a forward pass survive a fork.
+        "preload_model": "false" if uses_gpu(settings) or settings.threads > 1 else "true",
         "number_of_gpu": str(settings.gpus),
         "number_of_netty_threads": "1",
         "netty_client_threads": "1",

@@ -8,7 +8,7 @@
 | SAGEMAKER_MAX_PAYLOAD_IN_MB | | batch transform's payload limit; raises BYOC_MAX_BYTES |
 | BYOC_BIND_ADDRESS | see below | address to listen on |
 | BYOC_DEVICE | auto | auto, cpu or cuda |
-| BYOC_PRECISION | auto | fp32, bf16 or fp16; auto: 16 bits on a GPU only; always behind a check at start |
+| BYOC_PRECISION | auto | fp32, bf16, fp16 or int8; auto: the fastest that is proved and checked at start |
 | BYOC_WORKERS | one a core, or one a GPU | worker processes |
 | BYOC_THREADS | 1 | threads of one worker's forward pass |
 | BYOC_BATCH_SIZE | 1; 16 on a GPU | requests that are put through the network together |
@@ -45,6 +45,7 @@ from contract.values import boolean
 from serve.errors import ServeError
 
 DEFAULT_BASE: Final = "/opt/ml"
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
 PROGRAM: Final = Path(__file__).resolve().parent.parent
 # The hungriest decoder (JPEG 2000) takes 18 bytes for each pixel, however few the file has.
 _BYTES_A_PIXEL: Final = 20
@@ -140,7 +141,7 @@ def read_device(environment: Mapping[str, str]) -> Literal["auto", "cpu", "cuda"
 
 def read_precision(environment: Mapping[str, str]) -> str:
     """BYOC_PRECISION. Raises ServeError."""
-    return _choice(environment, "BYOC_PRECISION", "auto", ("auto", "fp32", "bf16", "fp16"))
+    return _choice(environment, "BYOC_PRECISION", "auto", PRECISIONS)
 
 
 def affordable_pixels(memory_bytes: int | None, workers: int) -> int:

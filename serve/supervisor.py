@@ -159,7 +159,9 @@ class Supervisor:
             if time.monotonic() >= self.deadline and self.java_status is None:
                 self._signal_java(signal.SIGKILL)
         elif self.java_status is None and self.model_process and not process.alive(self.model_process):
-            what = "serving is lost" if self.loaded else "the model was not loaded (not enough memory?)"
+            what = "serving is lost"
+            if not self.loaded:
+                what = "the model was not loaded (not enough memory? else try BYOC_PRECISION=fp32)"
             self.failure = f"the process that holds the model has died; {what}"
 
     def _result(self) -> int:

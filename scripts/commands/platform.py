@@ -246,8 +246,14 @@ def push(
     registry: Annotated[
         str, typer.Option(metavar="HOST[:PORT][/PATH]", help="Another registry than this account's ECR.")
     ] = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the serving image that the settings' machines do not take.")
+    ] = False,
 ) -> None:
-    """Push both images to ECR, and use them by their digest from then on; or to another registry.
+    """Push the images to ECR, and use them by their digest from then on; or to another registry.
+
+    These are the training image and the serving image for the machines that
+    deploy.instance_type and transform.instance_type name: one for CPUs, one for GPUs.
 
     Examples:
 
@@ -255,7 +261,7 @@ def push(
         byoc push --registry 127.0.0.1:5000
     """
     from scripts import push as pushing
-    from scripts import state
+    from scripts import serving, state
     from scripts.aws import is_loopback
     from scripts.pushmeter import shown
     from scripts.registry import AnyRegistry, Ecr
@@ -269,7 +275,8 @@ def push(
         )
     named = AnyRegistry.named(registry) if registry else None
     engine = pushing.connect()
-    images = {which: pushing.find(engine, name, tag) for which, name in pushing.IMAGES.items()}
+    wanted = pushing.IMAGES if every else serving.needed(settings)
+    images = {which: pushing.find(engine, pushing.IMAGES[which], tag) for which in wanted}
     out, stored = context.out, {}
     target = named or Ecr(context.clients.registry, context.clients.ecr, settings, out.warn)
     if not named:
@@ -291,7 +298,7 @@ def push(
             done = pushing.push(engine, image, target, name, version, report, retrying)
             # Before `latest` moves: what SageMaker refuses must not be what everybody gets.
             arrived = target.stored(name, done.uri.rpartition("@")[2])
-            pushing.check_stored(arrived, done.uri, serves=which == "serve")
+            pushing.check_stored(arrived, done.uri, serves=which != "train")
             try:
                 pushing.push(engine, image, target, name, "latest", report, retrying)
             except ByocError as error:
@@ -306,8 +313,8 @@ def push(
         out.raw(f"  {done.uri}")
         stored[which] = done.uri
     if named:  # AWS would be asked for images that it cannot reach
-        out.say("To use them: images.train and images.serve in byoc.toml take these addresses.")
-    else:  # both or neither: what was trained with one version is served with the same
+        out.say("To use them: [images] in byoc.toml takes these addresses.")
+    else:  # all or none: what was trained with one version is served with the same
         state.update(settings, images=stored)
     out.result({"images": stored})
 

@@ -58,7 +58,7 @@ def deploy(
         byoc deploy digits-train-0412-093007-51 --endpoint digits-test
     """
     from report.read import jobs
-    from scripts import account, endpoints, running
+    from scripts import account, endpoints, running, serving
 
     context.override("deploy.endpoint", endpoint)
     context.override("deploy.instance_type", instance_type)
@@ -72,7 +72,9 @@ def deploy(
 
     out.say("Deploying [bold]{job}[/].", job=name)
     state.check(settings)
-    place = account.place(settings, clients)
+    place = serving.place_for(
+        settings, clients, account.place(settings, clients), settings.deploy.instance_type, artifact, say
+    )
     if update:
         _update(context, place, name, artifact, wait=wait)
         return

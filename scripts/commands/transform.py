@@ -133,7 +133,7 @@ def watch_transform(
 def _start(context: Context, pictures: list[str], job: str | None, name: str) -> tuple[str, Input]:
     """Find the model and the pictures, and start the job; its name, and what it reads."""
     from report.read import jobs
-    from scripts import account, requests
+    from scripts import account, requests, serving
     from scripts import transform as service
     from scripts import transforminput as inputs
 
@@ -142,7 +142,14 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
     trained = last(context, job, "training_job", "training job", "train")
     described = jobs.describe(clients, trained)
     artifact = take_model(context, described)
-    place = account.place(settings, clients)
+    place = serving.place_for(
+        settings,
+        clients,
+        account.place(settings, clients),
+        settings.transform.instance_type,
+        artifact,
+        lambda text: out.raw(f"  {text}"),
+    )
     name = name or account.unique_name(settings.project.name, "transform")
     addresses = [source for source in pictures if source.startswith("s3://")]
     if addresses and len(pictures) > 1:

@@ -34,7 +34,7 @@ def engine() -> Iterator[DockerClient]:
 
 @pytest.fixture(scope="session")
 def images(engine: DockerClient) -> dict[str, str]:
-    """Names of the two images."""
+    """Names of the images."""
     names = {which: f"{name}:latest" for which, name in push.IMAGES.items()}
     for name in names.values():
         try:

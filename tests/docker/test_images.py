@@ -1,4 +1,4 @@
-"""What is in the two images, and how they behave as containers."""
+"""What is in the images, and how they behave as containers."""
 
 import contextlib
 import json
@@ -21,8 +21,9 @@ from tests.docker.wait import until
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 TRIM, SBOM = (Path(__file__).parents[2] / "docker" / name for name in ("trim.py", "sbom.py"))
-WHICH = ("train", "serve")
-UNKNOWN = "1234:1234"  # a user that neither image knows
+WHICH = ("train", "serve", "serve_cpu")
+SERVERS = WHICH[1:]
+UNKNOWN = "1234:1234"  # a user that no image knows
 
 
 @pytest.fixture
@@ -87,9 +88,10 @@ def running(
         container.remove(force=True)
 
 
-def test_no_library_misses_what_it_needs(engine: DockerClient, images: dict[str, str]) -> None:
+@pytest.mark.parametrize("which", SERVERS)
+def test_no_library_misses_what_it_needs(which: str, engine: DockerClient, images: dict[str, str]) -> None:
     said = engine.containers.run(
-        images["serve"],
+        images[which],
         ["/trim.py", "--check", "/opt/venv"],
         entrypoint="python",
         volumes=[f"{TRIM}:/trim.py:ro"],
@@ -121,10 +123,18 @@ def test_labels(which: str, engine: DockerClient, images: dict[str, str]) -> Non
     assert labels["version"] in {tag.partition(":")[2] for tag in image.tags}
     assert len(labels["revision"]) == 40
     capabilities = {name for name in labels if name in {"multi-models", "accept-bind-to-port"}}
-    assert capabilities == ({"multi-models", "accept-bind-to-port"} if which == "serve" else set())
+    assert capabilities == ({"multi-models", "accept-bind-to-port"} if which in SERVERS else set())
     assert image.attrs["Os"] == "linux"
     assert image.attrs["Config"]["Entrypoint"] is None
-    assert image.attrs["Config"]["Cmd"] == [which]
+    assert image.attrs["Config"]["Cmd"] == [which.partition("_")[0]]
+
+
+def test_the_image_for_cpus_has_neither_torch_nor_cuda(engine: DockerClient, images: dict[str, str]) -> None:
+    script = "from importlib.metadata import distributions; print(*(one.name for one in distributions()))"
+    said = engine.containers.run(images["serve_cpu"], ["-c", script], entrypoint="python", remove=True)
+    names = said.decode().lower().split()
+    assert "openvino" in names
+    assert not [name for name in names if name.startswith(("torch", "nvidia", "triton"))]
 
 
 @pytest.mark.parametrize("user", ["0:0", UNKNOWN])
@@ -148,10 +158,10 @@ def test_a_gpu_that_cannot_be_used_is_told(
 ) -> None:
     # A device file is how the container sees that there is a GPU; no driver stands behind this one.
     volumes = [f"{job}:/opt/ml", "/dev/null:/dev/nvidia0"]
-    with running(engine, images[which], which, volumes=volumes) as container:
+    with running(engine, images[which], which.partition("_")[0], volumes=volumes) as container:
         assert container.wait(timeout=60)["StatusCode"] != 0
         said = container.logs().decode()
-    assert "there is a GPU, and torch cannot open it" in said
+    assert ("shows a GPU" if which == "serve_cpu" else "there is a GPU, and torch cannot open it") in said
     assert "Traceback" not in said
 
 
@@ -216,7 +226,10 @@ def test_the_profilers_sampler_in_the_training_image(
     }
 
 
-def test_serving_without_privileges(engine: DockerClient, images: dict[str, str], trained: Path) -> None:
+@pytest.mark.parametrize("which", SERVERS)
+def test_serving_without_privileges(
+    which: str, engine: DockerClient, images: dict[str, str], trained: Path
+) -> None:
     picture = next((trained / "input" / "data" / "validation" / "a").iterdir()).read_bytes()
     hardened = {
         "read_only": True,
@@ -226,7 +239,7 @@ def test_serving_without_privileges(engine: DockerClient, images: dict[str, str]
     }
     ports = {"8080": ("127.0.0.1", None)}
     volumes = [f"{trained}/model:/opt/ml/model:ro"]
-    with running(engine, images["serve"], "serve", ports=ports, volumes=volumes, **hardened) as container:
+    with running(engine, images[which], "serve", ports=ports, volumes=volumes, **hardened) as container:
         container.reload()
         port = container.ports["8080/tcp"][0]["HostPort"]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
@@ -243,9 +256,10 @@ def test_serving_without_privileges(engine: DockerClient, images: dict[str, str]
         assert container.wait()["StatusCode"] == 0, container.logs().decode()
 
 
-def test_bill_of_materials(engine: DockerClient, images: dict[str, str]) -> None:
+@pytest.mark.parametrize("which", SERVERS)
+def test_bill_of_materials(which: str, engine: DockerClient, images: dict[str, str]) -> None:
     said = engine.containers.run(
-        images["serve"],
+        images[which],
         ["/sbom.py", "byoc-serve", "1.2"],
         entrypoint="python",
         volumes=[f"{SBOM}:/sbom.py:ro"],
@@ -257,7 +271,7 @@ def test_bill_of_materials(engine: DockerClient, images: dict[str, str]) -> None
     assert len(found) == len(document["components"])
     for name, kind in (
         ("libc6", "deb/debian"),
-        ("torch", "pypi"),
+        ("torch" if which == "serve" else "openvino", "pypi"),
         ("openjdk", "generic"),
         ("netty-codec-http", "maven/io.netty"),
         ("log4j-core", "maven/org.apache.logging.log4j"),

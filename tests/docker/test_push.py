@@ -96,16 +96,16 @@ def test_a_line_that_never_holds(
     registry: str, small: str, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(push, "_PAUSES", (0,))
-    with Line(registry, Break(b"PUT /v2/byoc-serve/manifests/", times=100)) as line:
+    with Line(registry, Break(b"PUT /v2/byoc-serve-cpu/manifests/", times=100)) as line:
         result = run("push", "--registry", line.host, "--tag", small, code=4)
-    assert f"The push to {line.host}/byoc-serve broke off" in result.stderr
+    assert f"The push to {line.host}/byoc-serve-cpu broke off" in result.stderr
 
 
 def test_an_image_that_is_not_here(engine: DockerClient, project: Path, run: Run) -> None:
     assert "make build TAG=no" in run("push", "--registry", "127.0.0.1:9", "--tag", "no", code=5).stderr
 
 
-def test_both_images_to_ecr_and_back(
+def test_all_images_to_ecr_and_back(
     guarded_registry: str,
     small: str,
     engine: DockerClient,
@@ -119,7 +119,7 @@ def test_both_images_to_ecr_and_back(
     # moto answers ECR's API and hands out the password; the registry of that account is on this machine.
     monkeypatch.setattr(Clients, "registry", guarded_registry)
     (project / "byoc.toml").write_text("")
-    uris = json.loads(run("push", "--tag", small, "--json").stdout)["images"]
+    uris = json.loads(run("push", "--all", "--tag", small, "--json").stdout)["images"]
 
     settings = load()
     for which, name in push.IMAGES.items():

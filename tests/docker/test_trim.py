@@ -66,6 +66,22 @@ def test_it_reads_what_readelf_reads(trim: ModuleType) -> None:
         assert list(trim.needed(library)) == re.findall(r"\(NEEDED\).*\[(.+)\]", said)
 
 
+def test_openvino_for_other_devices_is_cut_and_its_own_gaps_are_found(
+    trim: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / "openvino" / "libs"
+    folder.mkdir(parents=True)
+    for name in ("intel_gpu_plugin.so", "onnx_frontend.so.1", "ir_frontend.so.1", "tensorflow_frontend.so.1"):
+        (folder / f"libopenvino_{name}").write_text("12345")
+    assert trim.main([str(tmp_path / "venv"), str(tmp_path / "rest")]) == 1
+    assert {path.name for path in folder.iterdir()} == {
+        "libopenvino_onnx_frontend.so.1",
+        "libopenvino_ir_frontend.so.1",
+    }
+    said = capsys.readouterr().err
+    assert said == "libopenvino_intel_cpu_plugin.so: opened at run time, and missing\n"  # no torch: no CUDA
+
+
 def versions(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / lock).read_text(), re.M))
 

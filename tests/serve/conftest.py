@@ -23,15 +23,25 @@ from PIL import Image
 from model import architecture, artifact, weights
 from model.preprocess import Preprocessing
 
+from .graphs import add_graph
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "docker" / "bin" / "serve"
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 
 def make_model(
-    folder: Path, arch: str = "resnet18", size: int = 64, classes: tuple[str, ...] = CLASSES
+    folder: Path,
+    arch: str = "resnet18",
+    size: int = 64,
+    classes: tuple[str, ...] = CLASSES,
+    *,
+    graph: bool = True,
 ) -> Path:
-    """An artifact with lively batch normalisation, so that folding it wrongly shows."""
+    """An artifact with lively batch normalisation, so that folding it wrongly shows.
+
+    Without `graph`, as an older trainer left it.
+    """
     torch.manual_seed(0)
     module = architecture.build(arch, len(classes)).eval()
     for layer in module.modules():
@@ -41,7 +51,7 @@ def make_model(
             torch.nn.init.uniform_(layer.weight, 0.4, 1.1)
             torch.nn.init.normal_(layer.bias, 0, 0.1)
     weights.save(folder, module, artifact.ModelInfo(arch, classes, Preprocessing.for_size(size)))
-    return folder
+    return add_graph(folder) if graph else folder
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -37,11 +38,13 @@ def test_nothing_of_the_artifact_is_on_the_workers_path(tmp_path: Path) -> None:
     assert "MMS_CONFIG_FILE" not in environment
 
 
-def test_preloading_is_for_the_cpu_only(tmp_path: Path) -> None:
+def test_preloading_is_for_a_cpu_and_one_thread(tmp_path: Path) -> None:
     on_cpu = settings.read({"BYOC_DEVICE": "cpu"})
     on_gpu = settings.read({"BYOC_DEVICE": "cuda"})
     assert mms.properties(on_cpu, tmp_path)["preload_model"] == "true"
     assert mms.properties(on_gpu, tmp_path)["preload_model"] == "false"
+    with_threads = dataclasses.replace(on_cpu, threads=2)
+    assert mms.properties(with_threads, tmp_path)["preload_model"] == "false"
     assert mms.properties(on_gpu, tmp_path)["byoc.batch_size"] == "16"
 
 

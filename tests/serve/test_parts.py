@@ -16,10 +16,9 @@ from PIL import Image
 
 from model import artifact
 from model.artifact import ArtifactError
-from serve import explain, folder, memory, precision, s3
+from serve import explain, folder, gradcam, memory, precision, s3
 from serve.classifier import Classifier
 from serve.errors import RequestError, ServeError
-from serve.frozen import freeze
 from serve.records import Records, metrics
 from serve.settings import Limits
 
@@ -100,63 +99,51 @@ def test_stored_pictures_that_do_not_fit_are_told(tmp_path: Path, tensors: Any, 
 
 @pytest.mark.slow
 def test_what_the_trainer_stores_is_what_precision_is_checked_with(tmp_path: Path) -> None:
-    make_model(tmp_path, size=32)
+    make_model(tmp_path, size=32, graph=False)
     full = Classifier.load(tmp_path, "cpu")
     pixels = [full.preprocessing.to_uint8(picture(seed)) for seed in range(3)]
     truth = full.probabilities(pixels)
     artifact.save_samples(tmp_path, pixels, truth)
     checked = Classifier.load(tmp_path, "cpu", numbers="bf16")
-    assert checked.kind == torch.bfloat16
-    assert "on 3 pictures that the trainer stored" in checked.precision
+    assert checked.engine.precision == "bf16"
+    assert "on 3 pictures that the trainer stored" in checked.engine.reason
     artifact.save_samples(tmp_path, pixels, np.roll(truth, 1, axis=1))  # of another model
     doubted = Classifier.load(tmp_path, "cpu", numbers="bf16")
-    assert doubted.kind == torch.float32
-    assert "off what training found" in doubted.precision
+    assert doubted.engine.precision == "fp32"
+    assert "off what training found" in doubted.engine.reason
 
 
 @pytest.mark.slow
 def test_a_model_without_or_with_damaged_samples_is_served_and_says_so(tmp_path: Path) -> None:
-    make_model(tmp_path, size=32)
+    make_model(tmp_path, size=32, graph=False)
     without = Classifier.load(tmp_path, "cpu", numbers="bf16")
-    assert without.kind == torch.bfloat16
-    assert "made up" in without.precision
+    assert without.engine.precision == "bf16"
+    assert "made up" in without.engine.reason
     (tmp_path / artifact.SAMPLES_FILE).write_bytes(b"damaged")
     damaged = Classifier.load(tmp_path, "cpu", numbers="bf16")
-    assert damaged.kind == torch.float32
-    assert "samples.safetensors cannot be read" in damaged.precision
+    assert damaged.engine.precision == "fp32"
+    assert "samples.safetensors cannot be read" in damaged.engine.reason
 
 
 @pytest.mark.slow
-def test_bf16_is_served_only_when_it_passed(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reduced = Classifier.load(model_dir, "cpu", numbers="bf16")
-    full = Classifier.load(model_dir, "cpu", numbers="fp32")
-    assert (reduced.kind, full.kind) == (torch.bfloat16, torch.float32)
+def test_torchs_bf16_is_served_only_when_it_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(tmp_path, size=32, graph=False)
+    reduced = Classifier.load(tmp_path, "cpu", numbers="bf16")
+    full = Classifier.load(tmp_path, "cpu", numbers="fp32")
+    assert [one.model["precision"] for one in (reduced, full)] == ["bf16", "fp32"]
+    assert [one.model["engine"] for one in (reduced, full)] == ["torch", "torch"]
     pixels = [full.preprocessing.to_uint8(picture(seed)) for seed in range(4)]
     np.testing.assert_allclose(reduced.probabilities(pixels), full.probabilities(pixels), atol=0.03)
     monkeypatch.setattr(precision, "compare", lambda *_: precision.Verdict(False, "it lies"))
-    refused = Classifier.load(model_dir, "cpu", numbers="bf16")
-    assert refused.kind == torch.float32
-    assert "it lies" in refused.precision
-
-
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "squeezenet1_1"])
-def test_grad_cam_is_the_gradient_of_the_class(name: str) -> None:
-    torch.manual_seed(0)
-    from model import architecture
-
-    module = architecture.build(name, 4).eval().requires_grad_(False)
-    pictures = torch.randn(1, 3, 64, 64)
-    frozen = explain.grad_cam(freeze(module, 64), pictures.contiguous(memory_format=torch.channels_last), 2)
-    plain = explain.grad_cam(module, pictures, 2)
-    assert frozen.shape == plain.shape == (2, 2) or name == "squeezenet1_1"
-    np.testing.assert_allclose(frozen, plain, atol=1e-3)
-    assert torch.is_grad_enabled()
+    refused = Classifier.load(tmp_path, "cpu", numbers="bf16")
+    assert refused.engine.precision == "fp32"
+    assert "it lies" in refused.engine.reason
 
 
 def test_a_network_without_places_cannot_be_explained() -> None:
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
     with pytest.raises(explain.CannotExplain):
-        explain.grad_cam(flat, torch.zeros(1, 3, 2, 2), 0)
+        gradcam.grad_cam(flat, torch.zeros(1, 3, 2, 2), 0)
 
 
 def test_an_overlay_is_a_png_of_the_same_size() -> None:

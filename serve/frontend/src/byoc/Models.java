@@ -89,9 +89,11 @@ final class Models {
             throw new Refused(409, "a model of this name is loaded already; delete it first");
         }
         Path folder = folder(url);
+        // OpenVINO keeps the weights twice: with batch normalisation folded in, and laid out for the processor.
+        int times = Files.exists(folder.resolve("model.onnx")) ? 2 : 1;
         long bytes = OVERHEAD;
         try {
-            bytes += Files.size(folder.resolve("model.safetensors"));
+            bytes += times * Files.size(folder.resolve("model.safetensors"));
         } catch (IOException error) {
             throw new Refused(422, "the folder holds no model.safetensors");
         }
