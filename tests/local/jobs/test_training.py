@@ -66,7 +66,7 @@ print("job", os.environ["TRAINING_JOB_NAME"], os.environ["COLOUR"], os.environ["
         "job job blue and green 2",
     ]
     platform.engine.close()
-    assert not (platform.config.jobs_root / "job").exists()
+    assert list(platform.config.jobs_root.iterdir()) == []
 
 
 def test_log_lines_carry_the_time(platform: Platform) -> None:
