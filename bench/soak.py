@@ -147,7 +147,7 @@ class Kills:
 
 
 class Worker(threading.Thread):
-    """Does its step until it is told to stop; `error`: what ended it before."""
+    """Does its step until `stop` is set; `error`: what ended it before."""
 
     def __init__(self, step: Callable[[], None], stop: threading.Event) -> None:
         super().__init__()

@@ -26,6 +26,8 @@ _LOOKED_AT = 500  # pictures whose size is read
 _STEPS_AN_EPOCH = 8  # with fewer, batch statistics and the loss are noise, and rules have little to judge
 _STEPS = 200  # in all; a schedule with warm-up and decay needs so many
 _MOST_EPOCHS = 50
+# Networks that take pictures of one size only, or none that are as small as the advice may be.
+_OWN_SIZE = ("alexnet", "inception_", "maxvit_", "vit_")
 _SKEWED = 5  # times as many pictures in the largest class as in the smallest
 # Pictures of 224 x 224 a second on a core: what a ResNet-18 trains at in fp32 (docs/training.md).
 _A_CORE_AND_SECOND = 10
@@ -101,7 +103,8 @@ def advise(facts: Facts, settings: Settings) -> list[Advice]:
     """What should be other than it is set. Pure."""
     pictures, advice = sum(facts.train.values()), []
     size = int(account.hyperparameter(settings, "image_size"))
-    if facts.side and account.hyperparameter(settings, "weights") == "none":
+    free = not str(account.hyperparameter(settings, "arch")).startswith(_OWN_SIZE)
+    if facts.side and free and account.hyperparameter(settings, "weights") == "none":
         # Pretrained networks gain by enlarged pictures, which look more like those that they have seen.
         better = -(-facts.side // 32) * 32
         if size > 2 * facts.side and better < size:
@@ -119,7 +122,7 @@ def advise(facts: Facts, settings: Settings) -> list[Advice]:
     steps = -(-pictures // batch)
     if steps * epochs < _STEPS and epochs < _MOST_EPOCHS:
         better = min(_MOST_EPOCHS, -(-_STEPS // steps))
-        reason = f"{plural(epochs, 'epoch')} are {steps * epochs} steps; {_STEPS} are few."
+        reason = f"{plural(epochs, 'epoch')} are {steps * epochs} steps; about {_STEPS} are needed."
         advice.append(Advice("hyperparameters.epochs", better, reason))
         epochs = better
     few, many = min(facts.train, key=facts.train.__getitem__), max(facts.train, key=facts.train.__getitem__)
@@ -151,7 +154,9 @@ def apply(path: Path, advice: list[Advice]) -> None:
     Raises:
         ByocError: the file is written in a way that this does not understand; it stays as it is.
     """
-    text = path.read_text(encoding="utf-8")
+    path = path.resolve()  # a link stays one
+    raw = path.read_bytes().decode()
+    text = raw.replace("\r\n", "\n")
     wanted = tomllib.loads(text)
     for item in advice:
         section, key = item.setting.split(".")
@@ -163,8 +168,12 @@ def apply(path: Path, advice: list[Advice]) -> None:
         written = None
     if written != wanted:
         names = ", ".join(f"{item.setting} = {toml_value(item.value)}" for item in advice)
-        raise ByocError(f"{path} could not be changed by itself.", f"Set there: {names}.", kind="NotApplied")
-    write_atomically(path, text)
+        raise ByocError(
+            f"{path} could not be edited automatically.", f"Set there: {names}.", kind="NotApplied"
+        )
+    mode = path.stat().st_mode
+    write_atomically(path, text.replace("\n", "\r\n") if "\r\n" in raw else text)
+    path.chmod(mode)
 
 
 def _set(text: str, section: str, key: str, value: str) -> str:

@@ -37,7 +37,7 @@ DIGITS: Mapping[str, Any] = {
 
 
 def render(chosen: Mapping[str, Mapping[str, Any]]) -> str:
-    """The file's text; `given` (section → key → value) is set, everything else is shown as a comment."""
+    """The file's text; `chosen` (section → key → value) is set, everything else is shown as a comment."""
     parts = [_HEAD]
     hints = get_type_hints(Settings)
     for section in (item.name for item in fields(Settings)):

@@ -14,7 +14,13 @@ from typing import Any
 from contract.errors import ByocError
 from contract.networks import NETWORKS, WEIGHT_SUFFIXES, Network
 
-_LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit, and ours for the pickle in a zip archive
+# What torch.load(weights_only=True) takes beside OrderedDict and names of torch; protocol 2 says __builtin__.
+_HARMLESS = {
+    ("_codecs", "encode"),
+    ("collections", "Counter"),
+    *((module, name) for module in ("__builtin__", "builtins") for name in ("bytearray", "complex", "set")),
+}
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net_dict")
 Shapes = dict[str, tuple[int, ...]]
 """Shape of each tensor, by name."""
@@ -34,21 +40,13 @@ def check_weights(path: Path, arch: str) -> None:
         )
     try:
         shapes = read_shapes(path)
-    except pickle.UnpicklingError as error:
+    except UnsafeName as error:
         raise ByocError(
             f"data.weights: {path} holds {error}, which could run code, and the trainer refuses it.",
             "Save it with torch.save(model.state_dict(), …) or as .safetensors.",
             kind="BadWeights",
         ) from None
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        EOFError,
-        RecursionError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # damaged bytes raise whatever zipfile, zlib, pickle and json have
         raise ByocError(
             f"data.weights: {path} is damaged or no state dict ({error or type(error).__name__}).",
             "Save it with torch.save(model.state_dict(), …) or as .safetensors.",
@@ -69,8 +67,8 @@ def read_shapes(path: Path) -> Shapes | None:
     """What a state dict holds; None for torch's oldest format, which only torch reads.
 
     Raises:
-        pickle.UnpicklingError: names the class or function in it that is none of a state dict's.
-        ValueError, OSError and others of a damaged file.
+        UnsafeName: the file names a class or function that no state dict needs.
+        Exception: the file is damaged; zipfile, zlib, pickle and json each raise errors of their own.
     """
     if path.suffix == ".safetensors":
         return _safetensors(path)
@@ -81,6 +79,8 @@ def read_shapes(path: Path) -> Shapes | None:
         return None
     with zipfile.ZipFile(path) as archive:
         [member] = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        if archive.getinfo(member).file_size > _LONGEST_HEADER:
+            raise ValueError(f"its {member} has more than {_LONGEST_HEADER:,} bytes")
         with archive.open(member) as file:
             content: Any = _Reader(file).load()
     for key in _WRAPPERS:
@@ -97,7 +97,7 @@ def read_shapes(path: Path) -> Shapes | None:
 
 
 def fits(shapes: Mapping[str, tuple[int, ...]], network: Network) -> bool:
-    """Whether these are all tensors of a network but its head, and nothing else but perhaps a head."""
+    """Whether these are exactly the network's tensors, with any head or none."""
     return fingerprint(shapes, network.head) == (network.tensors, network.checksum)
 
 
@@ -118,15 +118,26 @@ def _safetensors(path: Path) -> Shapes:
         if length > min(size - 8, _LONGEST_HEADER):
             raise ValueError("its header is longer than the file")
         header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
     header.pop("__metadata__", None)
     if max((entry["data_offsets"][1] for entry in header.values()), default=-1) != size - 8 - length:
         raise ValueError("it is cut off, or something follows the tensors")
     return {name: tuple(entry["shape"]) for name, entry in header.items()}
 
 
+class UnsafeName(Exception):
+    """A pickle names a class or function that could run code."""
+
+
 class _Tensor:
+    __slots__ = ("shape",)
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
+
+    def __setstate__(self, state: Any) -> None:
+        """Attributes that a file gives to a tensor do not matter here."""
 
 
 class _Dict(dict[str, Any]):
@@ -151,9 +162,9 @@ class _Reader(pickle.Unpickler):
             return lambda storage, offset, size, *rest: _Tensor(tuple(size))
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *rest: tensor
-        if module == "torch" or module.startswith("torch.") or (module, name) == ("_codecs", "encode"):
+        if module == "torch" or module.startswith("torch.") or (module, name) in _HARMLESS:
             return _Other  # the trainer's torch looks at these more closely
-        raise pickle.UnpicklingError(f"{module}.{name}")
+        raise UnsafeName(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         return None

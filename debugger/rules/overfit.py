@@ -135,7 +135,7 @@ class Overfit(Rule):
     def undecided(self) -> str:
         if self._too_few_pictures:
             return self._too_few_pictures
-        # Nothing is called a gap before an evaluation that was better; and what was one may be noise.
+        # A gap counts only after a better evaluation, and a single one may be noise.
         least = self.integer("patience") + (self.number("min_difference") > 0)
         if self._run and self.number("min_difference"):
             least = max(self.integer("patience"), self.integer("min_evaluations")) + 1

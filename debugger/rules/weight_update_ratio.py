@@ -15,9 +15,9 @@ class WeightUpdateRatio(Rule):
 
     Compared are a step and the one that was looked at before it, or with `num_steps` one at least so many
     steps back. Weights that were all zero are not judged: any update is infinitely larger. Frozen ones
-    (requires_grad=False) are not either: this project's hook does not save them. Too small are updates of
-    weights that have not moved once in the first `STILL` comparisons: at the end of a schedule, when the
-    training pictures are learned, healthy weights stand still.
+    (requires_grad=False) are not either: this project's hook does not save them. An update counts as
+    too small only if the weight has not moved in its first `STILL` comparisons: at the end of a schedule,
+    when the training pictures are learned, healthy weights stand still.
     """
 
     name = "WeightUpdateRatio"
@@ -55,9 +55,11 @@ class WeightUpdateRatio(Rule):
         if name in self._reported:
             return
         if ratio < self.number("small_threshold"):
+            if name in self._moved:
+                return
             still = self._still.setdefault(name, [])
             still.append((ratio, first, last))
-            if name not in self._moved and len(still) == STILL:
+            if len(still) == STILL:
                 self._add_still(name)
             return
         self._moved.add(name)

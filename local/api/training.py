@@ -58,6 +58,14 @@ class TrainingJobs(Control):
         doc = self.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
         if doc["TrainingJobStatus"] in ("InProgress", "Stopping"):
             raise ResourceInUse(f"The training job {name} is {doc['TrainingJobStatus']}: stop it first.")
+        parent = doc.get("_TuningJobName", "")
+        tuning = self.store.get("tuning-job", parent) if parent else None
+        # Its search and its counters need the results of all its training jobs.
+        if tuning and tuning["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+            raise ResourceInUse(
+                f"The training job {name} belongs to the tuning job {parent}, which is "
+                f"{tuning['HyperParameterTuningJobStatus']}: wait for its end, or stop it."
+            )
         self.remove("training-job", name)
 
 

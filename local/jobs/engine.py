@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from functools import partial
@@ -76,12 +77,19 @@ class Engine:
             self._runs[run.kind, run.name] = run
             run.start()
             closing = self._closing
+            doc = self._services.store.get(run.kind, run.name)
         if closing:
             run.stop("service", self._services.timing.close_grace)
+        elif doc is not None and doc[f"{run.noun}Status"] == "Stopping":
+            run.stop("user")  # asked for before the job was launched
 
     def stop(self, kind: str, name: str) -> None:
         with self._lock:
             run = self._runs.get((kind, name))
+            if run is None:  # its document is in the store, and it is about to be launched
+                [noun] = (each.noun for each in _RUNS if each.kind == kind)
+                with contextlib.suppress(KeyError):
+                    self._services.store.mutate(kind, name, partial(_mark_stopping, member=f"{noun}Status"))
         if run is not None:
             run.stop("user")
 
@@ -113,6 +121,11 @@ class Engine:
         for run in runs:
             run.join(max(0.1, deadline - time.monotonic()))
         self._services.runtime.close()
+
+
+def _mark_stopping(doc: Document, *, member: str) -> None:
+    if doc[member] == "InProgress":
+        doc[member] = "Stopping"
 
 
 def _settle(doc: Document) -> None:

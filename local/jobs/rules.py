@@ -47,7 +47,8 @@ class RulesRun:
     One process does it all, with the training image that this service is configured with: the job's own may
     be any, and AWS's evaluator, which clients name in RuleEvaluatorImage, is closed.
     `folder` is private to the command, `scratch` one on the buckets' disk. `stop_training` is called when a
-    rule's action asks for it, `report` takes a line for the job's log.
+    rule's action asks for it, `report` takes a line for the job's log, `change` applies a change to the job's
+    document.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class RulesRun:
         *,
         stop_training: Callable[[], None],
         report: Callable[[str], None],
+        change: Callable[[Callable[[Document], object]], None],
     ) -> None:
         self._services = services
         self._job = str(doc["TrainingJobName"])
@@ -80,6 +82,7 @@ class RulesRun:
         self._target = services.config.bucket_path(uri) if uri else None
         self._stop_training = stop_training
         self._report = report
+        self._change = change
         self._training_over = threading.Event()
         self._closing = threading.Event()
         self._status_stamp: tuple[int, int] | None = None
@@ -248,12 +251,6 @@ class RulesRun:
             settle_rules(doc, verdict, details)
 
         self._change(change)
-
-    def _change(self, change: Callable[[Document], None]) -> None:
-        try:
-            self._services.store.mutate("training-job", self._job, change)
-        except KeyError:
-            log.warning("rules of %s: the job's document is gone", self._job)
 
 
 def _by_name(status: Any, kind: str) -> dict[str, dict[str, Any]]:

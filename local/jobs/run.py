@@ -72,9 +72,14 @@ class Run:
         return self._thread.is_alive()
 
     def _change(self, change: Callable[[Document], object]) -> None:
-        """Changes the job's document in the store; one that was deleted is only a line in the log."""
+        """Changes the job's document in the store; one that was deleted is only a line in the log.
+
+        A job that was created with the deleted one's name has a document of its own, which stays as it is.
+        """
 
         def apply(doc: Document) -> None:
+            if doc["CreationTime"] != self._doc["CreationTime"]:
+                raise KeyError(self.name)
             change(doc)
 
         try:

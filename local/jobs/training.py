@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable
 
 from local.config import region_in
@@ -59,7 +60,7 @@ class TrainingRun(Run):
         self._siblings = siblings
         self._on_metric = on_metric
         self._on_end = on_end
-        self._folder = services.config.jobs_root / name
+        self._folder = services.config.jobs_root / f"{name}-{uuid.uuid4().hex[:8]}"
         self._scratch = self._folder / "aside"
         self.metrics = MetricReader(self._doc.get("AlgorithmSpecification", {}).get("MetricDefinitions", []))
         self._lock = threading.Lock()
@@ -210,6 +211,7 @@ class TrainingRun(Run):
             self._scratch,
             stop_training=lambda: self.stop("rule"),
             report=self._say,
+            change=self._change,
         )
         with self._lock:
             if self._cause is not None:

@@ -81,7 +81,7 @@ class TuningRun(Run):
             if doc["HyperParameterTuningJobStatus"] == "InProgress":
                 doc["HyperParameterTuningJobStatus"] = "Stopping"
 
-        self._services.store.mutate("tuning-job", self.name, change)
+        self._change(change)
         self._events.put(("stop", cause))
 
     @staticmethod

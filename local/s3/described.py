@@ -85,12 +85,17 @@ def check_header(name: str, value: str) -> None:
             f"The header name {name[:100]!r} has a character that no header name can have.",
             ArgumentName=name[:100],
         )
-    if _CONTROL.search(value):
+    if has_control_characters(value):
         raise invalid_argument(
             f"The value of {name} has control characters, which no header can hold.",
             ArgumentName=name,
             ArgumentValue=repr(value[:100]),
         )
+
+
+def has_control_characters(value: str) -> bool:
+    """Whether no header can hold the value."""
+    return _CONTROL.search(value) is not None
 
 
 def kept(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Form:
             raise _malformed()
         body = end + 4
         if name == "file":
+            _check_fields(body)  # before a long file name is put into the fields many times
             self._expand(_file_name(disposition))
             self._taken = body
             self.has_begun = True
@@ -183,6 +184,8 @@ class Upload:
 
     def _redirect(self, wanted: str, etag: str) -> str:
         """Where a client is sent; empty for what is no address, which S3 ignores."""
+        if described.has_control_characters(wanted):
+            return ""
         try:
             parts = urlsplit(wanted)
         except ValueError:

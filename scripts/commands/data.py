@@ -148,7 +148,9 @@ def upload(
             help="Leave out broken pictures and files of other kinds instead of refusing.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing: check, count and advise.")
+    ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Write the advice into byoc.toml.")] = False,
 ) -> None:
     """Check a folder of pictures, split it, and send to S3 what is not there yet.

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from contract.errors import ByocError
-from scripts.advice import Advice, Facts, advise, apply, look
+from contract.networks import NETWORKS
+from model.architecture import WeightsError, check_size
+from scripts.advice import _OWN_SIZE, Advice, Facts, advise, apply, look
 from scripts.dataset import prepare
 from scripts.settings import load
 from scripts.template import render
@@ -38,6 +40,25 @@ def test_small_pictures_are_not_blown_up_without_pretrained_weights(side: int, s
     found = advised(facts(side=side), "hyperparameters.weights=none", "hyperparameters.image_size=224")
     assert found.get("hyperparameters.image_size") == size
     assert advised(facts(side=side)) == {}
+
+
+@pytest.mark.parametrize("arch", ["alexnet", "inception_v3", "maxvit_t", "vit_b_16"])
+def test_networks_that_take_no_small_pictures_get_no_other_size(arch: str) -> None:
+    with pytest.raises(WeightsError):
+        check_size(arch, 32)
+    chosen = (
+        "hyperparameters.weights=none",
+        "hyperparameters.image_size=224",
+        f"hyperparameters.arch={arch}",
+    )
+    assert advised(facts(side=28), *chosen) == {}
+
+
+@pytest.mark.slow
+def test_all_other_networks_take_the_least_size_that_is_advised() -> None:
+    for arch in NETWORKS:
+        if not arch.startswith(_OWN_SIZE):
+            check_size(arch, 32)
 
 
 def test_few_pictures_get_smaller_batches_and_more_epochs() -> None:
@@ -111,10 +132,21 @@ def test_advice_is_written_into_the_file_and_nothing_else_changes(tmp_path: Path
     assert tomllib.loads(path.read_text()) == after
 
 
+def test_a_link_its_files_mode_and_line_ends_stay(tmp_path: Path) -> None:
+    file, link = tmp_path / "shared.toml", tmp_path / "byoc.toml"
+    file.write_bytes(b"[hyperparameters]\r\nepochs = 3\r\n")
+    file.chmod(0o600)
+    link.symlink_to(file.name)
+    apply(link, [Advice("hyperparameters.epochs", 20, "")])
+    assert link.is_symlink()
+    assert file.read_bytes() == b"[hyperparameters]\r\nepochs = 20\r\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("text", ["hyperparameters.epochs = 3\n", "hyperparameters = {epochs = 3}\n"])
 def test_a_file_that_is_written_otherwise_stays_and_the_lines_are_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "byoc.toml"
     path.write_text(text)
-    with pytest.raises(ByocError, match=r"by itself\. Set there: hyperparameters\.epochs = 20, hyper"):
+    with pytest.raises(ByocError, match=r"automatically\. Set there: hyperparameters\.epochs = 20, hyper"):
         apply(path, WHOLE)
     assert path.read_text() == text

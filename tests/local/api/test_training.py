@@ -118,6 +118,21 @@ def test_delete(service: Service, training: Make, refused: Refused) -> None:
     sagemaker.create_training_job(**training())  # its name is free
 
 
+def test_a_tuning_job_keeps_its_training_jobs_until_it_has_ended(
+    service: Service, training: Make, refused: Refused
+) -> None:
+    sagemaker = service.client("sagemaker")
+    sagemaker.create_training_job(**training())
+    service.engine.end_training("job", "Completed")
+    store = service.engine.store
+    store.mutate("training-job", "job", lambda doc: doc.update({"_TuningJobName": "tune"}))
+    store.put("tuning-job", "tune", {"HyperParameterTuningJobStatus": "InProgress"})
+    message = refused(sagemaker.delete_training_job, "ResourceInUse", TrainingJobName="job")
+    assert "belongs to the tuning job tune, which is InProgress: wait for its end" in message
+    store.put("tuning-job", "tune", {"HyperParameterTuningJobStatus": "Completed"})
+    sagemaker.delete_training_job(TrainingJobName="job")
+
+
 MACHINE = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
 METRIC = {"Name": "loss", "Regex": "loss=(.*)"}
 RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byoc-train"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,29 @@ def test_a_sampler_that_looks_for_no_end_file_ends_with(platform: Platform, endi
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert not any("not measured" in line for line in platform.log())
+
+
+def test_rules_of_a_deleted_job_leave_the_files_of_a_new_one_with_its_name(
+    platform: Platform, tmp_path: Path
+) -> None:
+    gate, trained = tmp_path / "gate", tmp_path / "trained"
+    platform.command("train", "print('trained')")
+    platform.rules(f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\nprint('over')")
+    platform.train(**debugged())
+    platform.ended()
+    [run] = [thread for thread in threading.enumerate() if thread.name == "training-job job"]
+    platform.store.delete("training-job", "job")
+    platform.rules(FOLLOW)
+    platform.command(
+        "train",
+        f"while not pathlib.Path({str(trained)!r}).exists(): time.sleep(0.01)\n"
+        "(base / 'model' / 'name').write_text('new')",
+    )
+    platform.train(**debugged())
+    platform.status("job", "Training")
+    gate.touch()
+    run.join(15)
+    assert verdict(platform.store.get("training-job", "job")) == "InProgress"
+    trained.touch()
+    doc = platform.ended()
+    assert doc["TrainingJobStatus"] == "Completed", doc

@@ -66,7 +66,16 @@ print("job", os.environ["TRAINING_JOB_NAME"], os.environ["COLOUR"], os.environ["
         "job job blue and green 2",
     ]
     platform.engine.close()
-    assert not (platform.config.jobs_root / "job").exists()
+    assert list(platform.config.jobs_root.iterdir()) == []
+
+
+def test_a_stop_before_the_launch_is_not_lost(platform: Platform) -> None:
+    platform.command("train", "time.sleep(60)")
+    platform.store.put("training-job", "job", training_document(platform.config, platform.request()))
+    platform.engine.stop("training-job", "job")
+    assert platform.store.get("training-job", "job")["TrainingJobStatus"] == "Stopping"
+    platform.engine.submit("training-job", "job")
+    assert platform.ended()["TrainingJobStatus"] == "Stopped"
 
 
 def test_log_lines_carry_the_time(platform: Platform) -> None:

@@ -280,3 +280,15 @@ def test_the_tags_of_a_tuning_job_are_its_trials_too(platform: Platform) -> None
     tune(platform, config={"ResourceLimits": limits(1, 1)})
     ended(platform)
     assert [platform.store.get("tags", job["TrainingJobArn"]) for job in children(platform)] == [tags]
+
+
+def test_a_deleted_tuning_job_does_not_keep_the_service_from_ending_the_others(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    tune(platform, config={"ResourceLimits": limits(1, 1)})
+    ended(platform)
+    platform.store.delete("tuning-job", "tune")
+    platform.command("train", "print('begun'); time.sleep(60)")
+    platform.train()
+    platform.log_line("begun")
+    platform.engine.close()
+    assert platform.ended()["TrainingJobStatus"] == "Stopped"

@@ -100,7 +100,7 @@ def test_the_answer_that_a_form_asks_for(service: Service, s3: Any, post: Post) 
         where = urlsplit(answer.headers["location"])
         assert (answer.status, where.netloc, where.path) == (303, "example.com", "/done")
         assert parse_qs(where.query) == {"n": ["1"], "bucket": ["bucket"], "key": ["a b"], "etag": [ETAG]}
-    for none in ("nowhere", "http://[", "javascript:x"):
+    for none in ("nowhere", "http://[", "javascript:x", "http://a/\x01", "http://a/\r\nA: b"):
         assert post(key="a", success_action_redirect=none).status == 204
 
 
@@ -251,6 +251,13 @@ def test_names_of_files_as_other_clients_write_them() -> None:
         form.feed(b'--edge\r\nContent-Disposition: form-data; name="key"\r\n\r\n${filename}\r\n')
         form.feed(f"--edge\r\nContent-Disposition: {disposition}\r\n\r\n".encode())
         assert form.fields == {"key": name}
+
+
+def test_a_long_file_name_is_refused_before_it_is_put_into_the_fields() -> None:
+    form = forms.Form(FORM)
+    with pytest.raises(S3Error, match="too large"):
+        form.feed(encoded({"key": "${filename}"}, b"x", "n" * 30_000))
+    assert form.fields == {"key": "${filename}"}
 
 
 def test_a_list_of_types_holds_if_each_does() -> None:
