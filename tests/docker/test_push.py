@@ -51,7 +51,9 @@ def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_any_registry(registry: str, small: str, project: Path, run: Run) -> None:
-    first = json.loads(run("push", "--registry", registry, "--tag", small, "--json").stdout)["images"]
+    first = json.loads(run("push", "--all", "--registry", registry, "--tag", small, "--json").stdout)[
+        "images"
+    ]
     for which, name in push.IMAGES.items():
         repository, _, digest = first[which].partition("@")
         assert repository == f"{registry}/{name}"
@@ -62,7 +64,7 @@ def test_any_registry(registry: str, small: str, project: Path, run: Run) -> Non
         with urllib.request.urlopen(request) as answer:
             assert answer.headers["Docker-Content-Digest"] == digest
     assert not (project / ".byoc").exists()  # AWS is asked for no image that it cannot reach
-    assert "is there already" in run("push", "--registry", registry, "--tag", small).stdout
+    assert "is there already" in run("push", "--all", "--registry", registry, "--tag", small).stdout
 
 
 def test_a_registry_that_wants_a_login(
