@@ -78,7 +78,7 @@ class Run:
         """
 
         def apply(doc: Document) -> None:
-            if doc["CreationTime"] != self._doc["CreationTime"]:
+            if doc.get("CreationTime") != self._doc.get("CreationTime"):
                 raise KeyError(self.name)
             change(doc)
 
