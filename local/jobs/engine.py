@@ -34,7 +34,7 @@ class Engine:
         """`services` replaces what is made from `config` and `store` (other times, another runtime)."""
         self._services = services or Services(config, store, make_runtime(config))
         self._lock = threading.Lock()
-        self._runs: dict[tuple[str, str], Run] = {}
+        self._runs: list[Run] = []  # the newest last; a deleted job's may outlive its name
         self._endpoints = Endpoints(self._services)
         self._closing = False
 
@@ -73,8 +73,7 @@ class Engine:
 
     def _launch(self, run: Run) -> None:
         with self._lock:
-            self._runs = {key: other for key, other in self._runs.items() if other.alive}
-            self._runs[run.kind, run.name] = run
+            self._runs = [*(other for other in self._runs if other.alive), run]
             run.start()
             closing = self._closing
             doc = self._services.store.get(run.kind, run.name)
@@ -85,7 +84,8 @@ class Engine:
 
     def stop(self, kind: str, name: str) -> None:
         with self._lock:
-            run = self._runs.get((kind, name))
+            named = [run for run in self._runs if (run.kind, run.name) == (kind, name)]
+            run = named[-1] if named else None
             if run is None:  # its document is in the store, and it is about to be launched
                 [noun] = (each.noun for each in _RUNS if each.kind == kind)
                 with contextlib.suppress(KeyError):
@@ -110,14 +110,14 @@ class Engine:
         grace = self._services.timing.close_grace
         with self._lock:
             self._closing = True
-            runs = list(self._runs.values())
+            runs = list(self._runs)
         # Tuning jobs first: they start no more trials then.
         for run in sorted(runs, key=lambda run: run.kind != "tuning-job"):
             run.stop("service", grace)
         self._endpoints.close(grace)
         deadline = time.monotonic() + grace + 10
         with self._lock:
-            runs = list(self._runs.values())
+            runs = list(self._runs)
         for run in runs:
             run.join(max(0.1, deadline - time.monotonic()))
         self._services.runtime.close()
