@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from contract.errors import ByocError
+from contract.networks import NETWORKS
 from model.architecture import WeightsError, check_size
 from scripts.advice import _OWN_SIZE, Advice, Facts, advise, apply, look
 from scripts.dataset import prepare
@@ -53,15 +54,11 @@ def test_networks_that_take_no_small_pictures_get_no_other_size(arch: str) -> No
     assert advised(facts(side=28), *chosen) == {}
 
 
-# The smallest of each family, which are built in a second each.
-SMALL = ("resnet18", "mobilenet_v2", "efficientnet_b0", "densenet121", "convnext_tiny", "mnasnet0_5", "vgg11",
-         "shufflenet_v2_x0_5", "squeezenet1_1", "regnet_y_400mf", "googlenet", "swin_t")  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", [arch for arch in SMALL if not arch.startswith(_OWN_SIZE)])
-def test_other_networks_take_the_least_size_that_is_advised(arch: str) -> None:
-    check_size(arch, 32)
+def test_all_other_networks_take_the_least_size_that_is_advised() -> None:
+    for arch in NETWORKS:
+        if not arch.startswith(_OWN_SIZE):
+            check_size(arch, 32)
 
 
 def test_few_pictures_get_smaller_batches_and_more_epochs() -> None:
