@@ -68,7 +68,7 @@ def make_model(folder: Path, network: str) -> None:
 
 
 class Yardstick:
-    """Processes that hold the compiled network and compute when told."""
+    """Worker processes: each holds the compiled network and computes one batch on request."""
 
     def __init__(self, model: Path, cores: int) -> None:
         self.processes = [

@@ -245,7 +245,7 @@ class ProcessRuntime:
 
     def _environment(self, spec: ContainerSpec) -> dict[str, str]:
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
-        environment.setdefault("BYOC_PYTHON", sys.executable)  # what the service has, its jobs have too
+        environment.setdefault("BYOC_PYTHON", sys.executable)  # jobs run with the service's packages
         environment.setdefault("LANG", "C.UTF-8")
         environment["no_proxy"] = environment["NO_PROXY"] = "127.0.0.1,localhost"
         environment["XDG_CACHE_HOME"] = str(self._home / "cache")

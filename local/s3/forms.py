@@ -37,6 +37,9 @@ _OF_THE_SIGNATURE = (
     "x-amz-signature",
 )
 
+# Headers of other requests: to take them and do nothing would hide a mistake.
+_NOT_OF_UPLOADS = ("x-amz-copy-source", "x-amz-expected-bucket-owner")
+
 
 def is_form(headers: Mapping[str, str]) -> bool:
     """Whether a request's body is a form with files."""
@@ -144,6 +147,10 @@ class Upload:
         if "x-amz-signature" not in fields:
             for name in ("AWSAccessKeyId", "signature"):
                 _needed(fields, name)
+        for name in fields.keys() & set(_NOT_OF_UPLOADS):
+            raise S3Error(
+                400, "InvalidArgument", f"The local S3 does nothing for the form's {name}: leave it out."
+            )
         self.policy = Policy(fields["policy"])
         self.policy.largest = min(self.policy.largest, LARGEST)
         self.policy.check(self._fields)

@@ -172,7 +172,7 @@ def _answer(name: str, output: StructureShape | None) -> tuple[str, Shape, str] 
 
 
 class Model:
-    """All operations; `implemented` are those that requests are answered by."""
+    """All operations of S3's model. `implemented`: names of those that have a handler."""
 
     def __init__(self, implemented: Collection[str]) -> None:
         """ValueError if one is no operation of S3."""

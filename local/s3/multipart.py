@@ -170,7 +170,7 @@ def check_number(number: int) -> None:
 
 
 def chosen(parts: Sequence[Part], wanted: Sequence[Mapping[str, Any]], upload: Upload) -> list[Part]:
-    """The parts that CompleteMultipartUpload lists. S3Error if they are not those that are there."""
+    """The parts that CompleteMultipartUpload lists. S3Error for a missing or different one."""
     if not wanted:
         raise malformed_xml("it lists no parts")
     there = {part.number: part for part in parts}

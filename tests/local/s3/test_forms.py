@@ -147,6 +147,14 @@ def test_a_condition_that_does_not_hold(s3: Any, post: Post, keys: Any, conditio
     assert keys() == []
 
 
+@pytest.mark.parametrize("field", ["x_amz_copy_source", "x_amz_expected_bucket_owner"])
+def test_a_field_that_would_do_nothing_is_refused(post: Post, keys: Any, field: str) -> None:
+    answer = post(key="a", **{field: "/bucket/other"})
+    assert answer.status == 400
+    assert f"does nothing for the form's {field.replace('_', '-')}".encode() in answer.body
+    assert keys() == []
+
+
 def test_sizes(s3: Any, post: Post, keys: Any) -> None:
     between = [["content-length-range", 2, 3_000_000], ["content-length-range", "3", "4000000"]]
     answer = post(b"xx", key="a", conditions=between)
