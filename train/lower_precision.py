@@ -77,10 +77,10 @@ def measure(
             return
         result = json.loads((Path(output) / RESULT_FILE).read_text(encoding="utf-8"))
         log.info("lower precisions took %.0f s", time.monotonic() - begin)
-        if not result["precisions"] and result["drift"]:
+        precisions = result["precisions"]
+        if precisions is None:
             _withdraw(folder, result["drift"])
             return
-        precisions = result["precisions"]
         if not calibrate:
             precisions["int8"] = {"accepted": False, "reason": too_few(len(judge)), "pictures": len(judge)}
         _keep(folder, Path(output), precisions)

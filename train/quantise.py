@@ -124,7 +124,8 @@ class Deadline:
 
 
 def run(task: Task) -> dict[str, Any]:
-    """What goes into model.json's "precisions", and "drift", how far fp32 is from what torch computes."""
+    """What goes into model.json's "precisions", none where the graph is not to be used at all; and "drift",
+    how far a probability in fp32 is from what torch computes."""
     import openvino
 
     deadline = Deadline(task.seconds)
@@ -136,7 +137,7 @@ def run(task: Task) -> dict[str, Any]:
         pictures = Pictures(info, pool)
         drift, seconds = check(engines["fp32"], pictures, model_folder)
         if drift > _DRIFT:
-            return {"drift": drift, "precisions": {}}
+            return {"drift": drift, "precisions": None}
         precisions: dict[str, Judgement] = {}
         if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             engines["bf16"] = Engine(core, core.read_model(model_folder / GRAPH_FILE), "bf16", task.threads)

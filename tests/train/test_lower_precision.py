@@ -1,5 +1,6 @@
 """Lower precisions measured after a training: what is added to the model, and what leaves it as it is."""
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 from model import architecture, artifact, weights
 from model.artifact import GRAPH_FILE, INPUT, INT8_FILE, INT8_WEIGHTS_FILE, ModelInfo
 from model.preprocess import Preprocessing
-from train import graph, listing, lower_precision
+from train import graph, listing, lower_precision, quantise
 from train.data import Pictures
 
 Run = Callable[..., tuple[int, str]]
@@ -92,6 +93,20 @@ def test_with_few_pictures_there_are_no_integers(
     assert list(info.onnx.files) == [GRAPH_FILE]
     assert "int8 is not accepted: 75 pictures" in caplog.text
     assert weights.load(model)[1] == info
+
+
+def test_a_processor_without_lower_precisions_keeps_the_graph(
+    model: Path, split: dict[str, Pictures], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found_none(task: quantise.Task, folder: Path, should_stop: Callable[[], bool]) -> str:
+        (folder / quantise.RESULT_FILE).write_text(json.dumps({"drift": 3e-8, "precisions": {}}))
+        return ""
+
+    monkeypatch.setattr(lower_precision, "_run", found_none)
+    measure(model, split)
+    info, _ = artifact.read_info(model)
+    assert info.onnx
+    assert list(info.onnx.precisions) == ["int8"]
 
 
 def test_a_graph_that_computes_something_else_is_withdrawn(
