@@ -52,10 +52,16 @@ class Process:
         """The module with gradients averaged over the processes."""
         if self.world == 1:
             return module
-        # Batch norm's running statistics are those of rank 0, as everywhere; broadcasting them each step
-        # costs.
+        # Batch norm's running statistics are those of rank 0, as everywhere. Broadcasting them in each step
+        # costs: `share_buffers` does it where they are used.
         wrapped = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
         return cast(nn.Module, wrapped)
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Give every process the buffers of the first, such as batch norm's running statistics."""
+        if self.world > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, src=0)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """The sums over the processes, for every one of them."""

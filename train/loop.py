@@ -376,6 +376,7 @@ class Trainer:
     def _validate(self) -> Result:
         phases = self._phases
         with self._averaged():
+            self.process.share_buffers(phases.learner)  # all evaluate the network that is kept
             result = evaluate(
                 phases.learner, self.criterion, phases.validation, self.device, phases.evaluation_precision,
                 process=self.process, monitor=self.monitor, first_step=self.progress.eval_step,

@@ -141,6 +141,19 @@ def test_two_processes_go_on_where_they_were_killed(new_job: Callable[[str], Any
     done = broken.torchrun(2, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert broken.weights == whole.weights
+    validations = [
+        [
+            {name: epoch[name] for name in epoch if name.startswith("validation_")}
+            for epoch in one.report["history"]
+        ]
+        for one in (whole, broken)
+    ]
+    assert validations[0] == validations[1]
+    # What was validated after an epoch is the network that is kept: the last evaluation has it from its file.
+    kept = next(
+        epoch for epoch in whole.report["history"] if epoch["epoch"] == whole.report["metrics"]["epoch"]
+    )
+    assert whole.report["metrics"]["validation_loss"] == pytest.approx(kept["validation_loss"], rel=1e-4)
     assert json.dumps(broken.report["confusion_matrix"]) == json.dumps(whole.report["confusion_matrix"])
 
 
