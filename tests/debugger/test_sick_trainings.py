@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
 from contract.findings import Findings, Outcome
@@ -47,6 +46,8 @@ class SmallNet(nn.Module):
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    from sklearn.datasets import load_digits  # takes seconds, which fast tests need not wait for
+
     found = load_digits()
     pictures = torch.tensor(found.images, dtype=torch.float32)[:, None] / 8 - 1
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))

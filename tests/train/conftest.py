@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -139,13 +139,19 @@ def new_job(tmp_path: Path) -> Callable[[str], SageMakerJob]:
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Runs train.py's main here, in this process; returns its exit code and what it printed."""
+    """Runs train.py's main here, in this process; returns its exit code and what it printed.
+
+    Without quantize="auto" it exports no graph, which takes longer than such a training; `start` and
+    `torchrun` do.
+    """
 
     def start(job: SageMakerJob, **settings: object) -> tuple[int, str]:
         import signal
 
-        from train import train
+        from train import outputs, train
 
+        if settings.get("quantize") != "auto":
+            monkeypatch.setattr(outputs, "graph", SimpleNamespace(add=lambda folder: False))
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power fails here; a busy disk is slow
         for name, value in job.configure(**settings).items():
             monkeypatch.setenv(name, value)
