@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from contract.errors import BAD_INPUT, ByocError
-from scripts.commands import data, platform, serving, training, transform, tuning, watch, watching
+from scripts.commands import convert, data, platform, serving, training, transform, tuning, watch, watching
 from scripts.output import Output
 
 
@@ -62,6 +62,7 @@ training.register(app)
 watch.register(app)
 watching.register(app)
 serving.register(app)
+convert.register(app)
 transform.register(app)
 platform.register(app)
 

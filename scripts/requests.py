@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from contract.debugger import HOPELESS, Configuration
@@ -88,6 +88,30 @@ def training_job(
     }
 
 
+def conversion_job(settings: Settings, place: Place, name: str, artifact: str) -> Request:
+    """CreateTrainingJob of a job that gives the model of an older trainer its model.onnx.
+
+    Args:
+        artifact: S3 address of its model.tar.gz. The trainer knows what to do by the channel `model`, and by
+            the lack of pictures.
+    """
+    settings = replace(
+        settings,
+        train=replace(settings.train, instance_count=1, input_mode="File", spot=False, checkpoints=False),
+    )
+    return {
+        "TrainingJobName": name,
+        **_training(settings, replace(place, channels=()), name),
+        "InputDataConfig": [_channel("model", artifact, "File")],
+        "Tags": tags(settings),
+    }
+
+
+def _channel(name: str, uri: str, input_mode: str) -> Request:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": input_mode}
+
+
 def _training(settings: Settings, place: Place, checkpoints: str, *, trial: bool = False) -> Request:
     """What a training job and the definition inside a tuning job have in common."""
     train, condition = settings.train, {"MaxRuntimeInSeconds": settings.train.max_minutes * 60}
@@ -102,17 +126,7 @@ def _training(settings: Settings, place: Place, checkpoints: str, *, trial: bool
         },
         "RoleArn": place.role_arn,
         "InputDataConfig": [
-            {
-                "ChannelName": channel,
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3Uri": data_uri(settings, place, channel),
-                        "S3DataDistributionType": "FullyReplicated",
-                    }
-                },
-                "InputMode": train.input_mode,
-            }
+            _channel(channel, data_uri(settings, place, channel), train.input_mode)
             for channel in place.channels
         ],
         "OutputDataConfig": {"S3OutputPath": output_uri(settings, place), **_kms(settings)},

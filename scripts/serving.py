@@ -63,5 +63,5 @@ def why_not_cpu(clients: Clients, artifact: str) -> str:
     if isinstance(found, Unreadable):
         return str(found)
     if not found or not found.get("onnx"):
-        return "the model has no model.onnx, as its trainer was older; train it again for the other image"
+        return "the model has no model.onnx, as its trainer was older; `byoc convert` adds it"
     return ""

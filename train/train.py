@@ -29,7 +29,7 @@ from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
 from model import architecture, weights
 from model import device as devices
-from train import checkpoints, listing, lower_precision, outputs, precision, tensorboard
+from train import checkpoints, convert, listing, lower_precision, outputs, precision, tensorboard
 from train.cache import Cache, disk_budget, memory_budget
 from train.data import Pictures
 from train.distributed import Process
@@ -45,6 +45,9 @@ log = logging.getLogger("train")
 
 
 def run(paths: Paths, stopping: Stopping) -> None:
+    if convert.is_asked(paths):
+        convert.run(paths)
+        return
     settings = hyperparameters.parse(paths.hyperparameters())
     stopping.after_minutes(settings.max_minutes)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,6 +140,47 @@ def test_a_job_goes_on_from_the_checkpoints_of_one_that_was_stopped(project: Pro
     assert resumed["hyperparameters"]["epochs"] == "12"
     assert resumed["hyperparameters"]["workers"] == "1"
     assert "going on from" in project.byoc("logs", "on")
+
+
+def test_a_model_of_an_older_trainer_is_converted(project: Project, trained: dict[str, Any]) -> None:
+    bucket, _, key = trained["model"].removeprefix("s3://").partition("/")
+    s3 = client(project, "s3")
+    whole = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=bucket, Key=key, Body=without_graph(whole))
+    try:
+        done = project.json("convert", trained["training_job"])
+    finally:
+        s3.put_object(Bucket=bucket, Key=key, Body=whole)
+    assert done["training_job"] != trained["training_job"]
+    again = project.byoc("convert")  # of the last training job, which is the conversion
+    assert "has its graph already" in again
+    output = project.byoc("deploy")
+    try:
+        assert "computes with torch" not in output
+        assert project.json("evaluate")["accuracy"] == pytest.approx(
+            trained["metrics"]["test:accuracy"], abs=1e-5
+        )
+    finally:
+        project.byoc("delete")
+
+
+def without_graph(archive: bytes) -> bytes:
+    """The model as an older trainer left it."""
+    output = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=output, mode="w:gz") as new:
+        for member in old:
+            content = old.extractfile(member)
+            assert content is not None
+            data = content.read()
+            if member.name.endswith("model.json"):
+                description = json.loads(data)
+                assert description.pop("onnx")
+                data = json.dumps(description).encode()
+            elif not member.name.endswith("model.safetensors"):
+                continue
+            member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+    return output.getvalue()
 
 
 def test_a_wrong_hyperparameter_past_byoc_fails_the_job_in_words(

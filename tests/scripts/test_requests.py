@@ -87,6 +87,14 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
             "flowers-train-1",
         ),
     ),
+    "conversion_job": (
+        "CreateTrainingJob",
+        lambda: requests.conversion_job(PLAIN, PLACE, "digits-convert-1", ARTIFACT),
+    ),
+    "conversion_job_with_everything": (
+        "CreateTrainingJob",
+        lambda: requests.conversion_job(FULL, FULL_PLACE, "flowers-convert-1", ARTIFACT),
+    ),
     "tuning_job": (
         "CreateHyperParameterTuningJob",
         lambda: requests.tuning_job(PLAIN, PLACE, "digits-tune-1"),

@@ -1,0 +1,64 @@
+"""convert."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scripts import state
+from scripts.commands.serving import take_model
+from scripts.commands.training import watch_training
+from scripts.context import Context, command, last
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "convert", rich_help_panel="Serve")(convert)
+
+
+def convert(
+    context: Context,
+    job: Annotated[str | None, typer.Argument(help="A training job. Default: the last one.")] = None,
+    instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.m5.large.")] = None,
+) -> None:
+    """Give the model of an older trainer its graph, so that the image for CPUs can serve it.
+
+    A training job of a minute or two reads the model of the first one and leaves
+    it again with model.onnx. The weights, and so the answers, stay what they are.
+
+    Examples:
+
+        byoc convert
+        byoc convert flowers-train-0412-093007-51 --instance-type ml.m5.large
+    """
+    from report.read import jobs
+    from scripts import account, creation, requests, running, serving
+
+    context.override("train.instance_type", instance_type)
+    settings, clients, out = context.settings, context.clients, context.out
+    converted = last(context, job, "training_job", "training job", "train")
+    artifact = take_model(context, jobs.describe(clients, converted))
+    if not serving.why_not_cpu(clients, artifact):
+        out.say("The model of {job} has its graph already.", job=converted)
+        out.say("Next: [bold]byoc deploy {job}[/]", job=converted)
+        out.result({"training_job": converted, "status": "Completed", "model": artifact})
+        return
+    place = account.place(settings, clients)
+    name = account.unique_name(settings.project.name, "convert")
+    request = requests.conversion_job(settings, place, name, artifact)
+    state.check(settings)
+    creation.create(
+        place, lambda: clients.sagemaker.create_training_job(**request), lambda: jobs.find(clients, name)
+    )
+    started = running.training(name, settings.train.instance_type, 1)
+    with context.watching(started):
+        out.say("Training job [bold]{name}[/] converts the model of {job}.", name=name, job=converted)
+        started.ask_price(clients)
+        watch_training(context, name)
+    described = jobs.describe(clients, name)
+    jobs.require_completed(clients, described)
+    state.update(settings, training_job=name)
+    artifact = jobs.artifact(clients, described)
+    out.say("Model: {uri}", uri=artifact)
+    out.say("Next: [bold]byoc deploy[/]")
+    out.result({"training_job": name, "status": "Completed", "model": artifact})
