@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from contract import s3
 from contract.errors import FAILED, NOT_FOUND, ByocError
-from contract.folders import without_number
+from contract.folders import is_passed_over, without_number
 from contract.pictures import ENDINGS
 from report.words import plural
 from scripts.dataset import files_below
@@ -35,7 +35,7 @@ _CONTENT_TYPES = {
 
 @dataclass(frozen=True)
 class Picture:
-    """Where a picture lies, and the name of its folder, which is its class if it lies in a class folder."""
+    """Where a picture lies, and in which folders, outermost first (`cats/summer`): one may be a class."""
 
     source: str
     folder: str
@@ -48,7 +48,7 @@ class Answer:
 
     source: str
     truth: str
-    """The name of the picture's folder."""
+    """The picture's folders, as in Picture, until the model's classes show which of them is its class."""
     predicted: str = ""
     probability: float = 0.0
     top: tuple[tuple[str, float], ...] = ()
@@ -82,26 +82,39 @@ def no_file(path: Path | str) -> ByocError:
     return ByocError(f"There is no file or folder {path}.", "", code=NOT_FOUND, kind="NoFile")
 
 
+def folder_of(below: PurePath, root: str) -> str:
+    """The folders of a picture at `below`, relative to a folder called `root`; directly in it: that name."""
+    return below.parent.as_posix() if len(below.parts) > 1 else root
+
+
+def name_of(folder: Path) -> str:
+    """A link's own name: what it leads to may be called otherwise than the class."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
 def _from_disk(path: Path) -> Iterator[Picture]:
     if path.is_dir():
-        files = files_below(path)[0]
+        root, files = path, files_below(path)[0]
     elif path.exists():
-        files = [path]
+        root, files = path.parent, [path]
     else:
         raise no_file(path)
     for file in files:
-        yield Picture(str(file), file.resolve().parent.name, file.read_bytes)
+        yield Picture(str(file), folder_of(file.relative_to(root), name_of(root)), file.read_bytes)
 
 
 def _from_s3(clients: Clients, uri: str) -> Iterator[Picture]:
     bucket, prefix = s3.split(uri)
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for item in page.get("Contents", []):
-            path = PurePosixPath(item["Key"])
-            if path.suffix.lower() in ENDINGS:
-                yield Picture(
-                    f"s3://{bucket}/{path}", path.parent.name, _reader(clients, bucket, item["Key"])
-                )
+            key = item["Key"]
+            # A prefix may be a folder's name, with its slash or without, or the beginning of names.
+            folder = prefix.rstrip("/")
+            root = folder if key.startswith(f"{folder}/") else prefix.rpartition("/")[0]
+            below = PurePosixPath(key[len(root) :].lstrip("/"))
+            if below.suffix.lower() in ENDINGS and not any(map(is_passed_over, below.parts)):
+                named = folder_of(below, PurePosixPath(root).name)
+                yield Picture(f"s3://{bucket}/{key}", named, _reader(clients, bucket, key))
 
 
 def _reader(clients: Clients, bucket: str, key: str) -> Callable[[], bytes]:
@@ -169,14 +182,22 @@ def classes(
     return with_truth
 
 
-def _class_of(folder: str, classes: set[str]) -> str:
-    """The class that a folder is named after; empty where it is none of `classes`."""
-    return next((name for name in (folder, without_number(folder)) if name in classes), "")
+def _class_of(folders: str, classes: set[str]) -> str:
+    """The class that the outermost of these folders is named after; empty where none is one of `classes`.
+
+    As for the trainer: what lies deeper in a class folder belongs to it, whatever its folder is called.
+    """
+    names = (name for folder in folders.split("/") for name in (folder, without_number(folder)))
+    return next((name for name in names if name in classes), "")
 
 
 def with_classes(answers: Sequence[Answer], classes: set[str]) -> list[Answer]:
-    """The answers, with the model's own class names as truths: folders may be numbered."""
-    return [replace(answer, truth=_class_of(answer.truth, classes) or answer.truth) for answer in answers]
+    """The answers, with the model's own class names as truths, else the outermost folder: folders may be
+    numbered, and lie in others."""
+    return [
+        replace(answer, truth=_class_of(answer.truth, classes) or answer.truth.partition("/")[0])
+        for answer in answers
+    ]
 
 
 def with_plausible_truth(answers: Sequence[Answer], classes: set[str]) -> list[Answer]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from contract import s3
 from contract.errors import NOT_FOUND, ByocError
+from contract.folders import is_passed_over
 from contract.pictures import ENDINGS
 from scripts import upload
 from scripts.dataset import files_below
-from scripts.predict import no_file
+from scripts.predict import folder_of, name_of, no_file
 from scripts.requests import tags
 from scripts.settings import Settings
 from scripts.tags import Warn
@@ -44,7 +45,8 @@ class Item:
 
     @property
     def folder(self) -> str:
-        return PurePosixPath(self.source).parent.name
+        """Its folders below the input's prefix, as predict.Picture has them."""
+        return folder_of(PurePosixPath(self.key), PurePosixPath(self.source).parent.name)
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,13 @@ def find(clients: Clients, uri: str) -> tuple[Input, list[str]]:
     for name, size in objects.items():
         if not name.startswith(prefix):
             continue  # `dogs` is not `dogs2`
-        if PurePosixPath(name).suffix.lower() in ENDINGS:
+        below = PurePosixPath(name[len(prefix) :])
+        passed_over = any(map(is_passed_over, below.parts))
+        if below.suffix.lower() in ENDINGS and not passed_over:
             pictures.append(Item(f"s3://{bucket}/{name}", name[len(prefix) :], size))
             continue
         whole = False
-        if not name.endswith("/"):  # what consoles make for an empty folder
+        if not name.endswith("/") and not passed_over:  # what consoles make for an empty folder
             others.append(f"s3://{bucket}/{name}")
     if not pictures:
         raise ByocError(f"There are no pictures in {uri}.", "", code=NOT_FOUND, kind="NoData")
@@ -100,7 +104,7 @@ def gather(sources: Sequence[str], target: str) -> Input:
         for key, file in _files(Path(source), alone=len(sources) == 1):
             unique, number = key, 2
             while unique in files:
-                unique, number = f"{number}/{key}", number + 1
+                unique, number = f"copy-{number}/{key}", number + 1  # a number alone may be a class
             files[unique] = file
     items = (Item(f"{target}{key}", key, file.stat().st_size, str(file)) for key, file in files.items())
     return Input(target, tuple(items))
@@ -115,9 +119,9 @@ def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
         flat = any(item.parent == path for item in below)
         for item in below:
             key = item.relative_to(path).as_posix()
-            yield key if alone and not flat else f"{path.resolve().name}/{key}", item
+            yield key if alone and not flat else f"{name_of(path)}/{key}", item
     else:
-        yield f"{path.resolve().parent.name}/{path.name}", path
+        yield f"{name_of(path.parent)}/{path.name}", path
 
 
 def send(

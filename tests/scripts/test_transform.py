@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from contract.errors import ByocError
-from scripts import transform, transforminput
+from scripts import predict, transform, transforminput
 from scripts.aws import Clients, connect
 from scripts.predict import Answer
 from scripts.requests import Place
@@ -61,6 +61,16 @@ def test_what_is_no_picture_is_left_out_by_a_manifest(clients: Clients, settings
     assert manifest == [{"prefix": "s3://bucket/p/"}, "1.png", "sub/2.png"]
 
 
+def test_what_systems_put_beside_pictures_is_left_out(clients: Clients) -> None:
+    put(clients, "p/cat/1.png", "p/cat/._1.png", "p/__MACOSX/cat/1.png", "p/cat/.ipynb_checkpoints/1.png")
+    given, others = transforminput.find(clients, "s3://bucket/p/")
+    assert [item.key for item in given.items] == ["cat/1.png"]
+    assert (given.whole, others) == (False, [])
+    assert [found.source for found in predict.gather(clients, ["s3://bucket/p/"])] == [
+        "s3://bucket/p/cat/1.png"
+    ]
+
+
 def test_one_object_is_not_what_begins_like_it(clients: Clients) -> None:
     put(clients, "p/1.png", "p/1.png.png", "2.png")
     for uri, prefix, key in (
@@ -79,6 +89,27 @@ def test_no_pictures_in_s3(clients: Clients, uri: str) -> None:
         transforminput.find(clients, uri)
 
 
+@pytest.mark.parametrize("source", ["photos", "s3://bucket/photos/", "s3://bucket/photos"])
+def test_deeper_and_linked_pictures_are_of_the_outer_class_as_in_training(
+    project: Path, clients: Clients, source: str
+) -> None:
+    cats, pool = project / "photos" / "cat", draw(project / "pool", classes=("2021",), each=2) / "2021"
+    draw(project / "photos" / "cat", classes=("dog",), each=1)
+    (cats / "linked").symlink_to(pool)
+    (cats / "a.png").symlink_to(pool / "0.png")
+    keys = ["cat/a.png", "cat/dog/0.png", "cat/linked/0.png", "cat/linked/1.png"]
+    put(clients, *(f"photos/{key}" for key in keys))
+    if source.startswith("s3"):
+        given = transforminput.find(clients, source)[0].items
+    else:
+        given = transforminput.gather([source], "s3://bucket/job-input/").items
+    assert [item.key for item in given] == keys
+    for found in (given, predict.gather(clients, [source])):
+        answers = [predict.Answer("", picture.folder, "cat") for picture in found]
+        assert [one.truth for one in predict.with_classes(answers, {"cat", "dog"})] == ["cat"] * 4
+        assert [one.right for one in predict.with_plausible_truth(answers, {"cat", "dog"})] == [True] * 4
+
+
 @pytest.mark.parametrize(
     ("sources", "keys"),
     [
@@ -86,7 +117,7 @@ def test_no_pictures_in_s3(clients: Clients, uri: str) -> None:
         (["photos/cat"], ["cat/0.png"]),
         (["photos/cat/0.png", "photos/dog/0.png"], ["cat/0.png", "dog/0.png"]),
         (["photos", "photos/cat"], ["photos/cat/0.png", "photos/dog/0.png", "cat/0.png"]),
-        (["photos/cat", "photos/cat"], ["cat/0.png", "2/cat/0.png"]),
+        (["photos/cat", "photos/cat"], ["cat/0.png", "copy-2/cat/0.png"]),
     ],
 )
 def test_the_folder_of_a_local_picture_keeps_its_name(
