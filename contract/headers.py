@@ -21,6 +21,7 @@ _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _JPEG_ALLOWED = frozenset({0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 _JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+")
+_TEXT: Final = re.compile(rb"[\t\r\n -~]+")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _BEGINNINGS: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II\x2a\0", b"MM\0\x2a")
 _UNKNOWN: Final = "not a picture in a known format"
@@ -70,6 +71,19 @@ def mend_planes(image: Any, samples: Samples) -> None:
         ]
 
 
+def check_tga(data: bytes) -> None:
+    """Refuse TGAs that do not say, or not as Pillow reads it, whether their last bits are alpha.
+
+    Pillow takes 8 of 32 bits for alpha whatever the header says, and a bit of 16 that is set for transparent.
+    """
+    palette, kind, depth, alpha = data[7] * data[1], data[2] & 7, data[16], data[17] & 15
+    if palette in (16, 32) or (depth in (16, 32) and (alpha != 8 or (kind, depth) == (2, 16))):
+        raise BadImage(
+            f"a TGA with {palette or depth} bits a colour and {alpha} of them for alpha is not read: save it "
+            "with 24 bits, or 32 with 8 for alpha, or as PNG"
+        )
+
+
 def why_unknown(data: bytes) -> str:
     """What to say of bytes in none of the known formats."""
     for offset, begin, name, remedy in REFUSED:
@@ -87,15 +101,23 @@ def why_unknown(data: bytes) -> str:
         return f"{_UNKNOWN}: this is JSON; send the picture's bytes, or the JSON as application/json"
     if data.startswith(b"data:") or _is_base64(data[:256]):
         return f'{_UNKNOWN}: this is base64 text; decode it, or send {{"image": "..."}} as application/json'
+    if data.lower().startswith((b"http:", b"https:", b"s3:")) and len(data) < 10_000:
+        return f"{_UNKNOWN}: this is an address; send the bytes that lie there"
+    if _TEXT.fullmatch(data[:256]):
+        return (
+            f"{_UNKNOWN}: this is text; send a picture's bytes, not its name (AWS's CLI: --body fileb://FILE)"
+        )
     return f"{_UNKNOWN} ({', '.join(FORMATS[:7])}, ...)"
 
 
 def _is_base64(begin: bytes) -> bool:
+    # Python shows bytes as b'...'; JSON puts quotes around a string.
+    begin = begin.removeprefix(b"b").lstrip(b"'\"")
     text = bytes(begin.split(b"=")[0].translate(_URL_SAFE, b" \r\n\t"))
     if len(text) < 16 or not _BASE64.fullmatch(text):
         return False
     head = binascii.a2b_base64(text[: len(text) // 4 * 4])
-    return any(head.startswith(begin) for begin in _BEGINNINGS)
+    return head.startswith(_BEGINNINGS) or head[4:8] in (b"ftyp", b"jP  ")
 
 
 def check_jpeg(data: bytes, pixels: int) -> None:
@@ -238,7 +260,7 @@ def _is_read(kind: str, bits: int, photometric: int, extra: int, order: str, pla
     """Whether Pillow's pixels are right; found by comparing them for every combination."""
     grey, little = photometric in _GREY, order == "<"
     apart = planar and extra + _COLOURS[photometric] > 1
-    if apart and (_COLOURS[photometric] == 1 or (raw and extra)):
+    if apart and (_COLOURS[photometric] == 1 or photometric == 8 or (raw and (extra or photometric == 6))):
         return False
     if kind == "unsigned" and bits == 8:
         return True

@@ -36,6 +36,7 @@ OTHER_ENDINGS: Final = frozenset(
 )  # fmt: skip
 
 _CONVERT: Final = "save it as JPEG, PNG or TIFF"
+_FETCH: Final = "download the picture again, by its own address"
 _DEVELOP: Final = f"develop it and {_CONVERT}"
 HEIC_REMEDY: Final = (
     "convert it, on a Mac with `sips -s format jpeg *.heic --out .`, on Linux with libheif's `heif-convert`; "
@@ -60,6 +61,12 @@ REFUSED: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"\0\0\0\x0cJXL ", "JPEG XL", _CONVERT),
     (0, b"II\xbc", "JPEG XR", _CONVERT),
     (0, b"<svg", "SVG", _CONVERT),
+    (0, b"<?xml", "XML or SVG", _CONVERT),
+    (0, b"<!DOCTYPE", "a web page", _FETCH),
+    (0, b"<!doctype", "a web page", _FETCH),
+    (0, b"<html", "a web page", _FETCH),
+    (0, b"version https://git-lfs", "a pointer of Git LFS", "run `git lfs pull`"),
+    (0, b"PF\n", "a PFM in colour", _CONVERT),
     (0, b"\x93NUMPY", "a NumPy array", "send it as application/x-npy, or save it as PNG"),
     (0, b"PK\x03\x04", "a ZIP file", "unpack it"),
 )

@@ -16,6 +16,8 @@
 #   says "signed" and there are 8 bits. It keeps the sign of 16 bits.
 # - A grey TIFF of 16 bits whose 0 is white is a negative in Pillow 13.0.0. With 8 bits Pillow turns the greys round,
 #   so that 0 is black; with 16 bits it does not.
+# - A TIFF of Lab, channels apart, has other a and b in Pillow 13.0.0: their highest bit is turned round, 0 becomes -128. With
+#   channels interleaved it is right.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -80,6 +82,10 @@ show("signed, 16 bits", signed.astype(np.int16), photometric="minisblack")
 grey = np.array([[0, 21845, 43690, 65535]], np.uint16)
 show("8 bits, white is zero", (grey // 257).astype(np.uint8), photometric="miniswhite")
 show("16 bits, white is zero", grey, photometric="miniswhite")
+
+lab = np.array([[[128, 128]], [[20, 0]], [[226, 0]]], np.uint8)  # a and b are signed: 226 is -30
+show("Lab, channels apart", lab, photometric="cielab", planarconfig="separate", compression="zlib")
+show("Lab, interleaved", np.moveaxis(lab, 0, 2), photometric="cielab", planarconfig="contig", compression="zlib")
 PYTHON
 cat now
 diff -u --label seen --label now - now <<'SEEN'
@@ -137,4 +143,10 @@ signed, 16 bits
 16 bits, white is zero
     tifffile [0, 21845, 43690, 65535]
     Pillow   I;16 [0, 21845, 43690, 65535]
+Lab, channels apart
+    tifffile [[128, 128], [20, 0], [226, 0]]
+    Pillow   LAB [[128, 148, 98], [128, 128, 128]]
+Lab, interleaved
+    tifffile [[128, 20, 226], [128, 0, 0]]
+    Pillow   LAB [[128, 20, 226], [128, 0, 0]]
 SEEN

@@ -61,6 +61,8 @@ def decode(data: bytes, min_side: int | None = None, max_pixels: int = MAX_PIXEL
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             pictures.check_pixels(width, height, max_pixels)
+            if image.format == "TGA":
+                headers.check_tga(data)
             if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further views behind it
                 headers.check_jpeg(data, width * height)
                 if min_side is not None:

@@ -92,6 +92,8 @@ def _decode(data: bytes) -> None:
         with Image.open(io.BytesIO(data), formats=pictures.FORMATS) as image:
             width, height = image.size
             pictures.check_pixels(width, height)
+            if image.format == "TGA":
+                headers.check_tga(data)
             if image.format in ("JPEG", "MPO"):
                 headers.check_jpeg(data, width * height)
             headers.mend_planes(image, samples)

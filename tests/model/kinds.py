@@ -171,6 +171,9 @@ def _tiff_colours(options: dict[str, Any], detail: str) -> Iterator[Kind]:
             file = written.tiff(_as(both, bits), photometric, bits, extra=[2], **options)
             shown = seen(colours, top, alpha) if right else None
             yield Kind("TIFF", f"{stored} with alpha", str(bits), file, shown, detail)
+            if channels == 3:  # without a word about the fourth: alpha, as for every other program
+                file = written.tiff(_as(both, bits), photometric, bits, **options)
+                yield Kind("TIFF", "colour with a fourth channel", str(bits), file, shown, detail)
             both[..., :channels] = np.minimum(colours, both[..., channels:])
             file = written.tiff(_as(both, bits), photometric, bits, extra=[1], **options)
             shown = seen(both[..., :channels] + top - both[..., channels:], top) if right else None
@@ -179,9 +182,19 @@ def _tiff_colours(options: dict[str, Any], detail: str) -> Iterator[Kind]:
         file = written.tiff(_as(inks, bits), 5, bits, **options)
         shown = seen((top - inks[..., :3]) * (top - inks[..., 3:]) / top, top)
         yield Kind("TIFF", "CMYK", str(bits), file, shown, detail)
+    yield from _tiff_lab(options, detail)
+
+
+def _tiff_lab(options: dict[str, Any], detail: str) -> Iterator[Kind]:
+    """One colour and its sRGB, by the formulas of CIE and of IEC 61966."""
+    lab = np.full((HEIGHT, WIDTH, 3), [round(0.5 * 255), 20, 256 - 30])
+    shown = None if options["planar"] else np.full(lab.shape, [133, 108, 170], np.uint8)
+    stored = "Lab, channels apart" if options["planar"] else "Lab"
+    yield Kind("TIFF", stored, "8", written.tiff(_as(lab, 8), 8, 8, **options), shown, detail)
 
 
 def _tiff_planes(options: dict[str, Any], detail: str, compressed: bool) -> Iterator[Kind]:
+    yield from _tiff_lab(options, detail)
     for bits in (8, 16):
         top = 2**bits - 1
         colours, both, all_four = numbers(3, top), numbers(2, top), numbers(4, top)
@@ -248,6 +261,12 @@ def _by_pillow() -> Iterator[Kind]:
         yield Kind(format_, "colour", "8", save(colours, kind), seen(colours, 255), detail)
     yield Kind("BMP", "grey", "1", save(black, "BMP", "1"), seen(black, 255))
     yield Kind("TGA", "colour with alpha", "8", save(all_four, "TGA"), over)
+    both = numbers(2, 255)
+    data = save(both, "TGA", "LA")
+    yield Kind("TGA", "grey with alpha", "8", data, seen(both[..., :1], 255, both[..., 1:] / 255))
+    for bits, alpha in ((32, 0), (16, 0), (16, 1)):
+        data = written.tga(all_four[..., : bits // 8], alpha)
+        yield Kind("TGA", "colour, with bits that may be alpha", f"{bits} a pixel", data, None, f"{alpha}")
     square = all_four[:16, :16]
     data = save(square, "ICO", sizes=[(16, 16)])
     yield Kind("ICO", "colour with alpha", "8", data, seen(square[..., :3], 255, square[..., 3:] / 255))

@@ -82,6 +82,8 @@ def test_the_table_in_the_docs_is_this_one() -> None:
         ("TIFF grey 14", "14-bit unsigned numbers"),
         ("TIFF colour, floats float 16", "16-bit float numbers, 3 a pixel"),
         ("JPEG 2000 colour 16", "8 bits a channel, not 16"),
+        ("TIFF Lab, channels apart", "PhotometricInterpretation 8, its channels apart"),
+        ("TGA colour, with bits that may be alpha 32", "32 bits a colour and 0 of them for alpha"),
     ],
 )
 def test_a_refusal_names_the_kind_and_what_to_do(kind: str, words: str) -> None:
@@ -96,7 +98,23 @@ def test_json_in_place_of_a_picture_is_named(text: bytes) -> None:
         images.decode(text)
 
 
-@pytest.mark.parametrize("prefix", [b"", b"data:image/png;base64,", b"\n"])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"https://example.com/a.jpg", "this is an address; send the bytes"),
+        (b"photos/cat.jpg", r"this is text; send a picture's bytes, not its name .*fileb://"),
+        (b"<!DOCTYPE html><html>", "this is a web page; download the picture again"),
+        (b"<?xml version='1.0'?><svg>", "this is XML or SVG"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS; run `git lfs pull`"),
+        (b"PF\n2 2\n-1.0\n" + bytes(48), "this is a PFM in colour"),
+    ],
+)
+def test_what_lies_under_a_pictures_name_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(BadImage, match=words):
+        images.decode(data)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"data:image/png;base64,", b"\n", b"b'", b'"'])
 def test_base64_in_place_of_a_picture_is_named(prefix: bytes) -> None:
     import base64
 

@@ -153,6 +153,13 @@ def jpeg2000(values: Array, bits: int, *, signed: bool = False, raw: bool = Fals
     return bytes(data)
 
 
+def tga(values: Array, alpha: int) -> bytes:
+    """A TGA in colour of bytes [H, W, bytes a pixel], which says that `alpha` bits of a pixel are alpha."""
+    height, width, size = values.shape
+    head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, width, height, 8 * size, 0x20 | alpha)
+    return head + values.astype(np.uint8).tobytes()
+
+
 def jpeg_of_12_bits() -> bytes:
     """A JPEG whose header says 12 bits; no decoder gets further than that here."""
     stream = io.BytesIO()
