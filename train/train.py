@@ -55,6 +55,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
     device = devices.choose(machine, settings.device)  # type: ignore[arg-type]
     number_format = precision.choose(settings.precision, device, precision.probe(device), settings.image_size)
     process = Process.start(os.environ, device)
+    end_watch = watch(paths, stopping, process)
     start_logging(process.is_first)
     log.info(devices.describe(machine, device))
     log.info("precision %s: %s", number_format.name, number_format.reason)
@@ -95,7 +96,6 @@ def run(paths: Paths, stopping: Stopping) -> None:
             local_rank=process.local_rank,
             plan=Plan(trainer.steps, trainer.warmup, settings.epochs, trainer.joins),
         )
-        end_watch = watch(paths, stopping, process)
         try:
             if state := saver.resume(module.state_dict()):
                 trainer.restore(state)

@@ -217,6 +217,19 @@ def test_a_process_that_waits_for_another_in_vain_ends(job: Any, told: str) -> N
 
 
 @pytest.mark.slow
+def test_a_process_ends_that_waits_for_a_host_which_lists_its_pictures_for_ever(job: Any) -> None:
+    program = (
+        "import os, time; from train import train; from train.stopping import Stopping\n"
+        "if os.environ['RANK'] == '1': train.list_pictures = lambda *_: time.sleep(300)\n"
+        "watch = Stopping.watch; Stopping.watch = lambda self, give_up: watch(self, give_up, 0.3)\n"
+        "raise SystemExit(train.main())"
+    )
+    (job.pictures().base / "waiting.py").write_text(program)
+    assert job.torchrun(2, program=["waiting.py"], max_minutes=0.05).returncode != 0
+    assert "waited in vain for another process" in job.failure
+
+
+@pytest.mark.slow
 def test_the_reason_of_the_process_that_failed_first_is_kept(job: Any) -> None:
     """The other one only finds its neighbour gone."""
     program = (
