@@ -34,12 +34,17 @@ _PREFIX: Final = "byoc-serve-"
 # Unix sockets have names of at most 107 bytes; multi-model-server's are /.mms.sock.9000 in this folder.
 _MAX_FOLDER: Final = 80
 
+# By which SageMaker's SDKs make other images run a script of the user's.
+_OTHER_PROGRAMS: Final = ("SAGEMAKER_PROGRAM", "SAGEMAKER_SUBMIT_DIRECTORY")
+
 
 def main() -> int:
     """Returns the exit status."""
     try:
         settings = settings_.read(os.environ)
         s3.check(settings.limits)
+        if ignored := [name for name in _OTHER_PROGRAMS if os.environ.get(name)]:
+            say(f"ignored: {', '.join(ignored)}; this image runs its own handler, never code from elsewhere")
         runtime, number = java.find(os.environ)
         with private_folder() as private:
             return Supervisor(settings, private).run(runtime, number)

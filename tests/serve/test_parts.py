@@ -16,7 +16,7 @@ from PIL import Image
 
 from model import artifact
 from model.artifact import ArtifactError
-from serve import explain, folder, gradcam, memory, precision, s3
+from serve import explain, folder, gradcam, memory, precision, s3, supervisor
 from serve.classifier import Classifier
 from serve.errors import RequestError, ServeError
 from serve.records import Records, metrics
@@ -243,6 +243,20 @@ def test_s3_without_its_package_is_told_at_start(monkeypatch: pytest.MonkeyPatch
     s3.check(Limits())
     with pytest.raises(ServeError, match="boto3"):
         s3.check(Limits(s3=("s3://mine/",)))
+
+
+def test_a_script_that_an_endpoint_is_to_run_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_java(environment: Any) -> None:
+        raise ServeError("no Java")
+
+    monkeypatch.setattr(supervisor.java, "find", no_java)
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "inference.py")
+    monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "s3://bucket/code.tar.gz")
+    assert supervisor.main() == 1
+    said = capsys.readouterr().err
+    assert "ignored: SAGEMAKER_PROGRAM, SAGEMAKER_SUBMIT_DIRECTORY; this image runs its own handler" in said
 
 
 def test_code_in_a_model_is_named_and_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

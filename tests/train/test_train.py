@@ -447,7 +447,8 @@ def test_a_channel_of_no_use_is_named(job: Any, run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_switches_for_other_images_are_ignored_in_words(job: Any) -> None:
+def test_switches_for_other_images_are_ignored_in_words(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "other.py")
     process = job.pictures().start(
         epochs=1,
         sagemaker_mpi_enabled="False",
@@ -458,3 +459,4 @@ def test_switches_for_other_images_are_ignored_in_words(job: Any) -> None:
     assert process.returncode == 0, output
     names = "sagemaker_mpi_enabled, sagemaker_program, sagemaker_submit_directory"
     assert output.count(f"ignored: {names}; this image runs its own training program") == 1
+    assert "ignored: SAGEMAKER_PROGRAM; this image runs its own training program" in output
