@@ -12,8 +12,8 @@ from typing import Final
 # What operating systems and storage boxes put beside the content; hidden names begin with a dot.
 _SYSTEM: Final = frozenset(
     (
-        "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
-        "desktop.ini",
+        "__macosx", "@eadir", "$recycle.bin", "@recycle", "#recycle", "system volume information",
+        "lost+found", "__pycache__", "thumbs.db", "desktop.ini",
     )
 )  # fmt: skip
 # Parts of a data set by the names that people give their folders.

@@ -121,8 +121,8 @@ def _holds_classes(folder: Path) -> bool:
     """Whether at least two folders in it, or in its `train`, hold pictures."""
     try:
         inside = [Path(entry) for entry in folders.entries(folder) if entry.is_dir()]
-        if train := next((path for path in inside if SPLITS.get(path.name.lower()) == "train"), None):
-            return _holds_classes(train)
+        if any(SPLITS.get(path.name.lower()) == "train" and _holds_classes(path) for path in inside):
+            return True
         return sum(_holds_a_picture(path) for path in inside[:_LOOKED_AT]) > 1
     except OSError:
         return False  # not ours to read
@@ -145,6 +145,11 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
         for entry in sorted(folder.iterdir())
         if entry.is_dir() and entry.name.lower() in SPLITS
     }
+    beside = [
+        entry.name for entry in folders.entries(folder) if entry.is_dir() and Path(entry) not in own.values()
+    ]
+    if beside and not any(entry.is_dir() for root in own.values() for entry in folders.entries(root)):
+        own, beside = {}, []  # classes that are called so, as one of CIFAR-100's is called train
     _check_not_deeper(folder, own)
     if own and "train" not in own:
         raise ByocError(f"{folder} has {', '.join(sorted(own))} but no train folder.", "Add one named train.")
@@ -153,13 +158,11 @@ def find(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[Path], di
     for channel, root in (own or {"train": folder}).items():
         pictures[channel], others = _class_folders(root)
         ignored += others
-    if own:
-        strange = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry not in own.values()]
-        if strange := [name for name in strange if not folders.is_passed_over(name)]:
-            raise ByocError(
-                f"{folder} has the folder {strange[0]} beside {', '.join(sorted(own))}.",
-                "Put class folders inside train, validation and test, or have none of these three.",
-            )
+    if own and beside:
+        raise ByocError(
+            f"{folder} has the folder {beside[0]} beside {', '.join(sorted(own))}.",
+            "Put class folders inside train, validation and test, or have none of these three.",
+        )
     return pictures, ignored, own
 
 

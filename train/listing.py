@@ -253,15 +253,20 @@ def split(listing: Listing, share: float, seed: int) -> tuple[Listing, Listing]:
 
 
 def _class_root(folder: Path) -> Path:
-    # data/photos/<class>/...: what a zipped folder often unpacks to.
+    # data/photos/<class>/...: what a zipped folder often unpacks to, perhaps with a README.md beside it.
     root = folder
     while True:
-        inside = entries(root)
+        inside = [entry for entry in entries(root) if entry.is_dir() or not _is_aside(entry.name)]
         if len(inside) != 1 or not inside[0].is_dir():
             return root
         if not any(entry.is_dir() for entry in entries(Path(inside[0]))):
             return root
         root = Path(inside[0])
+
+
+def _is_aside(name: str) -> bool:
+    says_what_is_what = name in (*manifest.NAMES, manifest.CLASSES)
+    return Path(name).suffix.lower() in OTHER_ENDINGS and not says_what_is_what
 
 
 def _check_names(channel: str, classes: Sequence[str]) -> None:

@@ -201,6 +201,14 @@ def test_a_stray_folder_beside_train(tmp_path: Path) -> None:
         prepare(tmp_path / "data")
 
 
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_class_may_be_called_like_a_part_of_a_data_set(tmp_path: Path, name: str) -> None:
+    folder = draw(tmp_path / "data", classes=(name, "bus", "streetcar"))
+    found = prepare(folder)
+    assert found.classes == list(listing.scan(folder, "train").classes) == sorted((name, "bus", "streetcar"))
+    assert dataset.candidates(tmp_path) == [folder]
+
+
 def test_a_name_with_a_control_character_is_refused(project: Path) -> None:
     folder = draw(project / "data")
     (folder / "cat" / "0.png").rename(folder / "cat" / "a\tb.png")
@@ -220,7 +228,7 @@ def test_linked_folders_are_followed_and_none_is_entered_twice(tmp_path: Path) -
     assert len(listing.scan(folder, "train")) == 23
 
 
-@pytest.mark.parametrize("name", ["__MACOSX", ".ipynb_checkpoints", "@eaDir", "lost+found"])
+@pytest.mark.parametrize("name", ["__MACOSX", ".ipynb_checkpoints", "@eaDir", "lost+found", "__pycache__"])
 def test_system_folders_are_passed_over_by_all(tmp_path: Path, name: str) -> None:
     folder = draw(tmp_path / "data")
     draw(folder, classes=(name,), each=2)

@@ -33,6 +33,22 @@ def test_a_folder_around_the_classes_is_stepped_into(tmp_path: Path, make_pictur
     assert listing.scan(tmp_path, "train").classes == ("blue", "green", "red")
 
 
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_read_me_beside_the_folder_around_the_classes_changes_nothing(
+    tmp_path: Path, make_pictures: Fill, part: str
+) -> None:
+    make_pictures(tmp_path / "dogImages" / part, 1)
+    (tmp_path / "README.md").touch()
+    assert listing.scan(tmp_path, "train").classes == ("blue", "green", "red")
+    make_pictures(tmp_path / "dogImages" / "test", 1)
+    if part:
+        with pytest.raises(TrainingError, match="holds the folders test, train, parts of a data set"):
+            listing.scan(tmp_path, "train")
+    (tmp_path / "manifest.csv").write_text("file,label\nred.png,a\n")
+    with pytest.raises(TrainingError, match=r"files that are not there: red\.png"):
+        listing.scan(tmp_path, "train")
+
+
 def test_files_that_are_no_pictures_are_listed_never_silent(tmp_path: Path, make_pictures: Fill) -> None:
     make_pictures(tmp_path, 1)
     for name in ("red/notes.txt", "red/box.xml", "README.md", "loose.png", "red/.hidden"):
