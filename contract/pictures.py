@@ -57,6 +57,7 @@ REFUSED: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"8BPS", "Photoshop's PSD", _CONVERT),
     (0, b"v/1\x01", "OpenEXR", _CONVERT),
     (0, b"SIMPLE  =", "FITS", _CONVERT),
+    (0, b"\xff\xd8\xff\xf7", "JPEG-LS", _CONVERT),
     (0, b"\xff\x0a", "JPEG XL", _CONVERT),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL", _CONVERT),
     (0, b"II\xbc", "JPEG XR", _CONVERT),

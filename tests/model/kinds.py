@@ -250,6 +250,8 @@ def _by_pillow() -> Iterator[Kind]:
     yield Kind("WebP", "colour with alpha", "8", data, over)
     data = save(colours, "AVIF", quality=100, subsampling="4:4:4")
     yield Kind("AVIF", "colour", "8", data, seen(colours, 255), "", 12)
+    for bits in (10, 12):
+        yield Kind("AVIF", "colour", str(bits), written.avif(bits), seen(teal[:16, :16], 255))
     data = save(flat * [20, 120, 200, 128], "AVIF", quality=100, subsampling="4:4:4")
     yield Kind("AVIF", "colour with alpha", "8", data, seen(teal, 255, flat * 128 / 255), "", 12)
     yield Kind("GIF", "palette", "8", save(grey, "GIF"), seen(grey, 255))
@@ -302,6 +304,7 @@ def _strange() -> Iterator[Kind]:
         "PDF": lambda: b"%PDF-1.7\n" + bytes(99),
         "DICOM": lambda: bytes(128) + b"DICM" + bytes(99),
         "PSD": lambda: b"8BPS\0\1" + bytes(99),
+        "JPEG-LS": lambda: b"\xff\xd8\xff\xf7\0\x0b\x08" + bytes(99),
         "JPEG XL": lambda: b"\xff\x0a" + bytes(99),
         "OpenEXR": lambda: b"v/1\x01" + bytes(99),
         "SVG": lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -167,6 +168,28 @@ def jpeg_of_12_bits() -> bytes:
     data = bytearray(stream.getvalue())
     data[data.index(b"\xff\xc0") + 4] = 12
     return bytes(data)
+
+
+# 16 x 16 pixels of 20, 120, 200 as AVIFs of more than 8 bits, written by imagecodecs 2026.3.6 (libavif).
+_AVIF_10: Final = (
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAA"
+    "AAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAAIwAAAChpaW5mAAAAAAABAAAAGmluZmUC"
+    "AAAAAAEAAGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAAEAAAABAAAAAQcGl4aQAAAAADCgoKAAAA"
+    "DGF2MUOBIEAAAAAAE2NvbHJuY2x4AAIAAgAAgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAK21kYXQSAAoIOAz/+cCAgCQy"
+    "FRAAAAAUub6TmgMF/Tcn5dC6qRQJkA=="
+)
+_AVIF_12: Final = (
+    "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOttZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAA"
+    "AAAAAA5waXRtAAAAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ8AAAAlAAAAKGlpbmYAAAAAAAEAAAAaaW5mZQIAAAAA"
+    "AQAAYXYwMUNvbG9yAAAAAGppcHJwAAAAS2lwY28AAAAUaXNwZQAAAAAAAAAQAAAAEAAAABBwaXhpAAAAAAMMDAwAAAAMYXYx"
+    "Q4FAYAAAAAATY29scm5jbHgAAgACAACAAAAAF2lwbWEAAAAAAAAAAQABBAECgwQAAAAtbWRhdBIACglYDP/40CAgCIAyFhAA"
+    "AAAUubigDhNESi9egIVutTAbwXM="
+)
+
+
+def avif(bits: int) -> bytes:
+    """One colour with 10 or 12 bits, which Pillow cannot write."""
+    return base64.b64decode(_AVIF_10 if bits == 10 else _AVIF_12)
 
 
 def heic() -> bytes:
