@@ -110,6 +110,10 @@ def why_unknown(data: bytes) -> str:
     return f"{_UNKNOWN} ({', '.join(FORMATS[:7])}, ...)"
 
 
+def begins_a_picture(data: bytes) -> bool:
+    return data.startswith(_BEGINNINGS) or data[4:8] in (b"ftyp", b"jP  ")
+
+
 def _is_base64(begin: bytes) -> bool:
     # Python shows bytes as b'...'; JSON puts quotes around a string.
     begin = begin.removeprefix(b"b").lstrip(b"'\"")
@@ -117,7 +121,7 @@ def _is_base64(begin: bytes) -> bool:
     if len(text) < 16 or not _BASE64.fullmatch(text):
         return False
     head = binascii.a2b_base64(text[: len(text) // 4 * 4])
-    return head.startswith(_BEGINNINGS) or head[4:8] in (b"ftyp", b"jP  ")
+    return begins_a_picture(head)
 
 
 def check_jpeg(data: bytes, pixels: int) -> None:

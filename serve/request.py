@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from contract.headers import begins_a_picture
 from serve import s3
 from serve.errors import RequestError
 from serve.settings import Limits
@@ -104,6 +105,8 @@ def _json(body: bytes, options: Options, limits: Limits) -> tuple[list[Picture],
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if begins_a_picture(body):
+            raise RequestError(400, "the body is a picture and not JSON: send it as image/jpeg") from error
         raise RequestError(400, f"the body is not valid JSON ({error}); {JSON_HELP}") from error
     if not isinstance(document, dict):
         raise RequestError(400, f"the JSON is not an object; {JSON_HELP}")

@@ -63,6 +63,13 @@ def test_text_in_place_of_a_picture_is_named(body: bytes) -> None:
     assert b"application/json" in job.body
 
 
+def test_a_picture_that_is_sent_as_json_is_named() -> None:
+    job = ask(ALL[0].data, "application/json")
+    assert (job.status, json.loads(job.body)["message"]) == (
+        400, "the body is a picture and not JSON: send it as image/jpeg",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "document", [{"url": "https://example.com/1.jpg"}, {"image": "https://example.com/1.jpg"}]
 )
