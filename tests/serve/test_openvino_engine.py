@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from serve.explain import CannotExplain
 from serve.torch_engine import Torch
 
 from . import graphs
-from .conftest import ROOT, Server, encode, make_model, picture
+from .conftest import ROOT, Server, encode, exit_code_in_a_fork, make_model, picture
 
 
 def pixels(loaded: Classifier, count: int = 3) -> list[Any]:
@@ -105,12 +104,12 @@ def test_a_forked_worker_computes_with_what_was_compiled_before(model_dir: Path)
     loaded = Classifier.load(model_dir, "cpu", numbers="fp32")
     pictures = pixels(loaded)
     expected = loaded.probabilities(pictures)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        same = np.array_equal(loaded.probabilities(pictures), expected)
-        os._exit(0 if same and loaded.engine.heat(pictures[0], 0).max() <= 1 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def compute() -> None:
+        assert np.array_equal(loaded.probabilities(pictures), expected)
+        assert loaded.engine.heat(pictures[0], 0).max() <= 1
+
+    assert exit_code_in_a_fork(compute) == 0
 
 
 def first_tensor(graph: Any) -> Any:
