@@ -253,7 +253,7 @@ def with_int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_model(tmp_path_factory.mktemp("int8"), size=64, graph=False)
     graphs.add_graph(folder, graphs.BF16)
     command = [sys.executable, "-m", "bench.quantise", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     return folder
 
 
@@ -312,7 +312,7 @@ print(json.dumps([chosen.model["precision"], float(shift)]))
 """
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": processor}
     command = [sys.executable, "-c", code, str(with_int8)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=300)
     precision, shift = json.loads(done.stdout.splitlines()[-1])
     assert precision in ("fp32", "bf16", "int8")
     assert shift < 0.05
