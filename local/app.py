@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from local.api.account import Prices, Quotas, Tagging
 from local.api.registry import handlers
 from local.config import Config
+from local.dispatch import operations
 from local.errors import (
     AccessDenied,
     InvalidParameterException,
@@ -30,7 +31,6 @@ from local.errors import (
 from local.fakes import SERVICES, Call, Fakes
 from local.invoke import Runtime, endpoint_of, too_large
 from local.logs import Logs
-from local.operations import operations
 from local.protocol import Answer, JsonService
 from local.refusal import refuse
 from local.s3.app import S3
