@@ -218,7 +218,7 @@ def _show_best(context: Context, snapshot: TuningJob) -> None:
         context.out.warn(sentence)
     judged = findings.of_lines(read_end(context.clients, best_trial["training_job"]))
     if sentence := findings.stop_sentence(judged):
-        context.out.warn(f"Even the best trial was stopped: {sentence} Try other ranges (--range).")
+        context.out.warn(f"The best trial is hopeless: {sentence} Try other ranges (--range).")
     if not best_trial["complete"]:
         context.out.warn(f"{snapshot.name} is still {snapshot.status}: there may be better ones to come.")
     context.out.say("Next: [bold]byoc train --best[/]")

@@ -52,7 +52,7 @@ def test_a_best_trial_that_a_rule_ended_is_no_success(
     _show_best(context, TuningJob("t", {"HyperParameterTuningJobStatus": "Completed"}))
     captured = capsys.readouterr()
     told = " ".join((captured.out + captured.err).split())
-    assert ("Even the best trial was stopped: LossNotDecreasing stopped the training after" in told) == stopped
+    assert ("The best trial is hopeless: LossNotDecreasing stopped the training after" in told) == stopped
 
 
 def job(metric: str, *trials: Trial, best: str = "") -> TuningJob:
