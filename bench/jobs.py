@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from bench.killable import Service
 
@@ -26,6 +26,8 @@ def acknowledged(call: Callable[..., Any], **request: Any) -> Any:
     for attempt in itertools.count():
         try:
             return call(**request)
+        except ParamValidationError:
+            raise  # a fault of this bench
         except BotoCoreError:
             time.sleep(0.1)
         except ClientError as error:

@@ -48,6 +48,7 @@ class Service:
         self.restarts: list[float] = []  # seconds until it answered
         self._image = _small_image(work / "small")
         self._log = work / "service.log"
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -71,13 +72,15 @@ class Service:
         self.restarts.append(time.perf_counter() - begin)
 
     def kill(self) -> None:
+        assert self._process
         self._process.kill()
         self._process.wait()
         self.kills += 1
 
     def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
 
     def processes(self) -> dict[int, str]:
         """Ids and commands of all that work in the home or for it."""

@@ -4,12 +4,13 @@
     python -m bench.serve --network resnet50       another network than a ResNet-18
     python -m bench.serve --baseline 76c0352       also our server as it was at that commit, and ratios to it
     python -m bench.serve --container IMAGE        another image than byoc-serve-cpu (measured if it is there)
-    python -m bench.serve --peers VENV             also TorchServe 0.12 and FastAPI, installed in VENV
+    python -m bench.serve --peers VENV             also TorchServe, FastAPI, mosec, LitServe and BentoML
     python -m bench.serve --also NAME=PORT         also a server that runs already
 
-VENV is a virtual environment with these packages, beside what our own needs:
-    pip install torchserve==0.12.0 torch-model-archiver fastapi uvicorn \\
-        torch==2.10.0 torchvision==0.25.0 safetensors Pillow orjson
+VENV is a virtual environment with these packages, beside what our own needs (docker/serve-cpu.lock);
+TorchServe is left out where it is not among them:
+    pip install fastapi uvicorn mosec litserve bentoml
+    pip install torchserve==0.12.0 torch-model-archiver torch==2.10.0 torchvision==0.25.0
 
 L is OpenVINO's forward pass alone, in fp32, a process a core: pictures a second. Everything is measured in
 turns within one run, so that a machine that slows down slows everybody down; the figures are medians of the
@@ -161,10 +162,10 @@ def measure(
         rates.append(rate)
         alone.append(one)
         for server in running:
-            wire = [load.post(data, server.path) for data in requests]
+            wire = [server.post(data) for data in requests]
             for connections in CONNECTIONS:
-                found = load.run(server.port, wire, connections, seconds)
-                loads.setdefault((server.name, connections), []).append(found)
+                one_load = load.run(server.port, wire, connections, seconds)
+                loads.setdefault((server.name, connections), []).append(one_load)
     best, single = statistics.median(rates), statistics.median(alone)
     print(f"\nL = {best:.1f} pictures/s ({min(rates):.1f} to {max(rates):.1f} in {rounds} rounds)")
     print(f"decode + forward of one picture, alone: {single:.2f} ms\n")
@@ -208,7 +209,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--peers", type=Path, help="a virtual environment with torchserve and fastapi")
+    parser.add_argument("--peers", type=Path, help="a virtual environment with the other servers")
     parser.add_argument("--container", default="byoc-serve-cpu:latest", metavar="IMAGE")
     parser.add_argument("--network", default="resnet18")
     parser.add_argument("--baseline", metavar="COMMIT", help="also our server of that commit")
@@ -259,13 +260,14 @@ def main() -> int:
             running.append(servers.textbook_mms(base, work, cores))
             if options.peers:
                 python = options.peers / "bin" / "python"
-                running.append(servers.torchserve(base, work, cores, python))
-                running.append(servers.fastapi(base, work, cores, python))
+                if (python.parent / "torchserve").exists():
+                    running.append(servers.torchserve(base, work, cores, python))
+                running += servers.others(base, work, cores, python)
             for pair in options.also:
                 name, _, port = pair.partition("=")
                 running.append(servers.Running(name, int(port)))
             for server in running:  # the stock servers say that they are healthy before they are
-                load.until_answered(server.port, load.post(make_picture(0), server.path))
+                load.until_answered(server.port, server.post(make_picture(0)))
             measure(running, yardstick, options.rounds, options.seconds, fine=True)
         finally:
             for server in running:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench import load
+
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).parent / "peers"
 
@@ -28,6 +30,16 @@ class Running:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     container: Any = None
+    ping: str = "/ping"
+    takes_forms: bool = False
+
+    def post(self, picture: bytes) -> bytes:
+        """The request that asks about a picture."""
+        if not self.takes_forms:
+            return load.post(picture, self.path)
+        head = b'--b\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n'
+        body = head + b"Content-Type: image/jpeg\r\n\r\n" + picture + b"\r\n--b--\r\n"
+        return load.post(body, self.path, Content_Type="multipart/form-data; boundary=b")
 
     def stop(self) -> None:
         if self.container is not None:
@@ -77,9 +89,15 @@ def end_on_sigterm() -> None:
 
 
 def launch(
-    name: str, command: list[str], environment: dict[str, str], port: int, path: str, log: Path
+    name: str,
+    command: list[str],
+    environment: dict[str, str],
+    port: int,
+    path: str,
+    log: Path,
+    ping: str = "/ping",
 ) -> Running:
-    """Start, and wait for /ping (or the server's own word for it)."""
+    """Start, and wait for `ping` to answer 200."""
     begin = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -91,7 +109,7 @@ def launch(
             start_new_session=True,
             cwd=log.parent,
         )
-    running = Running(name, port, path, process)
+    running = Running(name, port, path, process, ping=ping)
 
     def ended() -> str | None:
         return None if process.poll() is None else log.read_text(errors="replace")[-800:]
@@ -105,7 +123,9 @@ def _healthy(running: Running, begin: float, ended: Callable[[], str | None]) ->
         if (words := ended()) is not None:
             raise RuntimeError(f"{running.name} ended: {words}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/ping", timeout=5) as response:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{running.port}{running.ping}", timeout=5
+            ) as response:
                 if response.status == 200:
                     running.started = time.perf_counter() - begin
                     return running
@@ -228,23 +248,32 @@ def torchserve(base: Path, work: Path, workers: int, python: Path) -> Running:
     return launch("TorchServe", command, environment, port, "/predictions/model", work / "ts.log")
 
 
-def fastapi(base: Path, work: Path, workers: int, python: Path) -> Running:
-    """FastAPI, tuned: a process a core, one thread each, frozen weights."""
-    port = free_port()
-    environment = {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": f"{PEERS}:{ROOT}",
-        "BENCH_MODEL": str(base / "model"),
-    }
-    command = [
-        str(python),
-        "-m",
-        "uvicorn",
-        "fastapi_app:app",
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-    ]
-    command += ["--log-level", "warning"]
-    return launch("FastAPI tuned", command, environment, port, "/invocations", work / "fastapi.log")
+def others(base: Path, work: Path, workers: int, python: Path) -> list[Running]:
+    """Servers that run our decoding and OpenVINO, in the precision that ours takes by itself."""
+    started = []
+    for name, command, path, ping in (
+        (
+            "FastAPI",
+            "-m uvicorn fastapi_app:app --workers {workers} --port {port} --log-level warning",
+            "",
+            "",
+        ),
+        ("mosec", "{peers}/mosec_app.py --address 127.0.0.1 --port {port}", "/inference", "/"),
+        ("LitServe", "{peers}/litserve_app.py", "", ""),
+        ("BentoML", "-m bentoml serve bento_app:Classify --host 127.0.0.1 --port {port}", "", "/livez"),
+    ):
+        port = free_port()
+        filled = [part.format(workers=workers, port=port, peers=PEERS) for part in command.split()]
+        environment = {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{PEERS}:{ROOT}",
+            "BENCH_MODEL": str(base / "model"),
+            "BENCH_WORKERS": str(workers),
+            "BENTOML_DO_NOT_TRACK": "True",
+        }
+        log = work / f"{name}.log"
+        address = path or "/invocations"
+        running = launch(name, [str(python), *filled], environment, port, address, log, ping or "/ping")
+        running.takes_forms = name == "LitServe"
+        started.append(running)
+    return started

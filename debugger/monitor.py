@@ -1,8 +1,7 @@
-"""What the training loop calls. It owns everything that watches a training: recorder, rules, step times,
-sampler.
+"""The debugger's interface to the training loop. It owns recorder, rules, step times and sampler.
 
-The promise to the loop: nothing here raises, waits or falls silent. If a part fails, it is switched off for
-the rest of the job, the log says so once, and so do findings.json and the report.
+The promise to the loop: nothing here raises, blocks or fails in silence. A part that fails is switched off
+for the rest of the job; the log says so once, and so do findings.json and the report.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ log = logging.getLogger("train.debugger")
 
 Mode = Literal["TRAIN", "EVAL"]
 Phase = Literal["data_wait", "host_to_device", "forward", "backward", "optimizer"]
-PART_SHARED = 500  # step times and measurements of another process that one exchange carries
+PART_SHARED = 500  # step times and measurements of another process in one `share`
 LOCK_SECONDS = 2.0
 MOST_WARNINGS = 20  # about one configuration
 
 
 class Monitor:
-    """Watches one training in one process; `start` makes one that does something."""
+    """Watches one training in one process. `start` makes an active one; `Monitor()` does nothing."""
 
     def __init__(self) -> None:
         self._recorder: Recorder | None = None
-        self._failed_recorder: Recorder | None = None  # until it is safe to unhook the model
+        self._failed_recorder: Recorder | None = None  # until the step ends and the model can be unhooked
         self._saving: TensorSaving | None = None
         self._profiler: StepProfiler | None = None
         self._watcher: Watcher | None = None
@@ -86,7 +85,7 @@ class Monitor:
         plan: Plan | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Monitor:
-        """Begin to watch, as `BYOC_DEBUGGER` and SageMaker's own configuration files ask for.
+        """Start watching, as `BYOC_DEBUGGER` and SageMaker's own configuration files configure it.
 
         Call it once, after `init_process_group` and before the first step. The first process judges and
         writes; the others measure their own gradients, step times and machine, see `share`.
@@ -227,7 +226,7 @@ class Monitor:
         return _Phase(self, name)
 
     def trained(self, step: int, loss: float, pictures: int) -> None:
-        """The loss of training step `step`, the mean over `pictures` of this process's, once it is known."""
+        """Record the loss of training step `step`: the mean over the `pictures` of this process."""
         recorder = self._recorder
         if recorder is None:
             return
@@ -242,8 +241,7 @@ class Monitor:
         self._guard_recorder(show)
 
     def evaluated(self, step: int, loss: float, pictures: int) -> None:
-        """The validation loss after `step` training steps: the mean over all its `pictures`, of all
-        processes."""
+        """Record the validation loss after `step` training steps: the mean over all processes' pictures."""
         recorder = self._recorder
         if recorder is None or self._rank or "losses" not in recorder.configured:
             return
@@ -261,7 +259,7 @@ class Monitor:
     def model_changed(self, running: torch.nn.Module | None = None) -> None:
         """Call after freezing or unfreezing parameters, or changing layers.
 
-        `running`: the only part of the model that the coming steps run, where that is not all of it.
+        `running`: the part of the model that the next steps run, if that is not all of it.
         """
         if self._recorder is not None:
             self._recorder.forget_modules(running)
@@ -275,7 +273,7 @@ class Monitor:
 
     @property
     def stop(self) -> StopLine | None:
-        """Which rule asks for the end of the training, and why; None where none does. It stays so."""
+        """The rule that asks for the end of the training, and its reason; None if none does. It is final."""
         if self._stop is None and self._may_stop and (news := self._judge.stopping()) is not None:
             evaluation, finding = news
             last = self._observations[-1].step if self._observations else None
@@ -283,7 +281,7 @@ class Monitor:
         return self._stop
 
     def share(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Bring what other processes measured to the first one.
+        """Gather the measurements of all processes in the first one.
 
         All processes call it at the same moments. `gather` returns the values of all, in order of rank, to
         the first process.
@@ -296,7 +294,7 @@ class Monitor:
             if self._rank and self._watcher is not None:
                 part["steps"] = steps[-PART_SHARED:]
                 part["samples"] = self._watcher.take_samples(PART_SHARED)
-        # Whatever failed here, the others wait for this process.
+        # A collective: also after a failure, because the other ranks wait in it.
         parts = gather(part)
         watcher = self._watcher
         if self._rank or watcher is None:
@@ -309,7 +307,7 @@ class Monitor:
                     kept[name] += other[name]
 
     def state(self) -> bytes:
-        """What a checkpoint keeps of the debugger; see `restore`."""
+        """The debugger's part of a checkpoint; see `restore`."""
         watcher = self._watcher
         if self._rank or watcher is None:
             return b""
@@ -318,13 +316,13 @@ class Monitor:
                 memory.Memory(self._observations, watcher.measured(), self._ranks, self._interruptions)
             )
         except Exception as error:
-            self._problem(f"What the debugger has seen is not in the checkpoint: {_sentence(error)}.")
+            self._problem(f"The checkpoint lacks the debugger's findings and curves: {_sentence(error)}.")
             return b""
 
     def restore(self, state: bytes) -> None:
-        """Go on from `state`: findings and curves before and after are one story.
+        """Continue from `state`, with the findings and curves from before the interruption.
 
-        Call it before the first step. What is too short to be a state is none.
+        Call it before the first step. A state of fewer than two bytes is empty.
         """
         watcher = self._watcher
         if self._rank or watcher is None or len(state) < 2:
@@ -337,7 +335,9 @@ class Monitor:
             for observation in old.observations:
                 self._show(observation, quiet=True)
         except Exception as error:
-            self._problem(f"What the debugger saw before the interruption is lost: {_sentence(error)}.")
+            self._problem(
+                f"The debugger's findings and curves before the interruption are lost: {_sentence(error)}."
+            )
 
     def close(self) -> None:
         """Judge and write for the last time, and log each rule's verdict; safe to call twice."""
@@ -374,14 +374,14 @@ class Monitor:
     # Rules
 
     def _show(self, observation: Observation, *, quiet: bool = False) -> None:
-        """Show a step to the rules and the curves; `quiet`: its findings are in the log already."""
+        """Pass a step to the rules and the curves; `quiet`: its findings are in the log already."""
         self._observations.append(observation)
         watcher = self._watcher
         if watcher is None:
             return
         watcher.put(observation)
         if not watcher.lock.acquire(timeout=LOCK_SECONDS):
-            raise TimeoutError(f"its other thread kept the rules for over {LOCK_SECONDS:g} s")
+            raise TimeoutError(f"its other thread held the rules' lock for over {LOCK_SECONDS:g} s")
         try:
             news = self._judge.observe(observation)
         finally:
@@ -390,7 +390,7 @@ class Monitor:
             self._report(news)
 
     def _report(self, news: Iterable[News]) -> None:
-        """Log findings, and have them written."""
+        """Log findings, and let the watcher write them at once."""
         reported = False
         for evaluation, finding in news:
             reported = True
@@ -429,7 +429,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def _contained(self, part: str) -> Iterator[None]:
-        """Run something that may fail without the training noticing; log and report name it."""
+        """Keep a failure from the training; log and report name the part that failed."""
         try:
             yield
         except Exception as error:
@@ -449,7 +449,7 @@ class Monitor:
             self._hold_up(time.perf_counter() - started)
 
     def _hold_up(self, seconds: float) -> None:
-        """Time that a step lost to the debugger, which is none of the training's."""
+        """Count the time that the debugger took from a step as its own, not as the training's."""
         if self._profiler is not None:
             self._profiler.add_own_time(seconds)
 
@@ -497,7 +497,7 @@ class _Step:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error too: what was seen before it is what one needs to understand it.
+        # After an error too: the last measurements before it help to explain it.
         self._monitor._end(self._mode)
 
 

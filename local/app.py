@@ -1,7 +1,7 @@
 """One port for every AWS service that the local SageMaker answers: an ASGI application.
 
-A request belongs to the service that its target, its signature's scope or its path names; everything else is
-S3's. Web pages are kept out: a browser would carry their requests to a loopback address.
+The target, the signature's scope or the path of a request names its service; everything else belongs to S3.
+Requests of web pages are refused, because a browser sends them to loopback addresses too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from local.api.account import Prices, Quotas, Tagging
 from local.api.registry import handlers
 from local.config import Config
+from local.dispatch import operations
 from local.errors import (
     AccessDenied,
     InvalidParameterException,
@@ -30,14 +31,13 @@ from local.errors import (
 from local.fakes import SERVICES, Call, Fakes
 from local.invoke import Runtime, endpoint_of, too_large
 from local.logs import Logs
-from local.operations import operations
 from local.protocol import Answer, JsonService
 from local.refusal import refuse
 from local.s3.app import S3
 from local.seam import EngineLike
 from local.store import Store
 
-NAME = "byoc-local"  # what `GET /health` says, so that a client knows whom it found
+NAME = "byoc-local"  # in the answer of `GET /health`, so that a client recognises this service
 _CONTROL_LIMIT = 4 << 20  # bytes of a request that is not an upload; AWS's own are smaller
 _TARGETS = {
     "SageMaker": "sagemaker",
@@ -54,7 +54,7 @@ _LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?", re.IGNO
 
 
 class App:
-    """The application. `hosts`: further values of the Host header (without port) that it answers to."""
+    """The application. `hosts`: further values of the Host header (without port) that it accepts."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class App:
         self._store = store
         self._engine = engine
         self._json = lru_cache(maxsize=8)(self._services)  # by region
-        self._json(config.region)  # before somebody waits for it
+        self._json(config.region)  # now, so that the first request need not wait
         self._runtime = Runtime(config, store, engine)
         self.fakes = Fakes(config)
         self._s3 = s3
@@ -105,8 +105,9 @@ class App:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         service = service_of(headers, scope["path"], scope["method"])
-        # A client that waits to be asked for its body may never send it: whatever came next on the connection
-        # would be taken for it. Where none waits, closing could destroy the answer while the body is sent.
+        # After an early answer, a client with `Expect: 100-continue` may never send its body. Then the next
+        # request on the connection would be read as the body, so the connection is closed. Other clients are
+        # sending their body already: to close could destroy the answer.
         waits = "expect" in headers
         if (why := self._forbidden(headers)) is not None:
             await _send(refuse(service, headers, AccessDenied(why)), send, close=waits)
@@ -120,8 +121,8 @@ class App:
         limit = self._payload_limit if service == "runtime" else _CONTROL_LIMIT
         try:
             body = await _read(receive, headers, limit)
-        except _BrokenOff:
-            return  # a part of a request is none, and nobody waits for an answer
+        except _Disconnected:
+            return  # an incomplete request is not executed, and nobody waits for an answer
         if body is None:
             error = RequestTooLarge(f"The request's body is larger than {limit} bytes.")
             answer = too_large(limit) if service == "runtime" else refuse(service, headers, error)
@@ -149,10 +150,10 @@ class App:
         return refuse(service, headers, UnknownOperationException(text))
 
     def _forbidden(self, headers: Mapping[str, str]) -> str | None:
-        """Why a request is none of an AWS client of this machine's; None if it is one."""
+        """Why a request is refused, as not from an AWS client on this machine; None if it is accepted."""
         host = headers.get("host", "")
         if not _LOOPBACK.fullmatch(host) and host.partition(":")[0] not in self._hosts():
-            # A web site's name that was made to resolve to this machine (DNS rebinding).
+            # DNS rebinding: the name of a web site that resolves to this machine.
             return f"The host {host[:100]!r} is not this machine: use {self._config.endpoint_url}."
         if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
             return "Web pages may not use the local SageMaker."
@@ -191,7 +192,7 @@ def service_of(headers: Mapping[str, str], path: str, method: str) -> str:
 
 
 def region_of(headers: Mapping[str, str]) -> str | None:
-    """The region that a request is signed for; None where it names none."""
+    """The region that a request is signed for, or None."""
     scope = _SCOPE.search(headers.get("authorization", ""))
     return scope["region"] if scope is not None and _REGION.fullmatch(scope["region"]) else None
 
@@ -204,12 +205,12 @@ def _unknown(service: str) -> str:
     )
 
 
-class _BrokenOff(Exception):
-    """The client has gone in the middle of its request."""
+class _Disconnected(Exception):
+    """The client disconnected in the middle of its request."""
 
 
 async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes | None:
-    """The whole body; None if it is larger than `limit`. _BrokenOff if the client leaves before its end."""
+    """The whole body; None if it is larger than `limit`. Raises _Disconnected if the client left."""
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         return None
@@ -223,7 +224,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
             return None
         blocks.append(block)
         if message["type"] == "http.disconnect":
-            raise _BrokenOff
+            raise _Disconnected
         if not message.get("more_body", False):
             return b"".join(blocks)
 

@@ -1,4 +1,4 @@
-"""`byoc`: bring your own containers to SageMaker. All commands, put together."""
+"""`byoc`: bring your own containers to SageMaker. Puts all commands together."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ From pictures to answers:
 
     byoc init --example digits    write byoc.toml, the settings
     byoc local up                 start SageMaker on this machine
-    byoc digits                   a small data set to try
+    byoc digits                   write a small data set to try
     byoc upload                   check, split, send to S3
     byoc tune                     find good hyperparameters
     byoc train --best             train with them
-    byoc report                   what debugger and profiler saw
-    byoc deploy                   make an endpoint
-    byoc predict PICTURE …        ask it
-    byoc evaluate                 its accuracy on the test set
+    byoc report                   see what debugger and profiler found
+    byoc deploy                   create an endpoint
+    byoc predict PICTURE …        send it a picture
+    byoc evaluate                 measure its accuracy on the test set
     byoc delete                   delete the endpoint""",
     epilog="Exit codes: 0 done, 1 something failed, 2 wrong input, 3 AWS refused, 4 nothing answers, "
     "5 not found, 130 interrupted.",
@@ -78,7 +78,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _byoc(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="And exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass

@@ -19,14 +19,14 @@ _worker: loading.Worker
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes]:
-    """multi-model-server's entry point: a body for each request; statuses and headers go into `context`."""
+    """multi-model-server's entry point: returns a body for each request, sets status and headers."""
     global _worker  # noqa: PLW0603 (a function has no object)
     if data is None:
         _worker = loading.start(context.system_properties)
         return []
     headers = [context.get_all_request_header(index) for index in range(len(data))]
-    # Ends this process, in whatever code it hangs. multi-model-server notices and starts another worker; left
-    # to itself it would do so too, but let this one live.
+    # SIGALRM kills this process if it hangs, in whatever code; multi-model-server then starts another worker.
+    # Its own timeout starts another one too, but leaves the hanging one alive.
     signal.alarm(_worker.seconds)
     try:
         return answer([item.get("body") for item in data], headers, context)
@@ -35,7 +35,7 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes]:
 
 
 def answer(bodies: Sequence[bytes | None], headers: Sequence[Mapping[str, str]], context: Any) -> list[bytes]:
-    """The story of a list of requests."""
+    """Answer a list of requests: decode all, run each model once over its pictures, write the answers."""
     begin = time.perf_counter()
     jobs = [
         Job.prepare(body, header, _worker.choose, _worker.limits)
@@ -52,7 +52,7 @@ def answer(bodies: Sequence[bytes | None], headers: Sequence[Mapping[str, str]],
     for index, job in enumerate(jobs):
         context.set_response_status(job.status, http.HTTPStatus(job.status).phrase, index)
         context.set_response_content_type(index, job.media_type)
-        # The front end takes these two out again, for the line that it writes about each request.
+        # The front end removes these two headers, and writes them into its record of the request.
         context.set_response_header(index, "x-byoc-worked", f"{1e3 * (end - begin):.2f}")
         context.set_response_header(
             index,

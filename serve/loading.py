@@ -1,4 +1,4 @@
-"""The start of a worker: load the model, or tell the supervisor why that cannot be, and end."""
+"""The start of a worker: load the model, or report the reason to the supervisor and exit."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """`choose`: from a request's headers to its model; raises RequestError, and what `Models.get` does.
+    """`choose`: finds the model for a request's headers; raises RequestError, and the errors of `Models.get`.
 
-    `seconds`: that a request may take.
+    `seconds`: the time limit of a request.
     """
 
     choose: Callable[[Mapping[str, str]], Classifier]
@@ -34,16 +34,16 @@ class Worker:
 
 
 def start(properties: Mapping[str, Any]) -> Worker:
-    """What multi-model-server's call without data does. Ends the process when serving is impossible."""
+    """Handle multi-model-server's first call, which has no data. Exits if serving is impossible."""
     silence_libraries()
     logging.getLogger("mms.service").setLevel(logging.WARNING)  # else it logs a metric for each request
     ours = logging.getLogger("serve")
-    handler = logging.StreamHandler()  # stdout is multi-model-server's own
+    handler = logging.StreamHandler()  # multi-model-server uses stdout itself
     handler.setFormatter(OneLine())
     ours.addHandler(handler)
     ours.propagate = False
     process.die_with_parent(os.getppid())
-    # On a CPU the workers are forked from here. They wait for Java to open their pipes: without it, for ever.
+    # On a CPU the workers are forked from here. They wait for Java to open their pipes, for ever if it dies.
     here = os.getpid()
     os.register_at_fork(after_in_child=lambda: process.die_with_parent(here))
     events.send("started")
@@ -64,17 +64,17 @@ def start(properties: Mapping[str, Any]) -> Worker:
 
 
 class OneLine(logging.Formatter):
-    """Messages may hold what somebody else has named; only a traceback has lines."""
+    """Keeps a message in one line, as it may hold names that a caller chose. Only a traceback has more."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return with_level(record.levelname, printable(super().formatMessage(record)))
 
 
 def silence_libraries() -> None:
-    """Keep from the log what decoders written in C say about a damaged picture.
+    """Keep the messages of decoders written in C out of the log.
 
-    libtiff writes lines by the hundred to file descriptor 2, and whoever makes the picture chooses them. What
-    Python writes goes on, through another descriptor.
+    For a damaged picture libtiff may write hundreds of lines to file descriptor 2, and the picture's author
+    controls their text. Python's stderr goes on, through another descriptor.
     """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     with Path(os.devnull).open("w") as nowhere:
@@ -82,10 +82,10 @@ def silence_libraries() -> None:
 
 
 def rehearse(wanted: str) -> str:
-    """What all models need, before the workers are forked from here; about it, for the log.
+    """Load the code that all models share, before the workers are forked. Returns a text for the log.
 
-    Of OpenVINO that is only its code: compiled here, a network would leave threads that no fork inherits, and
-    a worker that compiles another would wait for them.
+    For OpenVINO it compiles no network: that would start threads, which a fork does not inherit, and a worker
+    that compiles another network would wait for them.
     """
     if classifier.has("openvino") and classifier.place(wanted) == "cpu":
         from serve import openvino_engine

@@ -25,7 +25,7 @@ from serve import java, mms, process, s3
 from serve import settings as settings_
 from serve.errors import ServeError, printable
 from serve.events import Inbox
-from serve.records import Records
+from serve.metrics import Records
 from serve.settings import Limits, Settings
 
 _POLL_SECONDS: Final = 0.25

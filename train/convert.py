@@ -12,7 +12,7 @@ from typing import Final
 from model import artifact
 from train import graph
 from train.errors import TrainingError
-from train.log import tell_metrics
+from train.log import log_metrics
 from train.paths import Paths
 
 log = logging.getLogger("train")
@@ -42,7 +42,7 @@ def run(paths: Paths) -> None:
     except artifact.ArtifactError as error:
         raise TrainingError(f"the model cannot be converted: {error}") from error
     log.info("the model of %s has its %s now", info.architecture, artifact.GRAPH_FILE)
-    tell_metrics(**{name.replace(":", "_"): value for name, value in info.metrics.items()})
+    log_metrics(**{name.replace(":", "_"): value for name, value in info.metrics.items()})
 
 
 def unpack(archive: Path, folder: Path) -> None:

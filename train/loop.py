@@ -24,7 +24,7 @@ from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, Tally, evaluate
 from train.loader import Batch, Loader
-from train.log import tell_metrics
+from train.log import log_metrics
 from train.phases import Phases
 from train.precision import Precision
 from train.progress import ProgressLog
@@ -35,7 +35,7 @@ log = logging.getLogger("train")
 
 @dataclasses.dataclass
 class Progress:
-    """How far the job is; everything here and the tensors of Trainer make a checkpoint.
+    """How far the job is. These values and the tensors of Trainer make up a checkpoint.
 
     Attributes:
         epoch, batch: the next batch to train on, counted from 0. A batch past the end of the epoch: validate
@@ -67,7 +67,7 @@ class Trainer:
         module: on its device already.
         head: name of its last layer.
         criterion: loss of (logits, labels).
-        pretrained: whether the backbone knows something already.
+        pretrained: whether the backbone starts from pretrained weights.
         train, validation: the pictures.
         should_stop: asked between batches.
         saver: writes checkpoints when they are due.
@@ -117,7 +117,7 @@ class Trainer:
         # Epochs before the backbone joins its head; 0 where it learns from the start, or never.
         late = settings.freeze != "backbone" and settings.head_epochs < settings.epochs
         self._alone = settings.head_epochs if late else 0
-        self.joins = self._alone * len(train)  # the step
+        self.joins = self._alone * len(train)  # the step at which it joins
         self._should_stop = should_stop
         self._saver = saver
         self._on_epoch = on_epoch
@@ -128,13 +128,14 @@ class Trainer:
         self._lost = False  # the loss or the weights are no longer finite
 
     def run(self) -> None:
-        """All epochs that are left, or fewer with early stopping or where a rule of the debugger ends the
-        training. The best weights are in `best_state` then.
+        """Train the remaining epochs, or fewer if early stopping or a debugger rule ends the training.
+
+        Afterwards `best_state` holds the best weights.
 
         Raises:
-            Stopped: asked to end. `progress` is where to go on.
-            TrainingError: the loss is not finite and no rule ends the training for it, or too many pictures
-                are unreadable.
+            Stopped: the job was asked to end; `progress` is the position to resume from.
+            TrainingError: the loss is not finite and no rule may end the training, or too many pictures are
+                unreadable.
         """
         progress = self.progress
         if self.monitor.may_stop:
@@ -143,7 +144,7 @@ class Trainer:
             }
         while progress.epoch < self.settings.epochs and not self._is_stale():
             speed = self._epoch()
-            self._tell_skipped(self._train)
+            self._log_skipped(self._train)
             loss, right, seen = self.process.sum(progress.sums)
             lost, hopeless = self.process.any(self._lost, self._is_hopeless())
             result = None if lost else self._validate()
@@ -166,14 +167,14 @@ class Trainer:
             log.info("%s", format_line(stop))
 
     def _is_hopeless(self) -> bool:
-        """Whether a rule asks for the end, or there is nothing finite left to go on with."""
+        """Whether a rule asks for the end, or the loss or the weights are no longer finite."""
         return self._lost or self.monitor.stop is not None
 
     def _give_up(self, reason: str) -> None:
         """End with weights that are finite: the best ones, or else those that the training began with.
 
         Raises:
-            TrainingError: no rule is to end the training, so it fails.
+            TrainingError: no rule may end the training, so it fails.
         """
         if not self.monitor.may_stop or self._initial is None:
             raise self._diverged(reason, self.progress.step, self._rate)
@@ -203,10 +204,10 @@ class Trainer:
         return True
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values: all that `restore` needs to go on as if nothing had happened.
+        """All that `restore` needs to continue exactly, as tensors and plain values.
 
-        All processes have to call it. Random numbers are not among it: they are drawn anew in each step from
-        (seed, step, rank).
+        All processes must call it: it contains collectives. It holds no random state, because each step is
+        seeded with (seed, step, rank).
         """
         self._add_up_last()
         self._share()
@@ -229,7 +230,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.progress = Progress(**state["progress"])
-        # The first process has those of all.
+        # A checkpoint holds the sums over all processes: the first one continues them.
         self._tally.replace(state["tally"] if self.process.is_first else [])
         if not self.process.is_first:
             self.progress.sums = [0.0, 0.0, 0.0]
@@ -246,7 +247,7 @@ class Trainer:
         self.monitor.restore(state["debugger"].numpy().tobytes())
 
     def _epoch(self) -> dict[str, float]:
-        """The rest of the running epoch. Returns images_per_second and data_wait_share."""
+        """Train the rest of the current epoch. Returns images_per_second and data_wait_share."""
         progress, process, seed = self.progress, self.process, self.settings.seed
         started, waited, seen_before = time.perf_counter(), 0.0, progress.sums[2]
         self._phases.begin(progress.epoch, progress.step, self.monitor)
@@ -273,7 +274,7 @@ class Trainer:
         return {"images_per_second": seen / elapsed, "data_wait_share": waited / elapsed}
 
     def _save_or_stop(self) -> bool:
-        """Write a checkpoint where one is due; returns whether a rule ends the training here."""
+        """Write a checkpoint if one is due; return whether a rule ends the training here."""
         due = self._saver is not None and self._saver.due(self.progress.step)
         save, stop, hopeless = self.process.any(due, self._should_stop(), self._is_hopeless())
         if hopeless:
@@ -310,7 +311,7 @@ class Trainer:
         with self.monitor.phase("forward"), self._phases.autocast():
             logits = network(inputs).float()
             loss = self.criterion(logits, targets)
-            # The mean of the processes is then the mean over the pictures of all of them.
+            # Averaged over the processes, this is the mean over the pictures of all of them.
             everywhere = process.sum([count])[0] if process.world > 1 else count
             weighted = loss * (count * process.world / everywhere) if everywhere != count else loss
         with self.monitor.phase("backward"):
@@ -343,7 +344,7 @@ class Trainer:
         return inputs, targets
 
     def _add_up(self, step: _Step | None) -> None:
-        """Add up a step that is over. The one before the last is read, so that a GPU is never waited for."""
+        """Add up a finished step. Steps are read one step late, so that the loop never waits for a GPU."""
         if step is None:
             return
         loss, right, count, number, rate = float(step[0]), float(step[1]), step[2], step[3], step[4]
@@ -376,20 +377,20 @@ class Trainer:
     def _validate(self) -> Result:
         phases = self._phases
         with self._averaged():
-            self.process.share_buffers(phases.learner)  # all evaluate the network that is kept
+            self.process.share_buffers(phases.learner)  # all use the first one's statistics
             result = evaluate(
                 phases.learner, self.criterion, phases.validation, self.device, phases.evaluation_precision,
                 process=self.process, monitor=self.monitor, first_step=self.progress.eval_step,
                 should_stop=self._should_stop,
             )  # fmt: skip
-        self._tell_skipped(self._validation)
+        self._log_skipped(self._validation)
         self.monitor.evaluated(self.progress.step, result.loss, len(result.labels))
         self.progress.eval_step += self.evaluation_steps
         return result
 
     @property
     def evaluation_steps(self) -> int:
-        """How many steps an evaluation has, of all processes together."""
+        """The steps of an evaluation, of all processes together."""
         validation = self._pictures[1]
         return -(-len(validation.pictures) // validation.order.batch_size)
 
@@ -401,9 +402,9 @@ class Trainer:
         metrics = {"epoch": progress.epoch, "step": progress.step, **metrics}
         progress.history.append(metrics)
         if self.process.is_first:
-            tell_metrics(**metrics)
+            log_metrics(**metrics)
             self._on_epoch(metrics)
-        if _rank_of(metrics) > _rank_of(progress.best):
+        if _quality(metrics) > _quality(progress.best):
             progress.best, progress.stale = metrics, 0
             source = self._average.state if self._average else self.module.state_dict()
             self.best_state = {name: tensor.detach().clone() for name, tensor in source.items()}
@@ -411,13 +412,13 @@ class Trainer:
             progress.stale += 1
 
     def _share(self) -> None:
-        """Bring what the debugger of each process measured to the first one."""
+        """Gather the debugger's measurements of all processes in the first one."""
         if self.process.world > 1:
             self.monitor.share(self.process.gather_to_first)
 
     @contextlib.contextmanager
     def _averaged(self) -> Any:
-        """The moving average in place of the weights, for as long as it takes."""
+        """Put the moving average in place of the weights while the context is open."""
         if not self._average:
             yield
             return
@@ -428,28 +429,28 @@ class Trainer:
         finally:
             self.module.load_state_dict(own)
 
-    def _tell_skipped(self, loader: Loader) -> None:
+    def _log_skipped(self, loader: Loader) -> None:
         for skipped in loader.pictures.news():
             log.warning("skipped %s: %s", skipped.file, skipped.reason)
         loader.pictures.learn(self._faults(loader))
         loader.pictures.check()
 
     def _faults(self, loader: Loader) -> dict[int, str]:
-        """What all processes found unreadable: each meets only its own share of the pictures."""
+        """The unreadable pictures of all processes: each process reads only its own share."""
         parts = self.process.gather(loader.pictures.faults)
         return {index: reason for part in parts for index, reason in part.items()}
 
 
 def _at_least_two(inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad a batch that unreadable pictures left with fewer than two: every rank must run the step, and batch
-    norm needs two pictures. The padding has weight 0."""
+    """Pad a batch that has fewer than two readable pictures: every rank must run the step, and batch norm
+    needs two pictures. The padding has weight 0."""
     if len(labels) > 1:
         return inputs, labels
     return inputs.new_zeros(2, *inputs.shape[1:]), labels.new_zeros(2)
 
 
-def _rank_of(metrics: dict[str, float]) -> tuple[float, float]:
-    """Higher validation accuracy is better, and among equals the lower loss."""
+def _quality(metrics: dict[str, float]) -> tuple[float, float]:
+    """Sorts epochs: higher validation accuracy is better, among equals the lower loss."""
     if not metrics:
         return (-1.0, 0.0)
     return (metrics["validation_accuracy"], -metrics["validation_loss"])

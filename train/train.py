@@ -36,7 +36,7 @@ from train.distributed import Process
 from train.errors import TrainingError
 from train.evaluation import Result, evaluate
 from train.loader import Loader, worker_count
-from train.log import start_logging, tell_metrics
+from train.log import log_metrics, start_logging
 from train.loop import Trainer
 from train.paths import Paths
 from train.stopping import Stopped, Stopping
@@ -85,7 +85,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
             process=process,
             should_stop=stopping.asked,
             saver=saver,
-            on_epoch=tell_tensorboard(paths, process),
+            on_epoch=tensorboard_writer(paths, process),
         )
         trainer.monitor = Monitor.start(
             model=module,
@@ -128,20 +128,20 @@ def run(paths: Paths, stopping: Stopping) -> None:
                     checkpoints.clear(own)
             outputs.share_model(paths, process, outputs.MEASURED)
         elif process.is_first and (kept := outputs.kept_metrics(trainer)):
-            tell_metrics(**kept)
+            log_metrics(**kept)
         if not settings.save_model:
             outputs.discard_model(paths, process)
         process.end()
 
 
 def find_pictures(paths: Paths, settings: Settings, process: Process) -> dict[str, Pictures]:
-    """The splits train, validation and, where the job has the channel, test; the same in all processes."""
+    """The splits train, validation and, if the job has that channel, test; the same in all processes."""
     listings, problem = dict[str, listing.Listing](), ""
     try:
         listings = list_pictures(paths, settings)
     except TrainingError as error:
         problem = str(error)
-    # A process that raised alone would leave the others waiting for it.
+    # If one process raised here alone, the others would wait for it in a collective.
     listing.check_same(process.gather(listing.View.of(listings, os.environ, problem)), process.rank)
     cache = Cache(
         memory_budget(settings.cache_mb, process.local_world),
@@ -169,8 +169,10 @@ def list_pictures(paths: Paths, settings: Settings) -> dict[str, listing.Listing
         if name not in (*folders, "weights"):
             meant = SPLITS.get(name.lower(), "")
             if meant and folders[meant] is None:
-                raise TrainingError(f"the job has a channel '{name}', and it must be called '{meant}'")
-            log.warning("the channel '%s' is not used; those that are: %s, weights", name, ", ".join(folders))
+                raise TrainingError(f"the job has a channel '{name}': call it '{meant}'")
+            log.warning(
+                "the channel '%s' is not used; the trainer reads %s, weights", name, ", ".join(folders)
+            )
     if folders["train"] is None:
         raise TrainingError(
             "the job has no channel 'train': add one, with a folder of pictures for each class"
@@ -215,14 +217,14 @@ def make_loaders(
 def make_network(
     paths: Paths, settings: Settings, classes: int
 ) -> tuple[nn.Module, str, architecture.Loaded]:
-    """The network, the name of its head, and what it was given to start from."""
+    """The network, the name of its head, and the weights that it starts from."""
     module = architecture.build(settings.arch, classes)
     chosen = chosen_weights(paths, settings)
     loaded = architecture.load_weights(module, settings.arch, chosen)
     log.info("%s: %s", settings.arch, loaded)
     head = architecture.head_name(module)
     strangers = [name for name in loaded.unused if not name.startswith(f"{head}.")]
-    if strangers and chosen != "imagenet":  # which may have heads for training that are not built
+    if strangers and chosen != "imagenet":  # torchvision's may hold auxiliary heads
         log.warning(
             "%d tensors of the weights have no place in %s, e.g. %s: were they made for another network?",
             len(strangers), settings.arch, strangers[0],
@@ -234,11 +236,11 @@ def make_network(
 
 
 def chosen_weights(paths: Paths, settings: Settings) -> str:
-    """What `weights` means here: "none", "imagenet" or a path."""
+    """Resolve the setting `weights`: "none", "imagenet" or a path."""
     folder = paths.channel("weights")
     if settings.weights == "channel" and folder is None:
         raise TrainingError(
-            "weights=channel, and the job has no channel 'weights': add it, or set weights=imagenet"
+            "weights=channel, but the job has no channel 'weights': add it, or set weights=imagenet"
         )
     if settings.weights == "channel" or (settings.weights == "auto" and folder is not None):
         return str(folder)
@@ -256,20 +258,23 @@ def make_criterion(settings: Settings, pictures: Pictures, device: str) -> nn.Mo
 
 
 def watch(paths: Paths, stopping: Stopping, process: Process) -> Callable[[], None]:
-    """End this process where it waits for others that do not come, and is to stop; returns what ends that."""
+    """End this process if it should stop but hangs in a collective, because another process is gone.
+
+    Returns a function that ends this watch.
+    """
 
     def give_up() -> None:
         fail(
             paths,
-            "the job was to end, and waited in vain for another process; see the logs of the other hosts",
+            "the job should end, but waits in vain for another process: see the logs of the other hosts",
         )
         os._exit(1)
 
     return stopping.watch(give_up) if process.world > 1 else lambda: None
 
 
-def tell_tensorboard(paths: Paths, process: Process) -> Callable[[dict[str, float]], None]:
-    """What to do with the metrics of an epoch beside printing them."""
+def tensorboard_writer(paths: Paths, process: Process) -> Callable[[dict[str, float]], None]:
+    """A function that writes the metrics of an epoch for TensorBoard, if the job asks for that."""
     folder = tensorboard.folder(os.environ, paths.base)
     if folder is None or not process.is_first:
         return lambda metrics: None
@@ -279,7 +284,7 @@ def tell_tensorboard(paths: Paths, process: Process) -> Callable[[dict[str, floa
 
 
 def explain(error: Exception, settings: Settings) -> Exception:
-    """The error itself, or one that says what to try where memory ran out or torch.compile failed."""
+    """The error itself; if memory ran out or torch.compile failed, one with a remedy."""
     text = str(error)
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         reason = text.strip().partition("\n")[0]
@@ -300,7 +305,7 @@ def explain(error: Exception, settings: Settings) -> Exception:
 def final_evaluation(
     paths: Paths, trainer: Trainer, loaders: dict[str, Loader], device: str, process: Process
 ) -> tuple[Result, str]:
-    """Test what was saved, as it was saved and in full precision: what an endpoint will compute."""
+    """Evaluate the saved model in fp32, as an endpoint will."""
     outputs.share_model(paths, process)
     module, _ = weights.load(paths.model, device)
     split = "test" if "test" in loaders else "validation"
@@ -311,7 +316,7 @@ def final_evaluation(
         if result.absent:
             count = len(loaders[split].pictures.listing.classes)
             log.info(
-                "macro F1 is over %d of %d classes: the others have no pictures in %s and were never named",
+                "macro F1 covers %d of %d classes: the others have no pictures in %s and were not predicted",
                 count - result.absent, count, split,
             )  # fmt: skip
         scored = {
@@ -319,16 +324,16 @@ def final_evaluation(
             for name, loader in loaders.items()
             if name in ("validation", "test")
         }
-        # Where the split is validation, its metrics are newer: of full precision.
-        tell_metrics(**{**outputs.kept_metrics(trainer), **result.metrics(split), **scored})
+        # If the split is validation, its metrics in fp32 replace those of the training.
+        log_metrics(**{**outputs.kept_metrics(trainer), **result.metrics(split), **scored})
     return result, split
 
 
 def main() -> int:
-    """Returns the exit code; the reason of a failure is in output/failure, in one line."""
+    """Return the exit code. After a failure, output/failure holds the reason in one line."""
     start_logging(True)
     paths = Paths.from_environment(os.environ)
-    paths.failure.unlink(missing_ok=True)  # of an interrupted run on the same volume
+    paths.failure.unlink(missing_ok=True)  # left by an interrupted run on the same volume
     started = time.monotonic()
     stopping = Stopping()
     stopping.listen()

@@ -11,7 +11,7 @@ from local.api.training import TrainingJobs
 from local.api.transform import TransformJobs
 from local.api.tuning import TuningJobs
 from local.config import Config
-from local.operations import operations
+from local.dispatch import operations
 from local.protocol import Handler
 from local.seam import EngineLike
 from local.store import Store

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from starlette.types import Receive, Scope, Send
 
 from local.config import Config
+from local.dispatch import operations
 from local.errors import is_disk_full
-from local.operations import operations
 from local.s3 import described, forms, model, presigned
 from local.s3.bucketops import UNCONFIGURED, BucketOperations
 from local.s3.buckets import Buckets

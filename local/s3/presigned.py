@@ -22,6 +22,7 @@ _NEEDED = (
 _SIGNS_OF_VERSION_4 = ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Expires")
 _NEEDED_BY_VERSION_2 = ("Signature", "Expires", "AWSAccessKeyId")
 _LONGEST = 7 * 24 * 3600  # seconds
+_SKEW = 15 * 60  # seconds that a client's clock may be ahead
 
 
 def check(query: Mapping[str, str]) -> None:
@@ -52,6 +53,8 @@ def _check_version_4(query: Mapping[str, str]) -> None:
         signed = calendar.timegm(time.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
     except ValueError:
         raise _malformed("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"") from None
+    if signed > time.time() + _SKEW:
+        raise S3Error(403, "AccessDenied", "Request is not valid yet")
     _check_time(signed + int(seconds), {"X-Amz-Expires": seconds})
 
 

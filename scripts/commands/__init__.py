@@ -1,1 +1,1 @@
-"""The commands of `byoc`, by what they are about. Heavy imports wait until a command runs."""
+"""The commands of `byoc`, by topic. Heavy imports wait until a command runs."""

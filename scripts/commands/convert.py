@@ -21,10 +21,10 @@ def convert(
     job: Annotated[str | None, typer.Argument(help="A training job. Default: the last one.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.m5.large.")] = None,
 ) -> None:
-    """Give the model of an older trainer its graph, so that the image for CPUs can serve it.
+    """Add the graph to the model of an older trainer, so that the image for CPUs can serve it.
 
-    A training job of a minute or two reads the model of the first one and leaves
-    it again with model.onnx. The weights, and so the answers, stay what they are.
+    It runs a training job of a minute or two, which writes the model again with
+    model.onnx. The weights, and so the answers, do not change.
 
     Examples:
 

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def init(
     context: Context,
     name: Annotated[
-        str, typer.Option(help="The project's name: begins the names of jobs. Default: the folder's.")
+        str, typer.Option(help="The project's name, which job names begin with. Default: the folder's.")
     ] = "",
     example: Annotated[
         Literal["digits", "none"], typer.Option(help="Fill in what suits the example data set.")
@@ -75,7 +75,7 @@ def init(
         aside.write_text(template.render(chosen), encoding="utf-8")
         load(aside, environment={})
         aside.replace(file)
-    except ByocError as error:  # the user knows nothing of the file aside
+    except ByocError as error:  # name the user's file, not the temporary one
         raise ByocError(
             error.message.replace(str(aside), str(file)), error.remedy, code=error.code, kind=error.kind
         ) from None
@@ -97,7 +97,7 @@ def init(
 
 
 def _folder_of_settings(settings: Settings) -> Path:
-    """The folder that byoc.toml names; where it is not there, an error with the one that may be meant."""
+    """The folder that byoc.toml names; if it is missing, an error that proposes others."""
     from scripts import dataset
 
     named = settings.folder / settings.data.folder
@@ -107,7 +107,7 @@ def _folder_of_settings(settings: Settings) -> Path:
     names = " or ".join(f"`byoc upload {shlex.quote(str(path))}`" for path in likely[:3])
     raise ByocError(
         f"There is no folder {named}, which data.folder in {FILE} names.",
-        f"{names or '`byoc upload FOLDER`'} sends another one; set data.folder to keep to it. It has one "
+        f"{names or '`byoc upload FOLDER`'} sends another one; set data.folder to use it always. It has one "
         "sub-folder per class; `byoc digits digits` writes a small one to try.",
         kind="NoData",
     )
@@ -153,10 +153,10 @@ def upload(
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Write the advice into byoc.toml.")] = False,
 ) -> None:
-    """Check a folder of pictures, split it, and send to S3 what is not there yet.
+    """Check a folder of pictures, split it, and send the files that S3 lacks.
 
     The split is stratified and seeded. A folder with train/, validation/ and test/ is taken as it is.
-    At the end it says which settings would suit these pictures better.
+    At the end it lists settings that would suit these pictures better.
 
     Examples:
 
@@ -219,7 +219,7 @@ def upload(
     except KeyboardInterrupt:
         raise ByocError(
             "The upload was not finished: pictures of two splits may be mixed in S3.",
-            "Run `byoc upload` again: it goes on where it was. Until then nothing is trained.",
+            "Run `byoc upload` again: it sends the rest. Until then `byoc` trains nothing.",
             code=INTERRUPTED,
             kind="UploadUnfinished",
         ) from None
@@ -241,7 +241,7 @@ def upload(
 
 
 def _advise(context: Context, data: Dataset, *, apply: bool) -> dict[str, Any]:
-    """Says what the pictures are like and which settings would suit them; writes these if asked to."""
+    """Show duplicates, and settings that would suit the pictures; with `apply`, write these."""
     from scripts import advice
 
     out, facts = context.out, advice.look(data)
@@ -251,8 +251,8 @@ def _advise(context: Context, data: Dataset, *, apply: bool) -> dict[str, Any]:
         out.warn(f"{plural(len(facts.twice), 'picture')} {are} there more than once, e.g. {first}.")
         if facts.across:
             out.warn(
-                f"{facts.across} of {len(facts.twice)} in more than one split: what is learned from is no "
-                "test. Keep one of each."
+                f"{facts.across} of {len(facts.twice)} in more than one split: the model would be tested on "
+                "pictures that it learned from. Keep one of each."
             )
     chosen = advice.advise(facts, context.settings)
     if chosen:

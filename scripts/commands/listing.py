@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scripts.aws import Clients
 
-# Kind → method of boto3's client, where its answer has the items, and what begins their keys.
+# Kind → method of boto3's client, the key of the items in its answer, and the prefix of their keys.
 _KINDS = {
     "training": ("list_training_jobs", "TrainingJobSummaries", "TrainingJob"),
     "tuning": (
@@ -29,7 +29,7 @@ _KINDS = {
     "transform": ("list_transform_jobs", "TransformJobSummaries", "TransformJob"),
     "endpoint": ("list_endpoints", "Endpoints", "Endpoint"),
 }
-# Columns and the form of the time, ever narrower: a name that is broken over two lines cannot be copied.
+# Columns and time format, from wide to narrow: a name that is broken over two lines cannot be copied.
 _LAYOUTS = (
     (("kind", "name", "status", "created"), "%Y-%m-%d %H:%M:%S"),
     (("kind", "name", "status", "created"), "%m-%d %H:%M"),
@@ -49,7 +49,7 @@ _STATUS_STYLE = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "In
 def jobs(
     context: Context,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many jobs of each kind.")] = 20,
-    all_: Annotated[bool, typer.Option("--all", help="Of all projects.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Those of all projects.")] = False,
     metrics: Annotated[
         bool,
         typer.Option("--metrics", help="Training jobs only, the most accurate first."),
@@ -57,10 +57,10 @@ def jobs(
 ) -> None:
     """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
 
-    Those of this project are all with its name in theirs, and those that byoc
-    tagged for it under other names. Tags are looked at only of the account's
-    newest: --limit of each kind of job, and 100 endpoints. Endpoints cost money:
-    --limit does not cut them.
+    A job belongs to this project if its name contains the project's, or if byoc
+    tagged it for the project. Only the tags of the account's newest are read:
+    --limit of each kind of job, and 100 endpoints. --limit does not shorten the
+    list of endpoints, because they cost money.
 
     Example:
 
@@ -76,7 +76,7 @@ def jobs(
         ours = {item["arn"]: item for item in _newest(clients, limit, project)}
         tagged = tags.of_project(clients, project, newest.keys() - ours.keys(), out.warn)
         others = len(newest.keys() - ours.keys() - tagged)
-        # Of each kind, only the newest were looked at.
+        # Only the newest of each kind were read.
         most = max(Counter(item["kind"] for item in newest.values()).values(), default=0)
         at_least = "At least " if most >= limit else ""
         listed = [*ours.values(), *(newest[arn] for arn in tagged)]
@@ -102,7 +102,7 @@ def jobs(
 
 
 def _newest(clients: Clients, limit: int, within: str) -> list[dict[str, Any]]:
-    """The newest `limit` of each kind, with `within` in their names; of endpoints, which cost money, 100."""
+    """The newest `limit` of each kind, with `within` in their names; 100 endpoints, as these cost money."""
     items = []
     for kind, (method, answer, what) in _KINDS.items():
         most = 100 if kind == "endpoint" else limit

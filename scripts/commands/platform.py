@@ -36,13 +36,13 @@ def up(
     ] = None,
     runtime: Annotated[
         Literal["process", "docker"] | None,
-        typer.Option(help="What jobs run in. Default: as last time, at first process."),
+        typer.Option(help="How jobs run. Default: as last time; the first time, process."),
     ] = None,
     image: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=DIR",
-            help="Process runtime: programs of one more image. Repeatable. Default: as last time.",
+            help="Process runtime: adds the programs of an image. Repeatable. Default: as last time.",
         ),
     ] = None,
     train_image: Annotated[
@@ -50,13 +50,13 @@ def up(
         typer.Option(
             metavar="NAME",
             help="Image that judges the rules of other clients' jobs and measures this machine for them. "
-            "Default: as last time, at first byoc-train.",
+            "Default: as last time; the first time, byoc-train.",
         ),
     ] = None,
 ) -> None:
     """Start the local SageMaker in the background. Its data lies in .byoc/local beside byoc.toml.
 
-    Without --runtime, --image and --train-image it comes up as last time.
+    Without --runtime, --image and --train-image it starts as last time.
 
     Examples:
 
@@ -78,7 +78,7 @@ def up(
         service, started = localservice.up(context.local_home, chosen, setup)
     except ByocError as error:
         if as_before and error.kind == "ServiceFailed":
-            error.remedy += f" It was started {as_before}: `--runtime` is for another way."
+            error.remedy += f" It was started {as_before}: `--runtime` changes that."
         raise
     context.out.say(
         "The local SageMaker {what} at [bold]{url}[/] (process {pid}, data in {home}).",
@@ -89,7 +89,7 @@ def up(
     )
     if started and as_before:
         context.out.say(
-            "It was started {how}; for another way: `byoc local down`, then `up` with `--runtime`.",
+            "It was started {how}. To change that: `byoc local down`, then `up` with `--runtime`.",
             how=as_before,
         )
     if not (context.config or Path(FILE)).exists():
@@ -107,7 +107,7 @@ def up(
 
 
 def _whole(image: str) -> str:
-    """NAME=DIR with a path that means the same in the service's working directory, and next time."""
+    """NAME=DIR with an absolute path: the service has another working directory."""
     name, _, folder = image.partition("=")
     return f"{name}={Path(folder).absolute()}" if folder else image
 
@@ -134,12 +134,12 @@ def down(context: Context) -> None:
     else:
         out.say("The local SageMaker of this folder was not running.")
     if done.removed:
-        out.say("Removed what a killed one had left: {what}.", what=", ".join(done.removed))
+        out.say("Removed what a killed service had left: {what}.", what=", ".join(done.removed))
     if done.problem:
         out.warn(f"Something may be left: {done.problem} Then run `byoc local down` again.")
     other = _other(context)
     if other and not done.service:
-        _tell(context, other)
+        _show_other(context, other)
     out.result(
         {
             "stopped": bool(done.service),
@@ -152,7 +152,7 @@ def down(context: Context) -> None:
 
 
 def status(context: Context) -> None:
-    """Whether the local SageMaker runs; exit code 4 if it does not.
+    """Show whether the local SageMaker runs; exit code 4 if it does not.
 
     Example:
 
@@ -178,12 +178,12 @@ def status(context: Context) -> None:
     else:
         context.out.raw(f"This folder's local SageMaker {end(context.local_home)}.")
     if other:
-        _tell(context, other)
+        _show_other(context, other)
     raise typer.Exit(UNREACHABLE)
 
 
 def _other(context: Context) -> Service | None:
-    """The service of another home that answers where this folder's should."""
+    """The service of another folder, if it answers at the port of this folder's."""
     from scripts.localstatus import health
 
     found = health(_expected_port(context))
@@ -194,11 +194,11 @@ def _json(other: Service | None) -> dict[str, object]:
     return {"other": other.as_dict()} if other else {}
 
 
-def _tell(context: Context, other: Service) -> None:
+def _show_other(context: Context, other: Service) -> None:
     from scripts.localstatus import how_to_stop
 
     context.out.say(
-        "At {url} answers the local SageMaker of [bold]{home}[/] (process {pid}); to stop it: {how}.",
+        "The local SageMaker of [bold]{home}[/] answers at {url} (process {pid}); to stop it: {how}.",
         url=other.url,
         home=other.home,
         pid=other.pid,
@@ -212,7 +212,7 @@ def doctor(
         bool, typer.Option("--create-role", help="Create the IAM role for SageMaker if it is missing.")
     ] = False,
 ) -> None:
-    """Check credentials, role, bucket, images, quotas and this machine; say what to do about each problem.
+    """Check credentials, role, bucket, images, quotas and this machine; name a remedy for each problem.
 
     Examples:
 
@@ -241,16 +241,16 @@ def doctor(
 def push(
     context: Context,
     tag: Annotated[
-        str | None, typer.Option(help="Which images of this machine. Default: latest, under their version.")
+        str | None, typer.Option(help="Tag of the local images. Default: latest, pushed as their version.")
     ] = None,
     registry: Annotated[
-        str, typer.Option(metavar="HOST[:PORT][/PATH]", help="Another registry than this account's ECR.")
+        str, typer.Option(metavar="HOST[:PORT][/PATH]", help="A registry other than this account's ECR.")
     ] = "",
     every: Annotated[
-        bool, typer.Option("--all", help="Also the serving image that the settings' machines do not take.")
+        bool, typer.Option("--all", help="Also push the serving image that the settings do not need.")
     ] = False,
 ) -> None:
-    """Push the images to ECR, and use them by their digest from then on; or to another registry.
+    """Push the images to ECR, where later commands use them by digest, or to another registry.
 
     These are the training image and the serving image for the machines that
     deploy.instance_type and transform.instance_type name: one for CPUs, one for GPUs.
@@ -296,13 +296,13 @@ def push(
                 out.warn(f"{reason.strip(' .')}; trying again in {seconds:.0f} s.")
 
             done = pushing.push(engine, image, target, name, version, report, retrying)
-            # Before `latest` moves: what SageMaker refuses must not be what everybody gets.
+            # Before `latest` moves: it must never name an image that SageMaker refuses.
             arrived = target.stored(name, done.uri.rpartition("@")[2])
             pushing.check_stored(arrived, done.uri, serves=which != "train")
             try:
                 pushing.push(engine, image, target, name, "latest", report, retrying)
             except ByocError as error:
-                if error.kind != "TagExists":  # somebody made the repository so that no tag ever moves
+                if error.kind != "TagExists":  # the repository was created with immutable tags
                     raise
         out.say(
             "{name}:{tag} {what}",
@@ -312,9 +312,9 @@ def push(
         )
         out.raw(f"  {done.uri}")
         stored[which] = done.uri
-    if named:  # AWS would be asked for images that it cannot reach
-        out.say("To use them: [images] in byoc.toml takes these addresses.")
-    else:  # all or none: what was trained with one version is served with the same
+    if named:  # not stored: AWS cannot pull from there
+        out.say("To use them, set these addresses under [images] in byoc.toml.")
+    else:  # all or none: training and serving need the same version
         state.update(settings, images=stored)
     out.result({"images": stored})
 
@@ -333,7 +333,7 @@ def _configured_port(context: Context) -> int | None:
 
 
 def _expected_port(context: Context) -> int:
-    """Where this folder's service would answer. Wrong settings must not keep one from being stopped."""
+    """The port of this folder's service; with wrong settings the default, so that `down` still works."""
     from scripts.localservice import DEFAULT_PORT
 
     try:

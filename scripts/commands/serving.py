@@ -12,7 +12,7 @@ from contract.errors import FAILED, ByocError
 from report.words import percent, plural
 from scripts import state
 from scripts.accuracy import interval
-from scripts.commands.watching import no_longer
+from scripts.commands.watching import exit_interrupted
 from scripts.context import Context, command, last
 from scripts.errors import translate
 from scripts.output import Output, bar, printable
@@ -38,18 +38,18 @@ def deploy(
     endpoint: Annotated[str | None, typer.Option(help="Name of the endpoint.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.g5.xlarge.")] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Put the model on an endpoint that runs, without a gap.")
+        bool, typer.Option("--update", help="Replace the model of a running endpoint, without a gap.")
     ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it answers.")] = True,
 ) -> None:
-    """Make an endpoint of a trained model: model, endpoint configuration, endpoint.
+    """Create an endpoint for a trained model: model, endpoint configuration, endpoint.
 
-    If one of them fails, the others are taken away again.
+    If one of them fails, the others are deleted again.
 
     With --update (SageMaker's UpdateEndpoint; update_endpoint in its Python SDK)
-    the model is put on an endpoint that runs already. The old model answers
-    until the new one does, and is then deleted. If the new one does not come up,
-    the old one stays.
+    the model replaces the one of a running endpoint. The old model answers until
+    the new one does, and is then deleted. If the new one does not start, the old
+    one stays.
 
     Examples:
 
@@ -89,13 +89,15 @@ def deploy(
         try:
             endpoints.wait(clients, made, say)
         except KeyboardInterrupt:
-            out.raw(f"\nNo longer watching; {made} is still being made, and will cost money.", style="yellow")
+            out.raw(
+                f"\nNo longer watching; {made} is still being created, and will cost money.", style="yellow"
+            )
             out.raw(f"Look:    byoc jobs\nDelete:  byoc delete {made}")
-            no_longer(out, made, "Creating")
+            exit_interrupted(out, made, "Creating")
         except ByocError:
             state.update(settings, endpoint=None)
             raise
-    _tell_deployed(out, made, name)
+    _show_deployed(out, made, name)
 
 
 def _update(context: Context, place: Place, job: str, artifact: str, *, wait: bool) -> None:
@@ -119,11 +121,11 @@ def _update(context: Context, place: Place, job: str, artifact: str, *, wait: bo
         except KeyboardInterrupt:
             out.raw(f"\nNo longer watching; the update of {begun.endpoint} goes on.", style="yellow")
             out.raw("Look: byoc jobs\nThe old model is deleted with the next update, or with the endpoint.")
-            no_longer(out, begun.endpoint, "Updating")
-    _tell_deployed(out, begun.endpoint, job)
+            exit_interrupted(out, begun.endpoint, "Updating")
+    _show_deployed(out, begun.endpoint, job)
 
 
-def _tell_deployed(out: Output, endpoint: str, job: str) -> None:
+def _show_deployed(out: Output, endpoint: str, job: str) -> None:
     out.say("Endpoint [bold green]{name}[/] answers.", name=endpoint)
     out.say("Next: [bold]byoc predict PICTURE …[/] and [bold]byoc evaluate[/]")
     out.result({"endpoint": endpoint, "status": "InService", "training_job": job})
@@ -186,7 +188,7 @@ def evaluate(
     endpoint: Annotated[str | None, typer.Option(help="Default: the last one.")] = None,
     parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at a time.")] = 8,
 ) -> None:
-    """The endpoint's accuracy on labelled pictures; on the test set, compared with what training computed.
+    """Measure the endpoint's accuracy on labelled pictures; for the test set, compare it with training's.
 
     Examples:
 
@@ -214,7 +216,7 @@ def evaluate(
 
 
 def show_score(context: Context, score: Score, answers: Sequence[Answer]) -> None:
-    """Right answers by class, and the first mistakes."""
+    """Show the right answers of each class, and the first mistakes."""
     out = context.out
     table = out.table("class", "right", "of", "accuracy", right=("right", "of", "accuracy"))
     for label, (right, total) in score.per_class.items():
@@ -253,14 +255,14 @@ def trained_document(trained: Trained | None) -> dict[str, Any]:
 
 
 def compare(context: Context, score: Score, trained: Trained | None, who: str) -> None:
-    """Whether training computed the same on the same pictures. An error if not; nothing if it is unknown."""
+    """Compare with training's accuracy on the same pictures, if it is known; an error if they differ."""
     out = context.out
     if trained is None:
         return
     if not trained.same_pictures:
         out.warn(
             f"Training computed {percent(trained.accuracy, 2)}, perhaps on other pictures: "
-            "the test set in S3 was written or deleted since. Train again to compare."
+            "the test set in S3 was changed since then. Train again to compare."
         )
         return
     if abs(trained.accuracy - score.accuracy) * score.pictures < 0.5:
@@ -287,11 +289,10 @@ def delete(
 ) -> None:
     """Delete the endpoint, its configuration and its model. Jobs, data and results stay.
 
-    Deleting what is gone already is no error. Without a name it deletes the
-    project's only one, if that was deployed last from this folder or has the
-    name in its settings (deploy.endpoint); any other has to be named. Of an
-    endpoint that byoc did not make, configuration and models stay: other
-    endpoints may use them.
+    A missing endpoint is not an error. Without a name it deletes the project's
+    only one, if this folder deployed it last or names it in its settings
+    (deploy.endpoint); any other has to be named. If byoc did not create the
+    endpoint, its configuration and models stay: other endpoints may use them.
 
     Examples:
 
@@ -316,7 +317,7 @@ def delete(
 
 
 def _left(context: Context) -> dict[str, str] | None:
-    """Name → status of the project's endpoints; None, and a warning, where AWS does not say."""
+    """Name → status of the project's endpoints; None, and a warning, if AWS does not list them."""
     from botocore.exceptions import ClientError
 
     from scripts import tags
@@ -329,9 +330,9 @@ def _left(context: Context) -> dict[str, str] | None:
 
 
 def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
-    """The project's only endpoint, if it is this folder's; without one, the name of which parts may be left.
+    """The project's only endpoint, if it is this folder's, and the others: {}, or None if AWS lists none.
 
-    And the endpoints besides it: none, or None where AWS does not say.
+    If there is none, it is this folder's name for it: a model or a configuration may be left.
     """
     from botocore.exceptions import ClientError
 
@@ -344,7 +345,9 @@ def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
     except ClientError as error:
         if not tags.is_forbidden(error):
             raise
-        context.out.warn(f"AWS does not allow {error.operation_name}: {own} is taken for the only endpoint.")
+        context.out.warn(
+            f"AWS does not allow {error.operation_name}: {own} is assumed to be the only endpoint."
+        )
         return own, None
     if len(ours) > 1:
         listed = ", ".join(f"{name} ({status})" for name, status in sorted(ours.items()))
@@ -356,9 +359,9 @@ def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
     for name, status in ours.items():
         if name not in (own, context.settings.endpoint_name):
             raise ByocError(
-                f"The only endpoint of {project} is {name} ({status}): it was not deployed last from this "
-                "folder, nor does it have the name in its settings.",
-                f"If it is to go, name it: byoc delete {name}. It costs money until it is deleted.",
+                f"The only endpoint of {project} is {name} ({status}): this folder did not deploy it last, "
+                "and does not name it in its settings.",
+                f"To delete it, name it: byoc delete {name}. It costs money until it is deleted.",
                 kind="EndpointOfAnotherFolder",
             )
         return name, {}
@@ -366,11 +369,11 @@ def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
 
 
 def _endpoint(context: Context, named: str | None) -> str:
-    """The endpoint that was named, else deploy.endpoint, else the one that the last command made."""
+    """The named endpoint, else deploy.endpoint, else the one that the last command created."""
     made, setting = state.read(context.settings).get("endpoint"), context.settings.deploy.endpoint
     if not named and setting and made and made != setting:
         context.out.warn(
-            f"deploy.endpoint names {setting}, and the last `byoc deploy` made {made}: {setting} is asked. "
+            f"deploy.endpoint names {setting}, and the last `byoc deploy` created {made}: {setting} is used. "
             f"For the other one: --endpoint {made}"
         )
     return named or setting or str(made or context.settings.endpoint_name)
@@ -388,7 +391,7 @@ def take_model(context: Context, job: dict[str, Any]) -> str:
 
 
 def test_uri(context: Context) -> str:
-    """Where `byoc upload` has put the test set."""
+    """The S3 address where `byoc upload` puts the test set."""
     from scripts import account
 
     return f"s3://{account.bucket(context.settings, context.clients)}/{context.settings.prefix}/data/test/"

@@ -15,7 +15,7 @@ from report.words import duration
 from scripts import state
 from scripts.commands.tuning import with_result
 from scripts.commands.verdicts import show_verdicts
-from scripts.commands.watching import goes_on, no_longer, report_path, show, tell_file
+from scripts.commands.watching import end_watching, exit_interrupted, report_path, show, show_file
 from scripts.context import Context, command, last
 from scripts.output import short
 from scripts.settings import Scalar
@@ -32,7 +32,9 @@ def train(
     from_: Annotated[
         str, typer.Option("--from", metavar="TUNING_JOB", help="Take the best hyperparameters of that job.")
     ] = "",
-    best: Annotated[bool, typer.Option("--best", help="Those of the last tuning job with a result.")] = False,
+    best: Annotated[
+        bool, typer.Option("--best", help="Take those of the last tuning job with a result.")
+    ] = False,
     resume: Annotated[
         str,
         typer.Option("--resume", metavar="JOB", help="Go on from the checkpoints of a job that ended early."),
@@ -40,7 +42,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.g5.xlarge.")] = None,
     instance_count: Annotated[int | None, typer.Option(help="How many machines.")] = None,
-    spot: Annotated[bool | None, typer.Option(help="Spare capacity.")] = None,
+    spot: Annotated[bool | None, typer.Option(help="Use spare capacity.")] = None,
     name: Annotated[str, typer.Option(help="Name of the training job.")] = "",
     wait: Annotated[bool, typer.Option(help="Watch it until it has ended.")] = True,
     stop_on_interrupt: Annotated[
@@ -52,10 +54,10 @@ def train(
 
     Examples:
 
-        byoc train --best                       with the best of the last `byoc tune`
-        byoc train --set lr=0.003 --epochs 20   with what byoc.toml says, but these
+        byoc train --best                       the best of the last `byoc tune`
+        byoc train --set lr=0.003 --epochs 20   byoc.toml's settings, but these
         byoc train --instance-type ml.g5.xlarge --spot
-        byoc train --resume last                where it kept checkpoints (train.checkpoints, or --spot)
+        byoc train --resume last                needs its checkpoints (train.checkpoints, or --spot)
     """
     from report.read import jobs
     from scripts import account, creation, requests, running
@@ -119,12 +121,12 @@ def watch_training(
         if stop_on_interrupt:
             kinds.stop(context.clients, name)
             context.out.raw(f"{name} is being stopped.", style="yellow")
-            no_longer(context.out, name, "Stopping")
-        goes_on(context.out, name)
+            exit_interrupted(context.out, name, "Stopping")
+        end_watching(context.out, name)
 
 
 def conclude_training(context: Context, job: dict[str, Any], judged: Findings | None) -> None:
-    """Report and verdicts, then the result or the error; of a job that failed at once, the error only."""
+    """Show report and verdicts, then the result or the error; only the error if the job failed at once."""
     from report.read import findings, jobs
 
     judged = judged or findings.of_description(job)
@@ -134,11 +136,11 @@ def conclude_training(context: Context, job: dict[str, Any], judged: Findings | 
     judged = reported or judged
     show_verdicts(context.out, judged)
     jobs.require_completed(context.clients, job)
-    _tell_trained(context, job, path, judged)
+    _show_trained(context, job, path, judged)
 
 
 def _free_settings(context: Context) -> Mapping[str, Scalar]:
-    """Hyperparameters of the command line that a resumed job may have otherwise; an error for others."""
+    """Hyperparameters of the command line that a resumed job may change; an error for others."""
     from contract.hyperparameters import FREE
 
     keys = (override.partition("=")[0].strip() for override in context.overrides)
@@ -153,7 +155,7 @@ def _free_settings(context: Context) -> Mapping[str, Scalar]:
 
 
 def _refuse_second(context: Context, checkpoints: str) -> None:
-    """Two jobs would write into the same folder of checkpoints."""
+    """An error if a job is using these checkpoints: two would write into the same folder."""
     from report.read import jobs
 
     before = state.read(context.settings).get("resumed", {})
@@ -175,9 +177,9 @@ def _best_hyperparameters(context: Context, tuning_job: str) -> dict[str, str]:
 
 
 def _report_after(context: Context, name: str) -> tuple[Path | None, Findings | None]:
-    """The report of a job that has ended, whatever its end, and the findings that it shows.
+    """Write the report of an ended job, failed or not; return its path and the findings in it.
 
-    A report that cannot be made is no failure.
+    If this fails, it only warns.
     """
     from report.make import report_for_job
 
@@ -187,18 +189,18 @@ def _report_after(context: Context, name: str) -> tuple[Path | None, Findings | 
     except (ByocError, OSError) as error:
         context.out.warn(f"No report was made: {error}")
         return None, None
-    tell_file(context.out, "Report", path)
+    show_file(context.out, "Report", path)
     return path, reported.findings
 
 
-def _tell_trained(
+def _show_trained(
     context: Context, job: dict[str, Any], report_: Path | None, judged: Findings | None
 ) -> None:
     from report.read import findings, jobs
     from scripts import accuracy
 
     out, values = context.out, jobs.metrics(job)
-    # SageMaker keeps a metric's last value, and the trainer ends with those of the weights that it kept.
+    # SageMaker keeps a metric's last value; the trainer logs those of the kept weights last.
     if "kept_epoch" in values:
         out.say("The weights of epoch {epoch} were kept.", epoch=f"{values['kept_epoch']:g}")
     for key in ("validation:accuracy", "test:accuracy"):
@@ -210,7 +212,7 @@ def _tell_trained(
                 value=accuracy.described(values[key], pictures),
             )
     artifact = job["ModelArtifacts"]["S3ModelArtifacts"] if jobs.keeps_model(job) else None
-    out.say("Model: {uri}", uri=artifact or "none was kept, as save_model = false asks")
+    out.say("Model: {uri}", uri=artifact or "not kept, because save_model = false")
     if "TrainingTimeInSeconds" in job:
         out.say("Training took {time}.", time=duration(job["TrainingTimeInSeconds"]))
     if artifact:

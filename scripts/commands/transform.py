@@ -21,7 +21,7 @@ from scripts.commands.serving import (
     test_uri,
     trained_document,
 )
-from scripts.commands.watching import goes_on, no_longer
+from scripts.commands.watching import end_watching, exit_interrupted
 from scripts.context import Context, command, last
 from scripts.output import bar
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scripts.transform import Watch
     from scripts.transforminput import Input
 
-_SHOWN = 20  # answers without a truth
+_SHOWN = 20  # answers, where the true classes are unknown
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def transform(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the transform job.")] = "",
     attach: Annotated[
-        str, typer.Option(metavar="TRANSFORM_JOB", help="Watch one that was started before; or `last`.")
+        str, typer.Option(metavar="TRANSFORM_JOB", help="Watch an earlier one; or `last`.")
     ] = "",
     wait: Annotated[bool, typer.Option(help="Watch it, and fetch the answers.")] = True,
     stop_on_interrupt: Annotated[
@@ -66,7 +66,7 @@ def transform(
 ) -> None:
     """Classify a whole folder with a batch transform job, without an endpoint; write the answers to a file.
 
-    Where folders are named like classes, it prints the accuracy; on the test set, beside training's.
+    For folders named like classes it prints the accuracy; for the test set it compares with training's.
 
     Examples:
 
@@ -85,7 +85,7 @@ def transform(
     out, given = context.out, None
     if attach:
         if pictures or job or name:
-            raise ByocError("--attach names a job that exists: it has its pictures and its model already.")
+            raise ByocError("--attach names a job that exists: leave out pictures, --job and --name.")
         name = last(context, attach, "transform_job", "transform job", "transform")
         started = running.known_transform(context.clients, name)
     else:
@@ -114,7 +114,7 @@ def watch_transform(
     full_log: bool = False,
     stop_on_interrupt: bool = False,
 ) -> Input:
-    """Show a transform job until it has ended; what it reads. Ctrl-C ends the command."""
+    """Show a transform job until it has ended; return its input. Ctrl-C ends the command."""
     from scripts import kinds
     from scripts import transform as service
 
@@ -126,12 +126,12 @@ def watch_transform(
             kinds.stop(context.clients, name)
             service.delete_model(context.clients, service.describe(context.clients, name))
             out.raw(f"{name} is being stopped.", style="yellow")
-            no_longer(out, name, "Stopping")
-        goes_on(out, name)
+            exit_interrupted(out, name, "Stopping")
+        end_watching(out, name)
 
 
 def _start(context: Context, pictures: list[str], job: str | None, name: str) -> tuple[str, Input]:
-    """Find the model and the pictures, and start the job; its name, and what it reads."""
+    """Find the model and the pictures, and start the job; return its name and its input."""
     from report.read import jobs
     from scripts import account, requests, serving
     from scripts import transform as service
@@ -187,7 +187,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
 
 
 def _watch(context: Context, watch: Watch, given: Input | None, *, full_log: bool) -> Input:
-    """Show what happens to the job until it has ended; what it reads."""
+    """Show the job's events until it has ended; return its input."""
     from scripts import transform as service
     from scripts import transforminput as inputs
 
@@ -230,7 +230,7 @@ def conclude_transform(
     answers = predict.with_classes(answers, classes)
     plausible = predict.with_plausible_truth(answers, classes)
     labelled = any(answer.truth and not answer.error for answer in plausible)
-    if not labelled:  # the folders are named otherwise than classes
+    if not labelled:  # the folders are not named like classes
         answers = plausible
     answered = [answer for answer in answers if not answer.error]
     path = output or context.settings.folder / "predictions" / f"{name}.csv"
@@ -281,7 +281,7 @@ def _seconds(job: dict[str, Any]) -> float | None:
 
 
 def _check_writable(path: Path) -> None:
-    """Before the job is paid for whose answers would be lost."""
+    """An error before the job costs money: its answers would be lost."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()
@@ -292,7 +292,7 @@ def _check_writable(path: Path) -> None:
     except OSError as error:
         taken = isinstance(error, FileExistsError)
         raise ByocError(
-            f"{path} cannot be written: {f'{path.parent} is no folder' if taken else error.strerror}.",
+            f"{path} cannot be written: {f'{path.parent} is not a folder' if taken else error.strerror}.",
             "Name another file with --output.",
         ) from None
 
@@ -304,5 +304,6 @@ def _form(output: Path | None) -> Literal["csv", "jsonl"]:
     if suffix in {".jsonl", ".jsonlines"}:
         return "jsonl"
     raise ByocError(
-        f"{output} is neither .csv nor .jsonl.", "Name the file so, as the ending decides the format."
+        f"{output} is neither .csv nor .jsonl.",
+        "Name a file with one of these endings, which decide the format.",
     )

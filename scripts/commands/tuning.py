@@ -11,7 +11,7 @@ import typer
 from contract.errors import FAILED, ByocError
 from report.words import duration, plural
 from scripts import state
-from scripts.commands.watching import goes_on
+from scripts.commands.watching import end_watching
 from scripts.context import Context, command, last
 from scripts.output import Output, short
 from scripts.settings import Range, Settings, parse_range
@@ -41,7 +41,7 @@ def tune(
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training job.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine of each training job.")] = None,
     stop_hopeless: Annotated[
-        bool | None, typer.Option(help="Let the debugger's rules end trials that cannot come to anything.")
+        bool | None, typer.Option(help="Let the debugger's rules end hopeless trials.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the tuning job.")] = "",
     wait: Annotated[bool, typer.Option(help="Watch it until it has ended.")] = True,
@@ -68,7 +68,7 @@ def tune(
     settings = _with_ranges(context.settings, range_ or [])
     if both := sorted(asked & set(settings.tune.ranges)):
         raise ByocError(
-            f"--set {both[0]} fixes what [tune.ranges] looks for.",
+            f"--set {both[0]} fixes a hyperparameter that [tune.ranges] varies.",
             f"Give --range {both[0]}=… instead, or take {both[0]} out of [tune.ranges].",
         )
     account.check_tuning(settings)
@@ -122,7 +122,7 @@ def best(
     tuning_job: Annotated[str | None, typer.Argument(help="Default: the last one that has a result.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until it has ended.")] = False,
 ) -> None:
-    """Show and remember the best hyperparameters of a tuning job, as SageMaker's API has them.
+    """Show and remember the best hyperparameters of a tuning job, as SageMaker's API reports them.
 
     Examples:
 
@@ -140,11 +140,11 @@ def best(
         return
     snapshot = tuning.look(context.clients, with_result(context, tuning_job))
     context.out.show(_trials(context.out, snapshot, _reasons(context, snapshot, {})))
-    _tell_best(context, snapshot)
+    _show_best(context, snapshot)
 
 
 def with_result(context: Context, named: str | None) -> str:
-    """The tuning job that was named, else the last one that has a result; an earlier one is pointed out."""
+    """The named tuning job, else the last one with a result; a warning if that is not the last one."""
     from report.read import tuning
 
     name = last(context, named, "tuning_job", "tuning job", "tune")
@@ -157,7 +157,7 @@ def with_result(context: Context, named: str | None) -> str:
 
 
 def watch_tuning(context: Context, name: str) -> TuningJob:
-    """A live table of the trials where the output is a terminal, a line for each change where it is not."""
+    """Show a live table of the trials in a terminal, else a line for each change."""
     from rich.live import Live
 
     from report.read import tuning
@@ -181,7 +181,7 @@ def watch_tuning(context: Context, name: str) -> TuningJob:
             if snapshot:
                 out.show(_trials(out, snapshot, _reasons(context, snapshot, reasons)))
     except KeyboardInterrupt:
-        goes_on(out, name)
+        end_watching(out, name)
     if snapshot is None:
         raise AssertionError
     return snapshot
@@ -192,14 +192,14 @@ def conclude_tuning(context: Context, snapshot: TuningJob) -> None:
     if snapshot.status == "Failed":
         raise ByocError(
             f"{name} failed: {snapshot.reason or 'no reason given'}",
-            "`byoc jobs` lists its training jobs, `byoc logs JOB` shows what one said.",
+            "`byoc jobs` lists its training jobs, `byoc logs JOB` shows the log of one.",
             code=FAILED,
             kind="JobFailed",
         )
-    _tell_best(context, snapshot)
+    _show_best(context, snapshot)
 
 
-def _tell_best(context: Context, snapshot: TuningJob) -> None:
+def _show_best(context: Context, snapshot: TuningJob) -> None:
     from report.read import findings, tuning
     from report.read.logs import read_end
 
@@ -218,7 +218,7 @@ def _tell_best(context: Context, snapshot: TuningJob) -> None:
         context.out.warn(sentence)
     judged = findings.of_lines(read_end(context.clients, best_trial["training_job"]))
     if sentence := findings.stop_sentence(judged):
-        context.out.warn(f"The best trial came to nothing: {sentence} Look in other ranges (--range).")
+        context.out.warn(f"The best trial is hopeless: {sentence} Try other ranges (--range).")
     if not best_trial["complete"]:
         context.out.warn(f"{snapshot.name} is still {snapshot.status}: there may be better ones to come.")
     context.out.say("Next: [bold]byoc train --best[/]")
@@ -228,12 +228,12 @@ def _tell_best(context: Context, snapshot: TuningJob) -> None:
 
 
 def _objective(job: TuningJob, value: float) -> str:
-    """The objective's value for a person; empty where there is none."""
+    """The objective's value as text; empty if there is none."""
     return "" if math.isnan(value) else job.value(value)
 
 
 def _not_apart(context: Context, job: TuningJob) -> str:
-    """A sentence where the validation pictures are too few to separate the best trial from the second."""
+    """A sentence if the validation pictures are too few to separate the best trial from the second."""
     from report.read import jobs
     from scripts import accuracy
 
@@ -247,13 +247,13 @@ def _not_apart(context: Context, job: TuningJob) -> str:
         return ""
     values = ", ".join(f"{key} = {short(value)}" for key, value in second.hyperparameters.items())
     return (
-        f"{plural(int(pictures), 'validation picture')} cannot tell the best trial from the second "
+        f"{plural(int(pictures), 'validation picture')} cannot separate the best trial from the second "
         f"({job.value(second.objective)}; {values})."
     )
 
 
 def _reasons(context: Context, job: TuningJob, known: dict[str, str]) -> dict[str, str]:
-    """Why trials were stopped or failed, by their names; `known` is added to, for logs are read once."""
+    """Why trials were stopped or failed, by name. `known` collects them, so that each log is read once."""
     from report.read import findings
     from report.read.logs import read_end
 
@@ -272,7 +272,7 @@ def _trials(out: Output, snapshot: TuningJob, reasons: dict[str, str]) -> Any:
     names = sorted({key for trial in snapshot.trials for key in trial.hyperparameters})
     ended = sum(trial.status in {"Completed", "Failed", "Stopped"} for trial in snapshot.trials)
     title = f"{snapshot.name}: {snapshot.status}, {ended} of {plural(snapshot.total, 'trial')}"
-    # 80 columns have room for little: of two metrics of that name, the trials are compared by validation's.
+    # Shortened for 80 columns: trials are compared by the validation's metric of that name.
     metric = snapshot.metric.removeprefix("validation:")
     table = out.table("#", *names, metric, "time", "status", title=title, right=("#", metric))
     for trial in snapshot.trials:
@@ -297,7 +297,7 @@ def _time(trial: Trial) -> str:
 
 
 def _status(trial: Trial) -> str:
-    """`epoch 3/8, 40 s left` of a running trial; whole minutes, where there are some."""
+    """`epoch 3/8, 40 s left` of a running trial; from a minute on, whole minutes."""
     if trial.progress is None:
         return trial.status
     left = trial.progress.seconds_left

@@ -29,7 +29,7 @@ class FindingsLog:
         self._remedies: set[tuple[str, str]] = set()
 
     def show(self, line: FindingLine | StopLine | VerdictLine) -> None:
-        """Show the line, unless the table of verdicts says it all; see `show_verdicts`."""
+        """Show a finding or a stop; verdicts follow in the table of `show_verdicts`."""
         if isinstance(line, FindingLine):
             self._show_finding(line)
         elif isinstance(line, StopLine):
@@ -60,7 +60,7 @@ class FindingsLog:
 
 
 def show_verdicts(out: Output, findings: Findings | None) -> None:
-    """What the rules found, with the evidence; those that found nothing in one line for each outcome."""
+    """A table of the rules that found something, with evidence; a line for each other outcome."""
     from rich.text import Text
 
     if findings is None:

@@ -10,7 +10,7 @@ from contract.errors import NOT_FOUND, ByocError
 from scripts.commands.training import conclude_training, watch_training
 from scripts.commands.transform import conclude_transform, watch_transform
 from scripts.commands.tuning import conclude_tuning, watch_tuning
-from scripts.commands.watching import PANEL, meant
+from scripts.commands.watching import PANEL, chosen_job
 from scripts.context import Context, command
 
 
@@ -25,7 +25,7 @@ def watch(
     ] = None,
     full_log: Annotated[bool, typer.Option("--full-log", help="Show every line, not only metrics.")] = False,
 ) -> None:
-    """Come back to a training, tuning or transform job: show it until it has ended, and what came of it.
+    """Watch a training, tuning or transform job until it has ended, then show its results.
 
     Example:
 
@@ -34,13 +34,13 @@ def watch(
     from report.read import jobs
     from scripts import endpoints, kinds, running, transform
 
-    name, clients = meant(context, job), context.clients
+    name, clients = chosen_job(context, job), context.clients
     try:
         kind = kinds.kind_of(clients, name).name
     except ByocError as error:
         if error.code == NOT_FOUND and endpoints.status_of(clients, name):
             raise ByocError(
-                f"{name} is an endpoint, which goes on until it is deleted.",
+                f"{name} is an endpoint, which runs until it is deleted.",
                 f"`byoc logs -f {name}` follows its log.",
             ) from None
         raise

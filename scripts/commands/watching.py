@@ -1,4 +1,4 @@
-"""report, logs, stop: commands that look at what was started; and how a job is shown."""
+"""report, logs, stop; and the display of a running job."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def report(
         float | None, typer.Option(help="Dollars for an hour of one machine: the report says what it cost.")
     ] = None,
 ) -> None:
-    """The rules' verdicts, and one HTML file with curves, gradients, step times and utilisation.
+    """Show the rules' verdicts; write one HTML file with curves, gradients, step times and utilisation.
 
     The file needs no network. Default: reports/JOB.html beside byoc.toml.
 
@@ -73,14 +73,14 @@ def report(
             show_verdicts(context.out, item.findings)
         verdicts = {item.job: findings.outcomes(item.findings) for item in reported}
     state.update(context.settings, report=str(path.resolve()), verdicts=verdicts)
-    tell_file(context.out, "Report", path)
+    show_file(context.out, "Report", path)
     result: dict[str, Any] = {"report": str(path.resolve()), "jobs": names, "rules": verdicts}
     if pdf:
         from report.pdf import print_pdf
 
         printed = path.with_suffix(".pdf")
         print_pdf(path, printed)
-        tell_file(context.out, "Printed", printed)
+        show_file(context.out, "Printed", printed)
         result["pdf"] = str(printed.resolve())
     context.out.result(result)
 
@@ -90,7 +90,7 @@ def report_path(context: Context, names: list[str]) -> Path:
     return context.settings.folder / "reports" / f"{stem[:200]}.html"
 
 
-def tell_file(out: Output, what: str, path: Path) -> None:
+def show_file(out: Output, what: str, path: Path) -> None:
     size = f"{path.stat().st_size / 1e6:.1f}"
     out.say("{what}: [bold]{path}[/] ({size} MB)", what=what, path=path, size=size)
 
@@ -123,10 +123,10 @@ def logs(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     all_: Annotated[
-        bool, typer.Option("--all", help="Also what SageMaker's toolkit says before a training begins.")
+        bool, typer.Option("--all", help="Also the lines of SageMaker's toolkit before a training begins.")
     ] = False,
 ) -> None:
-    """What a training job, a transform job or an endpoint wrote, from CloudWatch Logs.
+    """Print the log of a training job, a transform job or an endpoint, from CloudWatch Logs.
 
     Examples:
 
@@ -167,7 +167,7 @@ def logs(
             try:
                 judged = show(context, name, full_log=True, preamble=None if all_ else Preamble())
             except KeyboardInterrupt:
-                goes_on(out, name)
+                end_watching(out, name)
         job = watched.describe(clients, name)
         show_verdicts(out, judged or findings.of_description(job))
         watched.require_completed(clients, job)
@@ -211,7 +211,7 @@ def stop(
     job: Annotated[str | None, typer.Argument(help="Default: this folder's job that runs.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it has stopped.")] = True,
 ) -> None:
-    """Stop a training, tuning or transform job; what a training has learned until then is kept.
+    """Stop a training, tuning or transform job; a training keeps its best model so far.
 
     Example:
 
@@ -222,7 +222,7 @@ def stop(
     from scripts import transform
     from scripts.kinds import stop as stop_job
 
-    name = meant(context, job)
+    name = chosen_job(context, job)
     kind = stop_job(context.clients, name)
     status = "Stopping"
     if wait and kind == "training job":
@@ -242,25 +242,25 @@ def stop(
     context.out.result({"name": name, "kind": kind, "status": status})
 
 
-def meant(context: Context, job: str | None) -> str:
-    """The job of any kind that was named; else this folder's that runs, or its last."""
+def chosen_job(context: Context, job: str | None) -> str:
+    """The named job, of any kind; else this folder's running job, or its last."""
     from scripts.kinds import choose
 
     named = job if job != "last" else None
     if not (name := named or choose(context.clients, state.read(context.settings))):
         raise ByocError(
-            "Which job? None was named, and no command has made one here yet.", "`byoc jobs` lists all."
+            "Which job? None was named, and no command has started one here yet.", "`byoc jobs` lists all."
         )
     return name
 
 
 def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | None = None) -> Findings | None:
-    """Print what happens to the job until it has ended: statuses, metrics, warnings, findings.
+    """Print a job's statuses, metrics, warnings and findings until it has ended.
 
-    In a terminal its curves grow below the lines. Returns what its log says of the rules' verdicts.
+    In a terminal its curves grow below the lines. Returns the rules' verdicts from its log.
 
     Args:
-        full_log: every line of its log, or all but what `preamble` leaves out.
+        full_log: print every line of the log, except those that `preamble` leaves out.
     """
     from rich.live import Live
 
@@ -312,25 +312,25 @@ class LogLines:
             self._out.raw("  " + describe(values))
             self._curves.add(values, step_of(text))
         elif self._full or is_alert(split_host(text)[1]):
-            self._tell(self._preamble.take(text) if self._preamble else [text])
+            self._print_lines(self._preamble.take(text) if self._preamble else [text])
 
     def end(self) -> None:
-        """There are no more lines."""
-        self._tell(self._preamble.end() if self._preamble else [])
+        """After the last line: print the note on those that were left out."""
+        self._print_lines(self._preamble.end() if self._preamble else [])
 
-    def _tell(self, lines: list[str]) -> None:
+    def _print_lines(self, lines: list[str]) -> None:
         for line in lines:
             self._out.raw(f"  {line}" if self._curves else line, style="dim" if self._curves else "")
 
 
-def goes_on(out: Output, name: str) -> NoReturn:
-    """After Ctrl-C: nothing was lost, and how to go on."""
+def end_watching(out: Output, name: str) -> NoReturn:
+    """After Ctrl-C: print that the job goes on, and how to watch or stop it."""
     out.raw(f"\nNo longer watching; {name} goes on.", style="yellow")
     out.raw(f"Watch it again: byoc watch {name}\nStop it:        byoc stop {name}")
-    no_longer(out, name, "InProgress")
+    exit_interrupted(out, name, "InProgress")
 
 
-def no_longer(out: Output, name: str, status: str) -> NoReturn:
+def exit_interrupted(out: Output, name: str, status: str) -> NoReturn:
     """End a command that was interrupted while it waited: the JSON document, and the exit code of Ctrl-C."""
     out.result({"name": name, "status": status, "interrupted": True})
     raise typer.Exit(INTERRUPTED) from None

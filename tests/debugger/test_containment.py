@@ -218,7 +218,7 @@ def test_a_memory_of_another_form_stops_nothing(trained: Callable[..., Findings]
 
 @pytest.mark.parametrize("state", [b"nonsense", zlib.compress(b"[" * 100_000), zlib.compress(b"7")])
 def test_a_memory_that_is_none_stops_nothing(trained: Callable[..., Findings], state: bytes) -> None:
-    assert "before the interruption is lost" in trained(state=state).problems[0]
+    assert "before the interruption are lost" in trained(state=state).problems[0]
 
 
 @pytest.mark.parametrize("path", ["/proc/nothing/x", "/a\0b", "/a" * 4000])

@@ -156,7 +156,7 @@ def test_a_memory_that_cannot_be_read_is_named_and_the_training_goes_on(job: Any
     monitor.restore(b"nonsense")
     monitor.trained(0, 1.0, 8)
     monitor.close()
-    assert "before the interruption is lost" in read(job).problems[0]
+    assert "before the interruption are lost" in read(job).problems[0]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_thread_that_hangs_does_not_hang_the_training(
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor._watcher.lock.release()
     monitor.close()
-    assert "kept the rules for over" in " ".join(read(job).problems)
+    assert "held the rules' lock for over" in " ".join(read(job).problems)
 
 
 def test_a_full_disk_is_named_once_and_the_training_goes_on(

@@ -31,7 +31,13 @@ class Project:
     def byoc(self, *arguments: str, code: int = 0) -> str:
         """Runs a command; what it wrote to stdout, or to stderr where it was to fail."""
         result = subprocess.run(
-            [BYOC, *arguments], cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+            [BYOC, *arguments],
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=500,
         )
         assert result.returncode == code, result.stdout + result.stderr
         return result.stderr if code else result.stdout

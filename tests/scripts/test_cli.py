@@ -196,10 +196,10 @@ def test_two_folders_do_not_share_a_service(project: Path, run: Run, home: Path,
 
     told = run("local", "status", code=4).stdout
     assert "does not run" in told
-    assert f"At {other.url} answers the local SageMaker of {home}" in told
+    assert f"The local SageMaker of {home} answers at {other.url}" in told
     assert "byoc local down --config" in told
     assert stdout(run("local", "status", "--json", code=4))["other"]["home"] == str(home)
-    assert f"answers the local SageMaker of {home}" in run("local", "down").stdout
+    assert f"The local SageMaker of {home} answers at" in run("local", "down").stdout
     assert localservice.status(home) == other
 
     elsewhere = home.parent.parent / "byoc.toml"

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from serve.explain import CannotExplain
 from serve.torch_engine import Torch
 
 from . import graphs
-from .conftest import ROOT, Server, encode, make_model, picture
+from .conftest import ROOT, Server, encode, exit_code_in_a_fork, make_model, picture
 
 
 def pixels(loaded: Classifier, count: int = 3) -> list[Any]:
@@ -105,12 +104,12 @@ def test_a_forked_worker_computes_with_what_was_compiled_before(model_dir: Path)
     loaded = Classifier.load(model_dir, "cpu", numbers="fp32")
     pictures = pixels(loaded)
     expected = loaded.probabilities(pictures)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        same = np.array_equal(loaded.probabilities(pictures), expected)
-        os._exit(0 if same and loaded.engine.heat(pictures[0], 0).max() <= 1 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def compute() -> None:
+        assert np.array_equal(loaded.probabilities(pictures), expected)
+        assert loaded.engine.heat(pictures[0], 0).max() <= 1
+
+    assert exit_code_in_a_fork(compute) == 0
 
 
 def first_tensor(graph: Any) -> Any:
@@ -254,7 +253,7 @@ def with_int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_model(tmp_path_factory.mktemp("int8"), size=64, graph=False)
     graphs.add_graph(folder, graphs.BF16)
     command = [sys.executable, "-m", "bench.quantise", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     return folder
 
 
@@ -313,7 +312,7 @@ print(json.dumps([chosen.model["precision"], float(shift)]))
 """
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": processor}
     command = [sys.executable, "-c", code, str(with_int8)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=300)
     precision, shift = json.loads(done.stdout.splitlines()[-1])
     assert precision in ("fp32", "bf16", "int8")
     assert shift < 0.05

@@ -19,7 +19,7 @@ from model.artifact import ArtifactError
 from serve import explain, folder, gradcam, memory, precision, s3, supervisor
 from serve.classifier import Classifier
 from serve.errors import RequestError, ServeError
-from serve.records import Records, metrics
+from serve.metrics import Records, metrics
 from serve.settings import Limits
 
 from .conftest import make_model, picture

@@ -45,7 +45,9 @@ def test_a_worker_answers(model_dir: Path, blocked: dict[str, str]) -> None:
         "BYOC_THREADS": "1",
     }
     command = [sys.executable, "-c", WORKER]
-    done = subprocess.run(command, input=encode(picture()), env=environment, capture_output=True, check=True)
+    done = subprocess.run(
+        command, input=encode(picture()), env=environment, capture_output=True, check=True, timeout=120
+    )
     about, status, answer = json.loads(done.stdout)
     assert status == 200
     assert "OpenVINO" in about

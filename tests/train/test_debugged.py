@@ -269,7 +269,8 @@ def test_killed_at_any_moment_what_is_on_disk_can_be_read(new_job: Callable[[str
             process.wait(timeout=moments.uniform(0, 5))
         process.send_signal(signal.SIGKILL)
         assert process.wait(timeout=60) == -signal.SIGKILL
-        reader.join()
+        reader.join(60)
+        assert not reader.is_alive()
         process.stdout.close()
         assert len(findings(job).rules) == 13
         assert not findings(job).complete

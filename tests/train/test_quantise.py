@@ -41,7 +41,7 @@ def test_a_mobilenet_in_integers_is_judged_by_all_pictures_that_can_be_read(
     task = Task(str(model), str(tmp_path), files[:40], [(file, 0) for file in files[40:]], 300.0, 1)
     task.write(tmp_path / "task.json")
     command = [sys.executable, "-m", "train.quantise", str(tmp_path / "task.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / RESULT_FILE).read_text())
     assert result["drift"] < 1e-4

@@ -146,7 +146,9 @@ real = os.fsync
 os.fsync = lambda descriptor: (os.ftruncate(descriptor, 2000), os.kill(os.getpid(), signal.SIGKILL))
 checkpoints.save(folder, 2, {{"step": 2, "t": torch.zeros(1000)}})
 """
-    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2], timeout=120
+    )
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2
     from train import checkpoints

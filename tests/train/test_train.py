@@ -137,7 +137,7 @@ def test_the_last_metrics_are_those_of_the_weights_that_were_kept(
     job.pictures()
     if ending != "without a test set":
         make_pictures(job.channel("test"), 5, first=2000)
-    monkeypatch.setattr(loop, "_rank_of", lambda metrics: (-metrics.get("epoch", 9), 0.0))  # the first wins
+    monkeypatch.setattr(loop, "_quality", lambda metrics: (-metrics.get("epoch", 9), 0.0))  # the first wins
     step = Trainer._step
 
     def stopping(self: Trainer, batch: Any) -> None:
@@ -436,7 +436,7 @@ def test_a_channel_of_another_name_is_told(job: Any, run: Run, name: str, meant:
     job.pictures()
     job.channel(meant).rename(job.channel(name))
     assert run(job)[0] == 1
-    assert f"a channel '{name}', and it must be called '{meant}'" in job.failure
+    assert f"a channel '{name}': call it '{meant}'" in job.failure
 
 
 def test_a_channel_of_no_use_is_named(job: Any, run: Run) -> None:

@@ -71,6 +71,16 @@ def test_the_last_second_counts(at: Any) -> None:
     }
 
 
+def test_an_address_of_a_clock_that_is_ahead_holds_for_a_quarter_of_an_hour(at: Any) -> None:
+    date = MINUTE_LATER - 60
+    at(date - 900)
+    presigned.check(WHOLE)
+    at(date - 901)
+    with pytest.raises(presigned.S3Error, match="Request is not valid yet") as caught:
+        presigned.check(WHOLE)
+    assert (caught.value.status, caught.value.code) == (403, "AccessDenied")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

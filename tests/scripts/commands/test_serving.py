@@ -52,9 +52,9 @@ def test_a_setting_names_the_endpoint_and_else_the_last_command(
     run("deploy", "one", "--endpoint", "x1", "--no-wait")
     assert serving._endpoint(Context(Output()), None) == "x1"
     assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x1"]), None) == "x1"
-    assert "is asked" not in capsys.readouterr().out
+    assert "is used" not in capsys.readouterr().out
     assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), None) == "x2"
-    assert "x2 is asked. For the other one: --endpoint x1" in " ".join(capsys.readouterr().out.split())
+    assert "x2 is used. For the other one: --endpoint x1" in " ".join(capsys.readouterr().out.split())
     assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), "x3") == "x3"
     assert "deleted endpoint x1" in run("delete").stdout
 
@@ -78,7 +78,7 @@ def test_delete_does_without_the_permission_to_list(ready: Path, run: Run, refus
         run("deploy", "one", "--endpoint", name, "--no-wait")
     with refuse("ListEndpoints", "AccessDeniedException"):
         told = run("delete").stdout
-        assert "does not allow ListEndpoints: x2 is taken for the only endpoint" in told
+        assert "does not allow ListEndpoints: x2 is assumed to be the only endpoint" in told
         assert "deleted endpoint x2" in told
         told = run("delete", "x1").stdout
         assert "Whether this project has other endpoints is unknown: AWS does not allow ListEndpoints" in told

@@ -44,7 +44,7 @@ def ended(
     final = [{"MetricName": name, "Value": value} for name, value in metrics.items()]
     out = Output(json=as_json)
     job = {**JOB, "FinalMetricDataList": final, "HyperParameters": hyperparameters}
-    training._tell_trained(SimpleNamespace(out=out), job, None, FINDINGS)  # type: ignore[arg-type]
+    training._show_trained(SimpleNamespace(out=out), job, None, FINDINGS)  # type: ignore[arg-type]
     return capsys.readouterr().out
 
 
@@ -68,7 +68,7 @@ def test_its_json_has_the_outcomes_and_which_rule_ended_it(capsys: pytest.Captur
 def test_a_job_that_kept_no_model_names_none(capsys: pytest.CaptureFixture[str]) -> None:
     without = {"save_model": "false"}
     shown = ended(capsys, {}, hyperparameters=without)
-    assert "Model: none was kept" in shown
+    assert "Model: not kept" in shown
     assert "byoc deploy" not in shown
     assert json.loads(ended(capsys, {}, as_json=True, hyperparameters=without))["model"] is None
 

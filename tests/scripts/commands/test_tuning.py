@@ -14,7 +14,7 @@ import pytest
 from contract.findings import Line, Outcome, StopLine, VerdictLine, format_line
 from report.read import jobs, logs, tuning
 from report.read.tuning import Progress, Trial, TuningJob
-from scripts.commands.tuning import _not_apart, _reasons, _tell_best, _trials
+from scripts.commands.tuning import _not_apart, _reasons, _show_best, _trials
 from scripts.output import Output
 from scripts.settings import load
 from tests.scripts.conftest import Run
@@ -49,10 +49,10 @@ def test_a_best_trial_that_a_rule_ended_is_no_success(
     monkeypatch.setattr(logs, "read_end", lambda client, job: list(map(format_line, lines)))
     settings = replace(load(required=False, environment={}), folder=tmp_path)
     context: Any = SimpleNamespace(out=Output(), settings=settings, clients=SimpleNamespace(logs=None))
-    _tell_best(context, TuningJob("t", {"HyperParameterTuningJobStatus": "Completed"}))
+    _show_best(context, TuningJob("t", {"HyperParameterTuningJobStatus": "Completed"}))
     captured = capsys.readouterr()
     told = " ".join((captured.out + captured.err).split())
-    assert ("The best trial came to nothing: LossNotDecreasing stopped the training after" in told) == stopped
+    assert ("The best trial is hopeless: LossNotDecreasing stopped the training after" in told) == stopped
 
 
 def job(metric: str, *trials: Trial, best: str = "") -> TuningJob:
@@ -63,7 +63,7 @@ def job(metric: str, *trials: Trial, best: str = "") -> TuningJob:
     )
 
 
-def test_trials_that_the_pictures_cannot_tell_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_that_the_pictures_cannot_separate(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = {"validation:pictures": 66.0}
     monkeypatch.setattr(jobs, "describe", lambda clients, name: {})
     monkeypatch.setattr(jobs, "metrics", lambda job: metrics)
@@ -75,7 +75,7 @@ def test_trials_that_the_pictures_cannot_tell_apart(monkeypatch: pytest.MonkeyPa
         return _not_apart(context, job(metric, other, first, best="a"))
 
     assert sentence(0.92) == (
-        "66 validation pictures cannot tell the best trial from the second (92.00 %; lr = 0.2)."
+        "66 validation pictures cannot separate the best trial from the second (92.00 %; lr = 0.2)."
     )
     assert sentence(0.60) == ""
     assert sentence(math.nan) == ""

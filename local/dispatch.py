@@ -1,4 +1,4 @@
-"""Operations of AWS as methods that bear their names, so that a search for `CreateModel` finds it."""
+"""Finds AWS's operations: methods that bear their names, so that a search for `CreateModel` leads to it."""
 
 from __future__ import annotations
 
