@@ -67,6 +67,7 @@ REFUSED: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"<!doctype", "a web page", _FETCH),
     (0, b"<html", "a web page", _FETCH),
     (0, b"version https://git-lfs", "a pointer of Git LFS", "run `git lfs pull`"),
+    (0, b"P7\n", "a PAM", _CONVERT),
     (0, b"PF\n", "a PFM in colour", _CONVERT),
     (0, b"\x93NUMPY", "a NumPy array", "send it as application/x-npy, or save it as PNG"),
     (0, b"PK\x03\x04", "a ZIP file", "unpack it"),

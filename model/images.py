@@ -83,7 +83,8 @@ def decode(data: bytes, min_side: int | None = None, max_pixels: int = MAX_PIXEL
 def read(path: Path, min_side: int | None = None) -> Image.Image:
     """`decode` for a file; an unreadable file is a BadImage too."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(pictures.MAX_BYTES + 1)  # what is larger is refused
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror or error}") from error
     return decode(data, min_side)

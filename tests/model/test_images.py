@@ -1,12 +1,13 @@
 import contextlib
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from contract import headers
+from contract import headers, pictures
 from model import images
 from model.images import BadImage
 
@@ -82,6 +83,14 @@ def test_what_is_no_picture_is_told(data: bytes, message: str) -> None:
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(BadImage, match=r"pixels; the limit is 80,000,000"):
         images.decode(encoded(Image.new("1", (10_000, 9_000))))
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MAX_BYTES", 1000)
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(2**42)
+    with pytest.raises(BadImage, match="the file is larger than"):
+        images.read(tmp_path / "large.png")
 
 
 def test_damage_in_the_middle_of_a_jpeg_is_seen() -> None:

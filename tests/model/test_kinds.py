@@ -106,6 +106,7 @@ def test_json_in_place_of_a_picture_is_named(text: bytes) -> None:
         (b"<!DOCTYPE html><html>", "this is a web page; download the picture again"),
         (b"<?xml version='1.0'?><svg>", "this is XML or SVG"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS; run `git lfs pull`"),
+        (b"P7\nWIDTH 2\nHEIGHT 2\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + bytes(12), "this is a PAM"),
         (b"PF\n2 2\n-1.0\n" + bytes(48), "this is a PFM in colour"),
     ],
 )
