@@ -226,7 +226,7 @@ def test_a_process_ends_that_waits_for_a_host_which_lists_its_pictures_for_ever(
     )
     (job.pictures().base / "waiting.py").write_text(program)
     assert job.torchrun(2, program=["waiting.py"], max_minutes=0.05).returncode != 0
-    assert "waited in vain for another process" in job.failure
+    assert "waits in vain for another process" in job.failure
 
 
 @pytest.mark.slow
