@@ -24,6 +24,7 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+")
 _TEXT: Final = re.compile(rb"[\t\r\n -~]+")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _BEGINNINGS: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II\x2a\0", b"MM\0\x2a")
+_JPEG2000_SPACES: Final = (12, 16, 17, 18)  # CMYK, sRGB, grey, sYCC
 _UNKNOWN: Final = "not a picture in a known format"
 _RESAVE: Final = "save it with 8 bits a channel, or as PNG"
 
@@ -184,6 +185,11 @@ def _jpeg2000(data: bytes) -> Samples:
     depths = set(data[start + 42 : start + 42 + 3 * count : 3])
     if b"pclr" in data[:start]:
         raise BadImage("a JPEG 2000 with a palette is not read: save it as RGB, or as PNG")
+    if not _is_usual_colour(data[:start], count):
+        raise BadImage(
+            "a JPEG 2000 in another colour space than grey, sRGB, sYCC or CMYK, with premultiplied alpha, or "
+            f"with its channels in another order is not read; {_RESAVE}"
+        )
     if len(depths) != 1:
         raise BadImage(f"a JPEG 2000 with channels of different depths is not read; {_RESAVE}")
     depth = depths.pop()
@@ -198,6 +204,25 @@ def _jpeg2000(data: bytes) -> Samples:
         raise BadImage(f"a JPEG 2000 with {bits} bits is not read (grey: 1 to 8, 10 to 16); {_RESAVE}")
     top = 8 if bits <= 8 else 16  # where Pillow puts the highest bit
     return Samples(((1 << bits) - 1) << (top - bits) if count == 1 else 0)
+
+
+def _is_usual_colour(boxes: bytes, count: int) -> bool:
+    """Whether Pillow gets `count` channels right, by the boxes colr and cdef before the pixels."""
+    colour = boxes.find(b"colr")
+    if colour >= 0 and boxes[colour + 4] == 1:  # a number, not a profile
+        space = int.from_bytes(boxes[colour + 7 : colour + 11], "big")
+        if space not in _JPEG2000_SPACES:
+            return False
+    definition = boxes.find(b"cdef")
+    if definition < 0:
+        return True
+    entries = int.from_bytes(boxes[definition + 4 : definition + 6], "big")
+    for entry in range(min(entries, count)):  # a channel, its type, and which colour it is, from 1
+        channel, kind, number = struct.unpack_from(">HHH", boxes, definition + 6 + 6 * entry)
+        is_colour, is_alpha = (kind, number) == (0, channel + 1), (kind, channel) == (1, count - 1)
+        if not (is_colour or is_alpha):
+            return False
+    return True
 
 
 # The usual beginnings, and two that Pillow reads though they are wrong; with the order of bytes.

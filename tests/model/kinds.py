@@ -220,6 +220,18 @@ def _jpeg2000() -> Iterator[Kind]:
             colours = values if alpha is None else values[..., :-1]
             shown = seen(colours, top, alpha) if bits == 8 else None
             yield Kind("JPEG 2000", stored, str(bits), written.jpeg2000(values, bits, raw=raw), shown, detail)
+        if bits == 8 and not raw:
+            usual = [(0, 1), (0, 2), (0, 3), (1, 0)]
+            for stored, space, entries in (
+                ("premultiplied alpha", 16, [*usual[:3], (2, 0)]),
+                ("a fourth channel without a meaning", 16, [*usual[:3], (65535, 65535)]),
+                ("blue, green, red, alpha", 16, [*usual[2::-1], (1, 0)]),
+                ("Lab", 14, usual),
+            ):
+                data = written.jpeg2000_with(values, space=space, channels=entries)
+                yield Kind("JPEG 2000", stored, "8", data, None)
+            data = written.jpeg2000_with(values, channels=usual)
+            yield Kind("JPEG 2000", "colour with alpha", "8", data, shown, "JP2 by its boxes")
         if bits in (8, 16):
             data = written.jpeg2000(numbers(1, 255) - 128, bits, raw=raw, signed=True)
             yield Kind("JPEG 2000", "grey, signed", str(bits), data, None, detail)

@@ -154,6 +154,16 @@ def jpeg2000(values: Array, bits: int, *, signed: bool = False, raw: bool = Fals
     return bytes(data)
 
 
+def jpeg2000_with(values: Array, *, space: int = 16, channels: Sequence[Sequence[int]]) -> bytes:
+    """A JP2 file of 8 bits whose boxes name a colour space, and (type, colour) of each of four channels."""
+    data = bytearray(jpeg2000(values, 8))
+    colour, definition = data.index(b"colr"), data.index(b"cdef")
+    data[colour + 7 : colour + 11] = space.to_bytes(4, "big")
+    entries = b"".join(struct.pack(">HHH", number, *entry) for number, entry in enumerate(channels))
+    data[definition + 6 : definition + 6 + len(entries)] = entries
+    return bytes(data)
+
+
 def tga(values: Array, alpha: int) -> bytes:
     """A TGA in colour of bytes [H, W, bytes a pixel], which says that `alpha` bits of a pixel are alpha."""
     height, width, size = values.shape
