@@ -260,6 +260,8 @@ def _tiff(data: bytes) -> Samples:
     colours = _COLOURS.get(photometric)
     if colours is None:
         raise BadImage(f"a TIFF with PhotometricInterpretation {photometric} is not read: save it as RGB")
+    if photometric == 5 and tags.get(332, (1,))[0] != 1:
+        raise BadImage("a TIFF of other inks than CMYK (InkSet) is not read: save it as RGB")
     numbers = set(tags.get(339, (1,)))
     depths = tags.get(258, (1,))
     bits, raw = max(depths), compression == _RAW_PIXELS

@@ -182,6 +182,8 @@ def _tiff_colours(options: dict[str, Any], detail: str) -> Iterator[Kind]:
         file = written.tiff(_as(inks, bits), 5, bits, **options)
         shown = seen((top - inks[..., :3]) * (top - inks[..., 3:]) / top, top)
         yield Kind("TIFF", "CMYK", str(bits), file, shown, detail)
+        file = written.tiff(_as(inks, bits), 5, bits, more={332: [2]}, **options)
+        yield Kind("TIFF", "other inks than CMYK", str(bits), file, None, detail)
     yield from _tiff_lab(options, detail)
 
 
