@@ -186,9 +186,8 @@ def without_graph(archive: bytes) -> bytes:
 def test_a_wrong_hyperparameter_past_byoc_fails_the_job_in_words(
     project: Project, trained: dict[str, Any]
 ) -> None:
-    state = json.loads((project.folder / ".byoc" / "state.json").read_text())
     sagemaker = client(project, "sagemaker")
-    job = sagemaker.describe_training_job(TrainingJobName=state["training_job"])
+    job = sagemaker.describe_training_job(TrainingJobName=trained["training_job"])
     kept = ("AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig")
     sagemaker.create_training_job(
         TrainingJobName="wrong",
