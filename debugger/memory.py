@@ -17,7 +17,7 @@ import numpy as np
 from debugger.observation import Change, Observation, Statistics
 from debugger.profile import Profile, Sample, StepTime, Total
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 MAX_STEPS: Final = 20_000
 MAX_SAMPLES: Final = 1_000
 _NUMBERS: Final = ("mean", "mean_abs", "norm", "variance", "minimum", "maximum")
@@ -96,6 +96,7 @@ def _observation(item: Observation) -> list[Any]:
         item.mode,
         item.worker,
         item.pictures,
+        item.right,
         {name: _statistics(value) for name, value in item.tensors.items()},
         {name: sorted(members) for name, members in item.collections.items()},
         sorted(item.configured),
@@ -123,12 +124,13 @@ def _statistics(value: Statistics) -> dict[str, Any]:
 
 
 def _restored(raw: Iterable[Any]) -> Observation:
-    step, mode, worker, pictures, tensors, collections, configured = raw
+    step, mode, worker, pictures, right, tensors, collections, configured = raw
     return Observation(
         step=step,
         mode=mode,
         worker=worker,
         pictures=pictures,
+        right=right,
         tensors={name: _tensor(dict(value)) for name, value in tensors.items()},
         collections={name: frozenset(members) for name, members in collections.items()},
         configured=frozenset(configured),

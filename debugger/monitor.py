@@ -240,8 +240,11 @@ class Monitor:
 
         self._guard_recorder(show)
 
-    def evaluated(self, step: int, loss: float, pictures: int) -> None:
-        """Record the validation loss after `step` training steps: the mean over all processes' pictures."""
+    def evaluated(self, step: int, loss: float, pictures: int, right: int | None = None) -> None:
+        """Record the validation loss after `step` training steps: the mean over all processes' pictures.
+
+        `right`: how many of these the network classifies correctly.
+        """
         recorder = self._recorder
         if recorder is None or self._rank or "losses" not in recorder.configured:
             return
@@ -251,7 +254,7 @@ class Monitor:
         )
         name = recorder.loss_name
         observation = Observation(
-            step=step, mode="EVAL", tensors={name: tensor}, pictures=pictures,
+            step=step, mode="EVAL", tensors={name: tensor}, pictures=pictures, right=right,
             collections={"losses": frozenset([name])}, configured=recorder.configured,
         )  # fmt: skip
         self._guard_recorder(lambda: self._show(observation))

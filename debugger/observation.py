@@ -185,6 +185,7 @@ class Observation:
         collections: which of the tensors belong to which collection.
         configured: all collections that are looked at, those without a tensor here too.
         pictures: how many the step's loss is the mean of; None where that is not known.
+        right: of how many of these the network's best class is the label; None where that is not known.
     """
 
     step: int
@@ -194,6 +195,7 @@ class Observation:
     collections: Mapping[str, frozenset[str]] = field(default_factory=dict)
     configured: frozenset[str] = frozenset()
     pictures: int | None = None
+    right: int | None = None
 
     def of_kind(self, *kinds: Kind) -> Iterator[tuple[str, Statistics]]:
         """Name and statistics of the tensors of some kinds."""

@@ -384,7 +384,8 @@ class Trainer:
                 should_stop=self._should_stop,
             )  # fmt: skip
         self._log_skipped(self._validation)
-        self.monitor.evaluated(self.progress.step, result.loss, len(result.labels))
+        right = int((result.probabilities.argmax(axis=1) == result.labels).sum())
+        self.monitor.evaluated(self.progress.step, result.loss, len(result.labels), right)
         self.progress.eval_step += self.evaluation_steps
         return result
 

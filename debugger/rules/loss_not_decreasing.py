@@ -23,6 +23,7 @@ CHECKS_ABOVE = 2
 BLOWN_UP = 2.0
 # A loss that stands still must do so over so many checks: a slow fall hides in the noise for a while.
 CHECKS_WITHOUT_FALL = 3
+CHECKS_AT_THE_END = 2
 LEAST_CHECKS = 5
 # And over this share of the training: a long one may begin slowly.
 LEAST_SHARE = 0.05
@@ -75,6 +76,7 @@ class LossNotDecreasing(Rule):
         self._modes = ("EVAL",) if wanted == "EVAL" else ("TRAIN", "GLOBAL")
         self._curves: dict[str, _Curve] = {}
         self._checks = 0
+        self._checks_without_fall = CHECKS_WITHOUT_FALL
         distance = self.integer("num_steps")
         self._least_steps = (
             max(LEAST_CHECKS * distance, math.ceil(LEAST_SHARE * self.plan.steps)) + self.plan.warmup
@@ -110,6 +112,7 @@ class LossNotDecreasing(Rule):
         return any("nan" in curve.reported or curve.hopeless for curve in self._curves.values())
 
     def finish(self) -> None:
+        self._checks_without_fall = CHECKS_AT_THE_END
         for name, curve in self._curves.items():
             if curve.checked is not None and curve.steps[-1] - curve.checked >= self.integer("smoothing"):
                 self._check(name, curve)
@@ -177,7 +180,7 @@ class LossNotDecreasing(Rule):
         falls = curve.learned or falling
         curve.still = curve.still + 1 if falls is False else 0
         late = step - curve.steps[0] >= self._least_steps
-        enough = late and curve.still >= CHECKS_WITHOUT_FALL
+        enough = late and curve.still >= self._checks_without_fall
         rises_on = curve.above >= CHECKS_ABOVE and falling is not True
         curve.hopeless = enough or (late and (rises_on or ("rise" in curve.reported and not curve.learned)))
         curve.judged = curve.judged or bool(falls) or enough
@@ -251,7 +254,8 @@ class LossNotDecreasing(Rule):
         if self.integer("smoothing") == 1:
             enough = f"it compares two that are {distance} steps or more apart"
         else:
-            steps = max(self._least_steps, (LEAST_CHECKS + CHECKS_WITHOUT_FALL - 1) * distance)
+            last = (LEAST_CHECKS + CHECKS_AT_THE_END - 2) * distance
+            steps = max(self._least_steps, last + self.integer("smoothing"))
             enough = f"to distinguish a fall from noise takes {steps} steps"
         return f"{recorded}, and {enough}: train longer, or lower num_steps"
 

@@ -11,6 +11,7 @@ from debugger.rules.rule import Plan, Rule
 
 LEARNED = 0.8  # of the first training loss
 LEAST_PICTURES = 20  # the mean loss of fewer is noise
+ACCURATE = 0.95  # of the validation pictures: the gap then only says how confident the network is
 
 
 class Overfit(Rule):
@@ -19,11 +20,12 @@ class Overfit(Rule):
     The means are taken over one evaluation and over the training steps since the evaluation before it, and
     the ratio must be exceeded in `patience` evaluations in a row. AWS's ratio alone accuses every model
     that has learned its task (0.01 against 0.02 is a ratio of 1), and every evaluation of a network whose
-    batch normalisation is still settling. So three more things are asked for. The gap must be at least
+    batch normalisation is still settling. So four more things are asked for. The gap must be at least
     `min_difference`, a parameter of ours. The validation loss must have been lower before,
     and stay above for `min_evaluations` in a row and a third of all, or to the end; fewer pictures than
     `LEAST_PICTURES` cannot show that. And the training loss must have fallen, at first and since then: what
-    has learned nothing, overfits nothing. With `min_difference` 0 the definition is AWS's to the letter.
+    has learned nothing, overfits nothing. And the network must misclassify more than a twentieth of the
+    validation pictures, where their number is known. With `min_difference` 0 the definition is AWS's to the letter.
     """
 
     name = "Overfit"
@@ -100,6 +102,8 @@ class Overfit(Rule):
             return ""
         if self._too_few_pictures:
             return self._too_few_pictures
+        if self._rounds.accuracy is not None and self._rounds.accuracy >= ACCURATE:
+            return f"{self._rounds.accuracy:.0%} of the validation pictures are classified correctly"
         if validation - train <= least:
             return "the gap is smaller than the least one"
         if self._first is not None and train >= LEARNED * self._first:

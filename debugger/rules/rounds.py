@@ -35,7 +35,10 @@ class Rounds:
         self._train, self._validation = _Mean(), _Mean()
         self._pictures = 1.0
         self._step = 0
-        self.pictures: float | None = None  # of the evaluation that was closed last; None if unknown
+        # Of the evaluation that was closed last, None if unknown; the accuracy is a share.
+        self.pictures: float | None = None
+        self.accuracy: float | None = None
+        self._right: int | None = None
         self._counted = False
         self.saved = {"TRAIN": 0, "EVAL": 0}  # losses, finite or not
 
@@ -50,6 +53,8 @@ class Rounds:
             self.saved["EVAL" if evaluating else "TRAIN"] += 1
         usable = [value for value in values if math.isfinite(value) and self._pictures]
         if evaluating:
+            if step.right is not None:
+                self._right = (self._right or 0) + step.right
             for value in usable:
                 self._validation.add(value, self._pictures)
             return None
@@ -71,10 +76,11 @@ class Rounds:
 
     def finish(self) -> tuple[int, float, float] | None:
         """Close the round that is open, if it has both losses."""
-        train, validation = self._train, self._validation
-        self._validation = _Mean()
+        train, validation, right = self._train, self._validation, self._right
+        self._validation, self._right = _Mean(), None
         if not train.weight or not validation.weight:
             return None
         self._train = _Mean()
         self.pictures = validation.weight if self._counted else None
+        self.accuracy = None if right is None else right / validation.weight
         return self._step, train.value, validation.value

@@ -15,8 +15,10 @@ class WeightUpdateRatio(Rule):
 
     Compared are a step and the one that was looked at before it, or with `num_steps` one at least so many
     steps back. Weights that were all zero are not judged: any update is infinitely larger. Frozen ones
-    (requires_grad=False) are not either: this project's hook does not save them. An update counts as
-    too small only if the weight has not moved in its first `STILL` comparisons: at the end of a schedule,
+    (requires_grad=False) are not either: this project's hook does not save them. A tensor's first
+    comparison begins at its random values, and behind it a normalisation makes large updates harmless: it
+    counts as too large only if the second one is, too, or if there is none. An update counts as too small
+    only if the weight has not moved in its first `STILL` comparisons: at the end of a schedule,
     when the training pictures are learned, healthy weights stand still.
     """
 
@@ -31,6 +33,7 @@ class WeightUpdateRatio(Rule):
         self._reported: set[str] = set()
         self._moved: set[str] = set()
         self._still: dict[str, list[tuple[float, int, int]]] = {}  # comparisons of what has not moved yet
+        self._first: dict[str, tuple[float, int, int] | None] = {}  # too large ones; None once it is decided
 
     def observe(self, step: Observation) -> None:
         if step.mode == "EVAL" or step.worker != FIRST_WORKER:
@@ -55,6 +58,7 @@ class WeightUpdateRatio(Rule):
         if name in self._reported:
             return
         if ratio < self.number("small_threshold"):
+            self._first.setdefault(name, None)
             if name in self._moved:
                 return
             still = self._still.setdefault(name, [])
@@ -63,18 +67,25 @@ class WeightUpdateRatio(Rule):
                 self._add_still(name)
             return
         self._moved.add(name)
-        if not ratio <= self.number("large_threshold"):
-            self._reported.add(name)
-            self.add(
-                step=last,
-                tensor=name,
-                severity="high",
-                message=f"The weights {name} changed by {ratio:.3g} times their size between steps {first} "
-                "and "
-                f"{last} (limit {self.number('large_threshold'):g}).",
-                cause="The learning rate is far too high, or single gradients explode.",
-                remedy="Lower the learning rate, warm it up, or clip the gradients.",
-            )
+        is_large = not ratio <= self.number("large_threshold")
+        if name not in self._first:
+            self._first[name] = (ratio, first, last) if is_large else None
+            return
+        if is_large:
+            self._add_large(name, *(self._first[name] or (ratio, first, last)))
+        self._first[name] = None
+
+    def _add_large(self, name: str, ratio: float, first: int, last: int) -> None:
+        self._reported.add(name)
+        self.add(
+            step=last,
+            tensor=name,
+            severity="high",
+            message=f"The weights {name} changed by {ratio:.3g} times their size between steps {first} and "
+            f"{last} (limit {self.number('large_threshold'):g}).",
+            cause="The learning rate is far too high, or single gradients explode.",
+            remedy="Lower the learning rate, warm it up, or clip the gradients.",
+        )
 
     def _add_still(self, name: str) -> None:
         comparisons = self._still[name]
@@ -93,6 +104,9 @@ class WeightUpdateRatio(Rule):
         )
 
     def finish(self) -> None:
+        for name, large in self._first.items():
+            if large and name not in self._reported:
+                self._add_large(name, *large)
         for name in self._still:
             if name not in self._moved and name not in self._reported:
                 self._add_still(name)  # a short training has no second comparison
