@@ -262,7 +262,7 @@ def main() -> int:
                 python = options.peers / "bin" / "python"
                 if (python.parent / "torchserve").exists():
                     running.append(servers.torchserve(base, work, cores, python))
-                running += servers.others(base, work, cores, python)
+                running.extend(servers.others(base, work, cores, python))
             for pair in options.also:
                 name, _, port = pair.partition("=")
                 running.append(servers.Running(name, int(port)))

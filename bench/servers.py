@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -248,22 +248,17 @@ def torchserve(base: Path, work: Path, workers: int, python: Path) -> Running:
     return launch("TorchServe", command, environment, port, "/predictions/model", work / "ts.log")
 
 
-def others(base: Path, work: Path, workers: int, python: Path) -> list[Running]:
+def others(base: Path, work: Path, workers: int, python: Path) -> Iterator[Running]:
     """Servers that run our decoding and OpenVINO, in the precision that ours takes by itself."""
-    started = []
+    uvicorn = f"-m uvicorn fastapi_app:app --workers {workers} --log-level warning"
     for name, command, path, ping in (
-        (
-            "FastAPI",
-            "-m uvicorn fastapi_app:app --workers {workers} --port {port} --log-level warning",
-            "",
-            "",
-        ),
-        ("mosec", "{peers}/mosec_app.py --address 127.0.0.1 --port {port}", "/inference", "/"),
-        ("LitServe", "{peers}/litserve_app.py", "", ""),
-        ("BentoML", "-m bentoml serve bento_app:Classify --host 127.0.0.1 --port {port}", "", "/livez"),
+        ("FastAPI", uvicorn, "/invocations", "/ping"),
+        ("mosec", f"{PEERS}/mosec_app.py --address 127.0.0.1", "/inference", "/"),
+        ("LitServe", f"{PEERS}/litserve_app.py", "/invocations", "/ping"),
+        ("BentoML", "-m bentoml serve bento_app:Classify --host 127.0.0.1", "/invocations", "/livez"),
     ):
         port = free_port()
-        filled = [part.format(workers=workers, port=port, peers=PEERS) for part in command.split()]
+        ending = [] if name == "LitServe" else ["--port", str(port)]
         environment = {
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": f"{PEERS}:{ROOT}",
@@ -271,9 +266,7 @@ def others(base: Path, work: Path, workers: int, python: Path) -> list[Running]:
             "BENCH_WORKERS": str(workers),
             "BENTOML_DO_NOT_TRACK": "True",
         }
-        log = work / f"{name}.log"
-        address = path or "/invocations"
-        running = launch(name, [str(python), *filled], environment, port, address, log, ping or "/ping")
+        full = [str(python), *command.split(), *ending]
+        running = launch(name, full, environment, port, path, work / f"{name}.log", ping)
         running.takes_forms = name == "LitServe"
-        started.append(running)
-    return started
+        yield running

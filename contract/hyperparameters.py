@@ -323,6 +323,11 @@ HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = tuple(
 )
 
 
+def is_reserved(name: str) -> bool:
+    """Whether SageMaker or its toolkit sets it, not the user."""
+    return _RESERVED.fullmatch(name.strip().replace("-", "_")) is not None
+
+
 def parse(raw: Mapping[str, str]) -> Settings:
     """Settings from what SageMaker hands over.
 
@@ -337,7 +342,7 @@ def parse(raw: Mapping[str, str]) -> Settings:
     unknown, problems = [], []
     for key, text in raw.items():
         name = key.strip().replace("-", "_")
-        if _RESERVED.fullmatch(name):
+        if is_reserved(name):
             continue
         if name not in parameters:
             unknown.append(_with_hint(key, name))

@@ -124,11 +124,12 @@ def _repository(clients: Clients, name: str, image: Any) -> str:
     return new
 
 
-def place(settings: Settings, clients: Clients, *, data: bool = False) -> Place:
+def place(settings: Settings, clients: Clients, *, data: bool = False, disks: bool = False) -> Place:
     """Everything that the request builders need to know.
 
     Args:
         data: look up which channels hold pictures; missing training data is then an error.
+        disks: look up the key of a training job's disks; `data` includes it.
     """
     from contract.metrics import METRIC_DEFINITIONS
 
@@ -146,7 +147,7 @@ def place(settings: Settings, clients: Clients, *, data: bool = False) -> Place:
             else ""
         ),
         metrics=tuple(METRIC_DEFINITIONS),
-        key_arn=_key_arn(settings, clients) if data else "",
+        key_arn=_key_arn(settings, clients) if data or disks else "",
     )
     return (
         Place(**{**vars(resolved), "channels": channels(settings, clients, resolved)}) if data else resolved

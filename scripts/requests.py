@@ -95,16 +95,15 @@ def conversion_job(settings: Settings, place: Place, name: str, artifact: str) -
         artifact: S3 address of its model.tar.gz. The trainer knows what to do by the channel `model`, and by
             the lack of pictures.
     """
-    settings = replace(
-        settings,
-        train=replace(settings.train, instance_count=1, input_mode="File", spot=False, checkpoints=False),
-    )
-    return {
+    train = replace(settings.train, instance_count=1, input_mode="File", spot=False, checkpoints=False)
+    request = _training(replace(settings, train=train), place, name)
+    request |= {
         "TrainingJobName": name,
-        **_training(settings, replace(place, channels=()), name),
         "InputDataConfig": [_channel("model", artifact, "File")],
         "Tags": tags(settings),
     }
+    request.pop("Environment", None)  # of a training and its debugger
+    return request
 
 
 def _channel(name: str, uri: str, input_mode: str) -> Request:

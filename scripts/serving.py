@@ -57,11 +57,18 @@ def place_for(
 def why_not_cpu(clients: Clients, artifact: str) -> str:
     """Why the image for CPUs cannot serve the artifact; "" where it can."""
     try:
-        found = read_members(clients.s3, artifact, (_DESCRIPTION,)).get(_DESCRIPTION)
+        if has_graph(clients, artifact):
+            return ""
     except Unreadable as error:
-        found = error
-    if isinstance(found, Unreadable):
-        return str(found)
-    if not found or not found.get("onnx"):
-        return "the model has no model.onnx, as its trainer was older; `byoc convert` adds it"
-    return ""
+        return str(error)
+    return "the model has no model.onnx; if its trainer was older, `byoc convert` adds it"
+
+
+def has_graph(clients: Clients, artifact: str) -> bool:
+    """Whether the model in an artifact has its model.onnx. Raises Unreadable if it is not a model of ours."""
+    description = read_members(clients.s3, artifact, (_DESCRIPTION,)).get(_DESCRIPTION)
+    if isinstance(description, Unreadable):
+        raise description
+    if description is None:
+        raise Unreadable(f"{artifact} holds no {_DESCRIPTION}")
+    return bool(description.get("onnx"))

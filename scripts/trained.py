@@ -50,12 +50,22 @@ def of_model(clients: Clients, model: str, test_uri: str) -> Trained | None:
         described = clients.sagemaker.describe_model(ModelName=model)
         artifact = described["PrimaryContainer"]["ModelDataUrl"]
         job = jobs.describe(clients, artifact.split("/")[-3])  # …/<job>/output/model.tar.gz
+        if source := _converted_from(job):
+            artifact, job = source, jobs.describe(clients, source.split("/")[-3])
     except (ByocError, ClientError, KeyError, IndexError):
         return None
     accuracy = jobs.metrics(job).get("test:accuracy")
     if accuracy is None:
         return None
     return Trained(accuracy, _same_pictures(clients, job, artifact, test_uri))
+
+
+def _converted_from(job: dict[str, Any]) -> str:
+    """The artifact that a job of `byoc convert` took; "" for other jobs."""
+    channels = {one["ChannelName"]: one for one in job.get("InputDataConfig", ())}
+    if channels.keys() != {"model"}:
+        return ""
+    return str(channels["model"]["DataSource"].get("S3DataSource", {}).get("S3Uri", ""))
 
 
 def _same_pictures(clients: Clients, job: dict[str, Any], artifact: str, test_uri: str) -> bool:

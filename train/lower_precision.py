@@ -47,7 +47,8 @@ def measure(
     """Find out which precisions keep the answers of the model in `folder`, and describe it with that.
 
     Args:
-        pictures: of the training, by split; calibration takes those of "train".
+        pictures: of the training, by split; calibration takes those of "train". Without any, only the graph
+            is checked.
         split: that of the final evaluation, of which all pictures judge first.
         scratch: a folder for what is in the making.
         should_stop: asked all the while; the model then stays as it is.
@@ -65,7 +66,7 @@ def measure(
     if seconds_left < seconds + _GRACE:
         log.info("no lower precision is measured: max_minutes leaves %.0f s for it", max(0.0, seconds_left))
         return
-    calibrate, judge = choose(pictures, split)
+    calibrate, judge = choose(pictures, split) if pictures else ([], [])
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as output:
         threads = min(_MOST_THREADS, container.cores())
@@ -80,6 +81,8 @@ def measure(
         precisions = result["precisions"]
         if precisions is None:
             _withdraw(folder, result["drift"])
+            return
+        if not pictures:
             return
         if not calibrate:
             precisions["int8"] = {"accepted": False, "reason": too_few(len(judge)), "pictures": len(judge)}

@@ -136,7 +136,7 @@ def run(task: Task) -> dict[str, Any]:
     with ThreadPoolExecutor(task.threads) as pool:
         pictures = Pictures(info, pool)
         drift, seconds = check(engines["fp32"], pictures, model_folder)
-        if drift > _DRIFT:
+        if not drift <= _DRIFT:
             return {"drift": drift, "precisions": None}
         precisions: dict[str, Judgement] = {}
         if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

@@ -46,7 +46,8 @@ log = logging.getLogger("train")
 
 def run(paths: Paths, stopping: Stopping) -> None:
     if convert.is_asked(paths):
-        convert.run(paths)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            convert.run(paths, stopping.asked)
         return
     settings = hyperparameters.parse(paths.hyperparameters())
     stopping.after_minutes(settings.max_minutes)

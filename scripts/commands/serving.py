@@ -330,7 +330,7 @@ def _left(context: Context) -> dict[str, str] | None:
 
 
 def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
-    """The project's only endpoint, if it is this folder's, and the others: {}, or None if AWS lists none.
+    """The project's only endpoint, if it is this folder's, and the others: {}, or None if they are unknown.
 
     If there is none, it is this folder's name for it: a model or a configuration may be left.
     """

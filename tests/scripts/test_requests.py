@@ -91,6 +91,15 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
         "CreateTrainingJob",
         lambda: requests.conversion_job(PLAIN, PLACE, "digits-convert-1", ARTIFACT),
     ),
+    "conversion_job_encrypted": (
+        "CreateTrainingJob",
+        lambda: requests.conversion_job(
+            ENCRYPTED,
+            replace(PLACE, key_arn="arn:aws:kms:us-east-1:123456789012:key/1"),
+            "digits-c",
+            ARTIFACT,
+        ),
+    ),
     "conversion_job_with_everything": (
         "CreateTrainingJob",
         lambda: requests.conversion_job(FULL, FULL_PLACE, "flowers-convert-1", ARTIFACT),

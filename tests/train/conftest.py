@@ -148,10 +148,10 @@ def run(
     def start(job: SageMakerJob, **settings: object) -> tuple[int, str]:
         import signal
 
-        from train import outputs, train
+        from train import graph, outputs, train
 
-        if settings.get("quantize") != "auto":
-            monkeypatch.setattr(outputs, "graph", SimpleNamespace(add=lambda folder: False))
+        exporting = graph if settings.get("quantize") == "auto" else SimpleNamespace(add=lambda folder: False)
+        monkeypatch.setattr(outputs, "graph", exporting)
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power fails here; a busy disk is slow
         for name, value in job.configure(**settings).items():
             monkeypatch.setenv(name, value)
