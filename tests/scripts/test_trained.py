@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import trained
-from scripts.account import bucket
+from scripts import requests, trained
+from scripts.account import bucket, place
 from scripts.aws import Clients, connect
 from scripts.commands.serving import test_uri as uri_of_test_set
 from scripts.context import Context
@@ -59,3 +59,16 @@ def test_pictures_from_elsewhere_are_others(clients: Clients) -> None:
         0.5, same_pictures=False
     )
     assert trained.of_endpoint(clients, "nothing", "s3://elsewhere/test/") is None
+
+
+def test_a_converted_model_is_the_one_that_it_was_made_from(clients: Clients, run: Run) -> None:
+    [model] = clients.sagemaker.list_models()["Models"]
+    artifact = clients.sagemaker.describe_model(ModelName=model["ModelName"])["PrimaryContainer"][
+        "ModelDataUrl"
+    ]
+    account = load()
+    request = requests.conversion_job(account, place(account, clients), "two", artifact)
+    clients.sagemaker.create_training_job(**request)
+    run("delete")
+    run("deploy", "two", "--no-wait")
+    assert look(clients) == trained.Trained(0.5, same_pictures=True)
