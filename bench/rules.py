@@ -106,7 +106,8 @@ def healthy() -> Iterator[Case]:
 
 def sick() -> Iterator[Case]:
     """Twenty, each in a way that is known."""
-    diverging = ("LossNotDecreasing", "ExplodingTensor")
+    # These name a rate that is too high as the cause.
+    diverging = ("LossNotDecreasing", "ExplodingTensor", "DeadRelu", "WeightUpdateRatio")
     for number, (optimizer, batch) in enumerate(
         (("sgd", 10), ("sgd", 32), ("sgd", 100), ("adamw", 10), ("adamw", 32), ("adamw", 100))
     ):
@@ -117,7 +118,7 @@ def sick() -> Iterator[Case]:
     yield Case("lr 0.97, ResNet-18", diverging, 400, 10, chosen, "digits")
     yield Case("lr 0.95, fine-tuning", diverging, settings={"lr": 0.95, "weights": "channel", "epochs": 10})
     still = ("LossNotDecreasing", "WeightUpdateRatio")
-    for rate in (1e-6, 1e-7, 1e-9):
+    for rate in (1e-6, 1e-7, 3e-8):
         yield Case(f"lr {rate:g}", still, settings={"lr": rate, "epochs": 12})
     by_heart = ("Overfit", "Overtraining")
     learning = {"epochs": 60, "batch_size": 10, "augment": "none", "label_smoothing": 0.0}
@@ -131,7 +132,7 @@ def sick() -> Iterator[Case]:
     yield Case("waits for photos, frozen", ("Dataloader",), 60, 2, frozen, "photos")
     dead = {"arch": "squeezenet1_1", "image_size": 64, "lr": 1.0, "epochs": 5, "batch_size": 20}
     for optimizer in ("sgd", "adamw"):
-        rules = (*diverging, "DeadRelu", "VanishingGradient")
+        rules = (*diverging, "VanishingGradient")
         yield Case(f"dead network, {optimizer}", rules, 400, 10, {**dead, "optimizer": optimizer}, "digits")
 
 
@@ -220,7 +221,7 @@ def train(case: Case, base: Path, seed: int, weights: Path | None) -> float:
         text=True,
         check=False,
     )
-    if done.returncode and not case.expected:
+    if done.returncode and not (case.expected and (base / "output/data/debugger/findings.json").exists()):
         raise RuntimeError(f"{case.name}: {done.stdout[-2000:]}")
     return time.monotonic() - began
 

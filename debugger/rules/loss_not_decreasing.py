@@ -21,12 +21,15 @@ SIGNIFICANT = 5.0
 # One is enough where the loss is so many times what it was.
 CHECKS_ABOVE = 2
 BLOWN_UP = 2.0
+STANDS_STILL = "The loss does not fall"
 # A loss that stands still must do so over so many checks: a slow fall hides in the noise for a while.
 CHECKS_WITHOUT_FALL = 3
 CHECKS_AT_THE_END = 2
 LEAST_CHECKS = 5
 # And over this share of the training: a long one may begin slowly.
 LEAST_SHARE = 0.05
+# Ranks of losses follow their steps by chance as closely as this in one of 150 trainings that stand still.
+TREND = 2.5
 START = 0.2  # of the losses, so many are left out when a fall is looked for, for the same reason
 MOST = 0.8
 
@@ -62,7 +65,8 @@ class LossNotDecreasing(Rule):
     gives AWS's definition to the letter.
 
     A standstill is judged at the earliest `LEAST_CHECKS` checks after the warm-up, and after `LEAST_SHARE` of
-    the training; so late a rise too may end the job, where the rule is to do that.
+    the training; so late a rise too may end the job, where the rule is to do that. One that has ended by the
+    end of the training is withdrawn.
     """
 
     name = "LossNotDecreasing"
@@ -118,6 +122,19 @@ class LossNotDecreasing(Rule):
                 self._check(name, curve)
             if curve.above:
                 self._report_rise(name, curve)
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Take back that a loss stands still where it has fallen since then."""
+        for name, curve in self._curves.items():
+            if "still" in curve.reported and not curve.above and self._falls(curve):
+                curve.reported.remove("still")
+                before = len(self.findings)
+                self.findings = [
+                    finding for finding in self.findings
+                    if finding.tensor != name or not finding.message.startswith(STANDS_STILL)
+                ]  # fmt: skip
+                self.total -= before - len(self.findings)
 
     def _check(self, name: str, curve: _Curve) -> None:
         if not math.isfinite(curve.values[-1]):
@@ -190,7 +207,7 @@ class LossNotDecreasing(Rule):
                 curve,
                 "still",
                 "high",
-                f"The loss does not fall: around step {step} it is {level:.4g}, after {first:.4g} in the "
+                f"{STANDS_STILL}: around step {step} it is {level:.4g}, after {first:.4g} in the "
                 f"first step; over {len(curve.values)} recorded steps there is no fall beyond the noise.",
             )
 
@@ -209,8 +226,12 @@ class LossNotDecreasing(Rule):
         return window
 
     def _falls(self, curve: _Curve) -> bool | None:
-        """Whether the newest third of the losses lies below the oldest by more than chance explains; None
-        while it is too early to say."""
+        """Whether the newest third of the losses lies below the oldest by more than chance explains, or all
+        losses show a trend down; None while it is too early to say.
+
+        The trend is Spearman's rank correlation, which single large losses of small batches do not hide. It
+        does not count after an explosion: from there losses fall back, and none below the first.
+        """
         if curve.steps[-1] - curve.steps[0] < LEAST_CHECKS * self.integer("num_steps"):
             return None
         values = np.frombuffer(curve.values, dtype=np.float64)
@@ -222,7 +243,10 @@ class LossNotDecreasing(Rule):
         old, new = values[:third], values[-third:]
         fall = float(np.median(old) - np.median(new))
         error = 1.2533 * math.sqrt((float(old.var()) + float(new.var())) / (third - 1))
-        return fall > max(2.0 * error, self.number("diff_percent") / 100.0 * abs(curve.values[0]))
+        first = abs(curve.values[0])
+        if fall <= self.number("diff_percent") / 100.0 * first:
+            return False
+        return fall > 2.0 * error or (max(curve.values) < BLOWN_UP * first and _trend(values) < -TREND)
 
     def _report(self, name: str, curve: _Curve, topic: str, severity: Severity, message: str) -> None:
         if topic in curve.reported:
@@ -269,3 +293,10 @@ class LossNotDecreasing(Rule):
             f"{curve.steps[-1]}), lowest {min(finite, default=math.nan):.4g}; {self._checks} checks, one "
             f"every {self.integer('num_steps')} steps or more."
         )
+
+
+def _trend(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """Standard errors of the rank correlation between values and their order; negative where they fall."""
+    count = values.size
+    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return float(np.corrcoef(ranks, np.arange(count))[0, 1] * math.sqrt(count - 1))

@@ -284,14 +284,15 @@ def compare(context: Context, score: Score, trained: Trained | None, who: str) -
 def delete(
     context: Context,
     endpoint: Annotated[
-        str | None, typer.Argument(help="Default: this project's only one, if it is this folder's.")
+        str | None,
+        typer.Argument(help="Default: deploy.endpoint, else the project's only one, if it is this folder's."),
     ] = None,
 ) -> None:
     """Delete the endpoint, its configuration and its model. Jobs, data and results stay.
 
-    A missing endpoint is not an error. Without a name it deletes the project's
-    only one, if this folder deployed it last or names it in its settings
-    (deploy.endpoint); any other has to be named. If byoc did not create the
+    A missing endpoint is not an error. Without a name it deletes the one that the
+    settings name (deploy.endpoint), else the project's only one, if this folder
+    deployed it last; any other has to be named. If byoc did not create the
     endpoint, its configuration and models stay: other endpoints may use them.
 
     Examples:
@@ -301,6 +302,7 @@ def delete(
     """
     from scripts import endpoints
 
+    endpoint = endpoint or context.settings.deploy.endpoint or None
     name, left = (endpoint, None) if endpoint else _only_endpoint(context)
     deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  {text}"))
     if not deleted:

@@ -173,6 +173,8 @@ def _best_hyperparameters(context: Context, tuning_job: str) -> dict[str, str]:
     values: dict[str, str] = best["hyperparameters"]
     text = ", ".join(f"{key} = {short(value)}" for key, value in values.items())
     context.out.say("Best of {job}: {values}.", job=best["tuning_job"], values=text)
+    if not best["complete"]:
+        context.out.warn(f"{best['tuning_job']} still runs: there may be better ones to come.")
     return values
 
 

@@ -139,6 +139,8 @@ def best(
         conclude_tuning(context, snapshot)
         return
     snapshot = tuning.look(context.clients, with_result(context, tuning_job))
+    if tuning_job and tuning_job != "last":
+        state.update(context.settings, tuning_job=snapshot.name)
     context.out.show(_trials(context.out, snapshot, _reasons(context, snapshot, {})))
     _show_best(context, snapshot)
 
@@ -204,7 +206,7 @@ def _show_best(context: Context, snapshot: TuningJob) -> None:
     from report.read.logs import read_end
 
     best_trial = tuning.best(context.clients, snapshot.name)
-    state.update(context.settings, tuning_job=snapshot.name, best=best_trial)
+    state.update(context.settings, best=best_trial)
     values = ", ".join(f"{key} = {short(value)}" for key, value in best_trial["hyperparameters"].items())
     context.out.say(
         "Best of {n}: [bold green]{values}[/]  ({metric} {value}, {job})",

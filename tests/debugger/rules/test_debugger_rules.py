@@ -117,6 +117,33 @@ def test_a_short_training_that_never_falls_is_found_at_its_end(
     assert bool(checked.undecided()) is not bool(total)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_small_batches_that_learn_through_heavy_noise_are_healthy(observe: Any, seed: int) -> None:
+    noise = np.random.default_rng(seed).lognormal(0, 0.8, 260)
+    values = np.linspace(1.6, 0.7, 260) * noise / np.exp(0.32)
+    checked = losses(rule("LossNotDecreasing"), [1.3, *values], observe)
+    checked.finish()
+    assert not checked.total
+
+
+def test_a_standstill_that_ends_is_withdrawn(observe: Any, noise: Any) -> None:
+    values = [*(2.3 + noise.normal(0, 0.1, 100)), *np.linspace(2.2, 0.8, 100)]
+    checked = losses(rule("LossNotDecreasing"), values[:100], observe)
+    assert [finding.message[:22] for finding in checked.findings] == ["The loss does not fall"]
+    for index, value in enumerate(values[100:], 100):
+        checked.observe(observe(index, Loss_output_0=value))
+    checked.finish()
+    assert not checked.total
+    assert not checked.findings
+
+
+def test_a_loss_that_exploded_and_stands_still_is_found(observe: Any, noise: Any) -> None:
+    values = [2.4, 9.0, 30.0, 14.0, 8.0, 5.0, 3.5, 2.9, *(2.33 + noise.normal(0, 0.05, 60))]
+    checked = losses(rule("LossNotDecreasing"), values, observe)
+    checked.finish()
+    assert checked.total
+
+
 def test_a_loss_that_turns_is_found(observe: Any, noise: Any) -> None:
     values = np.concatenate([np.linspace(2.3, 0.5, 100), np.linspace(0.5, 3, 60)]) + noise.normal(0, 0.1, 160)
     checked = losses(rule("LossNotDecreasing"), values, observe)

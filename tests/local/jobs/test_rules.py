@@ -20,7 +20,7 @@ CLOSED = "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:
 SLOW = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 print("ready")
-while True: time.sleep(60)
+while True: time.sleep(0.05)
 """
 TRAIN_UNTIL_SAMPLED = """
 while not list((base / "output/profiler").rglob("*.algo-1.json")): time.sleep(0.01)

@@ -214,7 +214,7 @@ def stop(*_):
     sys.exit(1)
 signal.signal(signal.SIGTERM, stop)
 print("ready")
-while True: time.sleep(60)
+while True: time.sleep(0.05)  # a signal may come between a look for signals and the sleep
 """
 
 
