@@ -21,7 +21,7 @@ SIGNIFICANT = 5.0
 # One is enough where the loss is so many times what it was.
 CHECKS_ABOVE = 2
 BLOWN_UP = 2.0
-STANDS_STILL = "The loss does not fall"
+_BEGINNINGS = {"still": "The loss does not fall", "rise": "The loss rises"}  # of findings
 # A loss that stands still must do so over so many checks: a slow fall hides in the noise for a while.
 CHECKS_WITHOUT_FALL = 3
 CHECKS_AT_THE_END = 2
@@ -65,8 +65,8 @@ class LossNotDecreasing(Rule):
     gives AWS's definition to the letter.
 
     A standstill is judged at the earliest `LEAST_CHECKS` checks after the warm-up, and after `LEAST_SHARE` of
-    the training; so late a rise too may end the job, where the rule is to do that. One that has ended by the
-    end of the training is withdrawn.
+    the training; so late a rise too may end the job, where the rule is to do that. What the rest
+    of the training refutes is withdrawn at its end: a standstill before a fall, a rise before a success.
     """
 
     name = "LossNotDecreasing"
@@ -125,16 +125,22 @@ class LossNotDecreasing(Rule):
         self._withdraw()
 
     def _withdraw(self) -> None:
-        """Take back that a loss stands still where it has fallen since then."""
+        """Take back what the rest of the training has refuted: a standstill that ended, a rise that was made
+        good."""
         for name, curve in self._curves.items():
-            if "still" in curve.reported and not curve.above and self._falls(curve):
-                curve.reported.remove("still")
-                before = len(self.findings)
-                self.findings = [
-                    finding for finding in self.findings
-                    if finding.tensor != name or not finding.message.startswith(STANDS_STILL)
-                ]  # fmt: skip
-                self.total -= before - len(self.findings)
+            if curve.above or not math.isfinite(curve.values[-1]):
+                continue
+            success = abs(curve.values[0]) * (1 - self.number("learned_percent") / 100.0)
+            recovered = median(self._window(curve) or [math.inf]) <= success
+            refuted = {"rise": recovered, "still": recovered or self._falls(curve)}
+            beginnings = tuple(_BEGINNINGS[topic] for topic, is_so in refuted.items() if is_so)
+            kept = [
+                finding
+                for finding in self.findings
+                if finding.tensor != name or not (beginnings and finding.message.startswith(beginnings))
+            ]
+            self.total -= len(self.findings) - len(kept)
+            self.findings = kept
 
     def _check(self, name: str, curve: _Curve) -> None:
         if not math.isfinite(curve.values[-1]):
@@ -185,8 +191,8 @@ class LossNotDecreasing(Rule):
         risen = rise > least * abs(reference) and (lost or above)
         curve.above = curve.above + 1 if risen else 0
         curve.rise = (
-            f"The loss rises: around step {step} it is {level:.4g} (median of {len(window)} steps), after "
-            f"{first:.4g} in the first one and {reference:.4g} at its lowest level so far."
+            f"{_BEGINNINGS['rise']}: around step {step} it is {level:.4g} (median of {len(window)} steps), "
+            f"after {first:.4g} in the first one and {reference:.4g} at its lowest level so far."
         )
         if curve.above >= CHECKS_ABOVE or (risen and level >= BLOWN_UP * abs(first)):
             self._report_rise(name, curve)
@@ -207,7 +213,7 @@ class LossNotDecreasing(Rule):
                 curve,
                 "still",
                 "high",
-                f"{STANDS_STILL}: around step {step} it is {level:.4g}, after {first:.4g} in the "
+                f"{_BEGINNINGS['still']}: around step {step} it is {level:.4g}, after {first:.4g} in the "
                 f"first step; over {len(curve.values)} recorded steps there is no fall beyond the noise.",
             )
 
