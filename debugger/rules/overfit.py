@@ -11,7 +11,10 @@ from debugger.rules.rule import Plan, Rule
 
 LEARNED = 0.8  # of the first training loss
 LEAST_PICTURES = 20  # the mean loss of fewer is noise
-ACCURATE = 0.95  # of the validation pictures: the gap then only says how confident the network is
+# Of the validation pictures, this share may be misclassified: the gap then only says how confident the
+# network is. More may be by chance, up to so many standard errors.
+MISTAKES = 0.05
+CHANCE = 1.645
 
 
 class Overfit(Rule):
@@ -24,8 +27,8 @@ class Overfit(Rule):
     `min_difference`, a parameter of ours. The validation loss must have been lower before,
     and stay above for `min_evaluations` in a row and a third of all, or to the end; fewer pictures than
     `LEAST_PICTURES` cannot show that. And the training loss must have fallen, at first and since then: what
-    has learned nothing, overfits nothing. And the network must misclassify more than a twentieth of the
-    validation pictures, where their number is known. With `min_difference` 0 the definition is AWS's to the
+    has learned nothing, overfits nothing. And the network must misclassify significantly more than a
+    twentieth of the validation pictures, where their number is known. With `min_difference` 0 the definition is AWS's to the
     letter.
     """
 
@@ -103,8 +106,11 @@ class Overfit(Rule):
             return ""
         if self._too_few_pictures:
             return self._too_few_pictures
-        if self._rounds.accuracy is not None and self._rounds.accuracy >= ACCURATE:
-            return f"{self._rounds.accuracy:.0%} of the validation pictures are classified correctly"
+        accuracy, pictures = self._rounds.accuracy, self._rounds.pictures
+        if accuracy is not None and pictures:
+            allowed = MISTAKES + CHANCE * math.sqrt(MISTAKES * (1 - MISTAKES) / pictures)
+            if 1 - accuracy <= allowed:
+                return f"{accuracy:.0%} of the validation pictures are classified correctly"
         if validation - train <= least:
             return "the gap is smaller than the least one"
         if self._first is not None and train >= LEARNED * self._first:

@@ -217,7 +217,7 @@ def test_overfit_to_the_letter_is_a_ratio(observe: Any) -> None:
     assert not rounds(rule("Overfit", min_difference="0"), [(1.0, 1.09)], observe).total
 
 
-@pytest.mark.parametrize(("right", "total"), [(38, 0), (37, 1), (None, 1)])
+@pytest.mark.parametrize(("right", "total"), [(36, 0), (35, 1), (None, 1)])
 def test_what_is_classified_correctly_is_not_overfitted(right: int | None, total: int, observe: Any) -> None:
     """Label smoothing keeps losses apart, however few mistakes there are."""
     checked = rule("Overfit")
@@ -228,7 +228,7 @@ def test_what_is_classified_correctly_is_not_overfitted(right: int | None, total
     checked.finish()
     assert checked.total == total
     if not total:
-        assert "as 95% of the validation pictures are classified correctly" in checked.summary()
+        assert "as 90% of the validation pictures are classified correctly" in checked.summary()
 
 
 def test_overfit_waits_for_its_patience(observe: Any) -> None:
