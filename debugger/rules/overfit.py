@@ -28,8 +28,8 @@ class Overfit(Rule):
     and stay above for `min_evaluations` in a row and a third of all, or to the end; fewer pictures than
     `LEAST_PICTURES` cannot show that. And the training loss must have fallen, at first and since then: what
     has learned nothing, overfits nothing. And the network must misclassify significantly more than a
-    twentieth of the validation pictures, where their number is known. With `min_difference` 0 the definition is AWS's to the
-    letter.
+    twentieth of the validation pictures, where their number is known. With `min_difference` 0 the definition
+    is AWS's to the letter.
     """
 
     name = "Overfit"
