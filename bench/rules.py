@@ -126,7 +126,7 @@ def sick() -> Iterator[Case]:
         yield Case(f"labels by chance, {pictures}", by_heart, pictures, classes, learning, "random")
     for classes in (2, 4):
         yield Case(f"a rare class of {classes}", ("ClassImbalance",), 800, classes, {"epochs": 6}, "skewed")
-    uncached = {"workers": 1, "cache_mb": -1, "cache_disk_mb": -1, "epochs": 4, "batch_size": 4}
+    uncached = {"workers": 1, "cache_mb": -1, "cache_disk_mb": -1, "epochs": 16, "batch_size": 4}
     yield Case("waits for photos", ("Dataloader",), 60, 2, uncached, "photos")
     frozen = {**uncached, "freeze": "backbone", "weights": "channel", "augment": "crop"}
     yield Case("waits for photos, frozen", ("Dataloader",), 60, 2, frozen, "photos")

@@ -43,6 +43,7 @@ class _Curve:
     lowest_spread: float = 0.0
     still: int = 0
     above: int = 0
+    blown_up: bool = False
     hopeless: bool = False  # at the newest check, it has not learned, and does not begin to
     rise: str = ""
     judged: bool = False  # it has fallen, or long enough not
@@ -66,7 +67,8 @@ class LossNotDecreasing(Rule):
 
     A standstill is judged at the earliest `LEAST_CHECKS` checks after the warm-up, and after `LEAST_SHARE` of
     the training; so late a rise too may end the job, where the rule is to do that. What the rest
-    of the training refutes is withdrawn at its end: a standstill before a fall, a rise before a success.
+    of the training refutes is withdrawn at its end: a standstill before a fall, a rise before a success,
+    but for one to `BLOWN_UP` times the first loss.
     """
 
     name = "LossNotDecreasing"
@@ -132,7 +134,7 @@ class LossNotDecreasing(Rule):
                 continue
             success = abs(curve.values[0]) * (1 - self.number("learned_percent") / 100.0)
             recovered = median(self._window(curve) or [math.inf]) <= success
-            refuted = {"rise": recovered, "still": recovered or self._falls(curve)}
+            refuted = {"rise": recovered and not curve.blown_up, "still": recovered or self._falls(curve)}
             beginnings = tuple(_BEGINNINGS[topic] for topic, is_so in refuted.items() if is_so)
             kept = [
                 finding
@@ -194,7 +196,9 @@ class LossNotDecreasing(Rule):
             f"{_BEGINNINGS['rise']}: around step {step} it is {level:.4g} (median of {len(window)} steps), "
             f"after {first:.4g} in the first one and {reference:.4g} at its lowest level so far."
         )
-        if curve.above >= CHECKS_ABOVE or (risen and level >= BLOWN_UP * abs(first)):
+        blown_up = risen and level >= BLOWN_UP * abs(first)
+        curve.blown_up = curve.blown_up or blown_up
+        if curve.above >= CHECKS_ABOVE or blown_up:
             self._report_rise(name, curve)
         if level < curve.lowest:
             curve.lowest, curve.lowest_spread = level, spread

@@ -137,13 +137,13 @@ def test_a_standstill_that_ends_is_withdrawn(observe: Any, noise: Any) -> None:
     assert not checked.findings
 
 
-@pytest.mark.parametrize(("end", "stays"), [(0.5, False), (2.0, True)])
+@pytest.mark.parametrize(("height", "end", "stays"), [(2.2, 0.5, False), (2.2, 2.0, True), (2.6, 0.5, True)])
 def test_a_rise_is_withdrawn_where_the_training_succeeds(
-    end: float, stays: bool, observe: Any, noise: Any
+    height: float, end: float, stays: bool, observe: Any, noise: Any
 ) -> None:
     values = [
         1.2,
-        *(2.2 + noise.normal(0, 0.1, 40)),
+        *(height + noise.normal(0, 0.1, 40)),
         *(np.linspace(2.2, end, 200) + noise.normal(0, 0.1, 200)),
     ]
     checked = losses(rule("LossNotDecreasing"), values, observe)
