@@ -378,6 +378,8 @@ def _endpoint(context: Context, named: str | None) -> str:
             f"deploy.endpoint names {setting}, and the last `byoc deploy` created {made}: {setting} is used. "
             f"For the other one: --endpoint {made}"
         )
+    elif not named and made and made != context.settings.endpoint_name:
+        context.out.say("Endpoint [bold]{name}[/], the last one that this folder deployed.", name=made)
     return named or setting or str(made or context.settings.endpoint_name)
 
 
