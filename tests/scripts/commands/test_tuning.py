@@ -14,6 +14,7 @@ import pytest
 from contract.findings import Line, Outcome, StopLine, VerdictLine, format_line
 from report.read import jobs, logs, tuning
 from report.read.tuning import Progress, Trial, TuningJob
+from scripts import state
 from scripts.commands.tuning import _not_apart, _reasons, _show_best, _trials
 from scripts.output import Output
 from scripts.settings import load
@@ -49,7 +50,10 @@ def test_a_best_trial_that_a_rule_ended_is_no_success(
     monkeypatch.setattr(logs, "read_end", lambda client, job: list(map(format_line, lines)))
     settings = replace(load(required=False, environment={}), folder=tmp_path)
     context: Any = SimpleNamespace(out=Output(), settings=settings, clients=SimpleNamespace(logs=None))
+    state.update(settings, tuning_job="newer")  # which has no result yet, so that `byoc best` falls back
     _show_best(context, TuningJob("t", {"HyperParameterTuningJobStatus": "Completed"}))
+    assert state.read(settings)["tuning_job"] == "newer"
+    assert state.read(settings)["best"]["training_job"] == "t-1"
     captured = capsys.readouterr()
     told = " ".join((captured.out + captured.err).split())
     assert ("The best trial is hopeless: LossNotDecreasing stopped the training after" in told) == stopped
