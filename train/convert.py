@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import shutil
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -78,8 +79,10 @@ def unpack(archive: Path, folder: Path) -> None:
                     raise TrainingError(
                         f"{name} in {ARCHIVE} has {member.size:,} bytes: this is no model of ours"
                     )
-                member.name, member.mode = name, 0o644
-                packed.extract(member, folder, set_attrs=False)
+                content = packed.extractfile(member)
+                assert content is not None  # of a regular file
+                with (folder / name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
