@@ -42,7 +42,7 @@ class Evaluation:
         self.rule: Rule | None = None
         self.error = ""
         self.modified = time.time()
-        self._reported = 0
+        self._reported: list[Finding] = []
         self._held: dict[str | None, int] = {}
         try:
             self.rule = make(rule_name, parameters, plan)
@@ -88,8 +88,8 @@ class Evaluation:
             reported = {tensor: count for tensor, count in self._held.items() if count >= LASTING}
             self._held = {**held, **reported}
         else:
-            fresh = findings[self._reported :]
-            self._reported = len(findings)
+            fresh = [item for item in findings if not any(item is known for known in self._reported)]
+            self._reported += fresh
         if fresh:
             self.modified = time.time()
         return fresh

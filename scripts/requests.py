@@ -92,8 +92,8 @@ def conversion_job(settings: Settings, place: Place, name: str, artifact: str) -
     """CreateTrainingJob of a job that gives the model of an older trainer its model.onnx.
 
     Args:
-        artifact: S3 address of its model.tar.gz. The trainer knows what to do by the channel `model`, and by
-            the lack of pictures.
+        artifact: S3 address of its model.tar.gz. The trainer converts where `model` is the only channel and
+            there are no hyperparameters.
     """
     train = replace(settings.train, instance_count=1, input_mode="File", spot=False, checkpoints=False)
     request = _training(replace(settings, train=train), place, name)

@@ -139,7 +139,7 @@ def run(task: Task) -> dict[str, Any]:
         if not drift <= _DRIFT:
             return {"drift": drift, "precisions": None}
         precisions: dict[str, Judgement] = {}
-        if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if task.judge and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             engines["bf16"] = Engine(core, core.read_model(model_folder / GRAPH_FILE), "bf16", task.threads)
         if task.calibrate:
             affordable = deadline.seconds / (_CALIBRATION_COST * seconds)
@@ -153,10 +153,10 @@ def run(task: Task) -> dict[str, Any]:
                 save(quantise(core, task, info, pictures, count), output)
                 quantised = core.read_model(output / INT8_FILE, output / INT8_WEIGHTS_FILE)
                 engines["int8"] = Engine(core, quantised, "f32", task.threads)
-        # Where other processes have the cores, calibrating may have taken all of it.
-        answers, labels = ask(engines, pictures, task, Deadline(max(deadline.left, _LEFT * task.seconds)))
-        for name in engines:
-            if name != "fp32":
+        if len(engines) > 1:
+            # Where other processes have the cores, calibrating may have taken all of it.
+            answers, labels = ask(engines, pictures, task, Deadline(max(deadline.left, _LEFT * task.seconds)))
+            for name in engines.keys() - {"fp32"}:
                 least = LEAST_PICTURES if name == "int8" else 1
                 precisions[name] = judge(answers["fp32"], answers[name], labels, least)
     return {"drift": drift, "precisions": {name: one.to_json() for name, one in precisions.items()}}

@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from contract.findings import Severity
+from contract.findings import Finding, Severity
 from debugger.observation import FIRST_WORKER, Observation
 from debugger.rules.rule import Plan, Rule
 from debugger.rules.selection import Selection
@@ -21,7 +21,6 @@ SIGNIFICANT = 5.0
 # One is enough where the loss is so many times what it was.
 CHECKS_ABOVE = 2
 BLOWN_UP = 2.0
-_BEGINNINGS = {"still": "The loss does not fall", "rise": "The loss rises"}  # of findings
 # A loss that stands still must do so over so many checks: a slow fall hides in the noise for a while.
 CHECKS_WITHOUT_FALL = 3
 CHECKS_AT_THE_END = 2
@@ -43,12 +42,12 @@ class _Curve:
     lowest_spread: float = 0.0
     still: int = 0
     above: int = 0
-    blown_up: bool = False
+    blown_up: bool = False  # a rise reached `BLOWN_UP` times the first loss
     hopeless: bool = False  # at the newest check, it has not learned, and does not begin to
     rise: str = ""
     judged: bool = False  # it has fallen, or long enough not
     learned: bool = False  # it has fallen by as much as counts as success
-    reported: set[str] = field(default_factory=set)
+    reported: dict[str, Finding] = field(default_factory=dict)  # by topic: rise, still, nan, or a step
 
     def begin_again(self, step: int) -> None:
         """Forget the lowest level: from this step on the losses are those of another training."""
@@ -127,22 +126,17 @@ class LossNotDecreasing(Rule):
         self._withdraw()
 
     def _withdraw(self) -> None:
-        """Take back what the rest of the training has refuted: a standstill that ended, a rise that was made
-        good."""
-        for name, curve in self._curves.items():
-            if curve.above or not math.isfinite(curve.values[-1]):
+        """Take back what the rest of the training has refuted: a standstill before a fall, a rise before a
+        success. What is hopeless at the newest check is not: the job may have been ended for it."""
+        for curve in self._curves.values():
+            if curve.above or curve.hopeless:
                 continue
             success = abs(curve.values[0]) * (1 - self.number("learned_percent") / 100.0)
-            recovered = median(self._window(curve) or [math.inf]) <= success
-            refuted = {"rise": recovered and not curve.blown_up, "still": recovered or self._falls(curve)}
-            beginnings = tuple(_BEGINNINGS[topic] for topic, is_so in refuted.items() if is_so)
-            kept = [
-                finding
-                for finding in self.findings
-                if finding.tensor != name or not (beginnings and finding.message.startswith(beginnings))
-            ]
-            self.total -= len(self.findings) - len(kept)
-            self.findings = kept
+            succeeds = median(self._window(curve) or [math.inf]) <= success
+            if "rise" in curve.reported and succeeds and not curve.blown_up:
+                self.withdraw(curve.reported.pop("rise"))
+            if "still" in curve.reported and (succeeds or self._falls(curve)):
+                self.withdraw(curve.reported.pop("still"))
 
     def _check(self, name: str, curve: _Curve) -> None:
         if not math.isfinite(curve.values[-1]):
@@ -193,8 +187,8 @@ class LossNotDecreasing(Rule):
         risen = rise > least * abs(reference) and (lost or above)
         curve.above = curve.above + 1 if risen else 0
         curve.rise = (
-            f"{_BEGINNINGS['rise']}: around step {step} it is {level:.4g} (median of {len(window)} steps), "
-            f"after {first:.4g} in the first one and {reference:.4g} at its lowest level so far."
+            f"The loss rises: around step {step} it is {level:.4g} (median of {len(window)} steps), after "
+            f"{first:.4g} in the first one and {reference:.4g} at its lowest level so far."
         )
         blown_up = risen and level >= BLOWN_UP * abs(first)
         curve.blown_up = curve.blown_up or blown_up
@@ -217,7 +211,7 @@ class LossNotDecreasing(Rule):
                 curve,
                 "still",
                 "high",
-                f"{_BEGINNINGS['still']}: around step {step} it is {level:.4g}, after {first:.4g} in the "
+                f"The loss does not fall: around step {step} it is {level:.4g}, after {first:.4g} in the "
                 f"first step; over {len(curve.values)} recorded steps there is no fall beyond the noise.",
             )
 
@@ -246,6 +240,7 @@ class LossNotDecreasing(Rule):
             return None
         values = np.frombuffer(curve.values, dtype=np.float64)
         values = values[np.isfinite(values)]
+        highest = values.max(initial=0.0)
         values = values[int(START * values.size) :]
         third = values.size // 3
         if third < 3:
@@ -256,14 +251,13 @@ class LossNotDecreasing(Rule):
         first = abs(curve.values[0])
         if fall <= self.number("diff_percent") / 100.0 * first:
             return False
-        return fall > 2.0 * error or (max(curve.values) < BLOWN_UP * first and _trend(values) < -TREND)
+        return fall > 2.0 * error or (bool(highest < BLOWN_UP * first) and _trend(values) < -TREND)
 
     def _report(self, name: str, curve: _Curve, topic: str, severity: Severity, message: str) -> None:
         if topic in curve.reported:
             return
-        curve.reported.add(topic)
         rising = topic in ("rise", "nan")
-        self.add(
+        curve.reported[topic] = self.add(
             step=curve.steps[-1],
             tensor=name,
             severity=severity,

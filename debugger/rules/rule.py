@@ -111,11 +111,18 @@ class Rule:
         severity: Severity = "medium",
         step: int | None = None,
         tensor: str | None = None,
-    ) -> None:
+    ) -> Finding:
         """Record a finding; after the first twenty they are only counted."""
+        finding = Finding(step, tensor, severity, message, cause, remedy)
         self.total += 1
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(step, tensor, severity, message, cause, remedy))
+            self.findings.append(finding)
+        return finding
+
+    def withdraw(self, finding: Finding) -> None:
+        """Take back a finding that the rest of the job has refuted."""
+        self.findings = [item for item in self.findings if item is not finding]
+        self.total -= 1
 
     def replace(self, finding: Finding | None) -> None:
         """For rules that judge the whole job anew each time: what holds now is all there is."""

@@ -71,7 +71,11 @@ def convert(
         started.ask_price(clients)
         watch_training(context, name)
     described = jobs.describe(clients, name)
-    jobs.require_completed(clients, described)
+    try:
+        jobs.require_completed(clients, described)
+    except ByocError:
+        state.update(settings, training_job=converted)  # which the next command means
+        raise
     artifact = jobs.artifact(clients, described)
     out.say("Model: {uri}", uri=artifact)
     out.say("Next: [bold]byoc deploy[/]")

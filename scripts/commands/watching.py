@@ -260,7 +260,7 @@ def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | No
     In a terminal its curves grow below the lines. Returns the rules' verdicts from its log.
 
     Args:
-        full_log: print every line of the log, except those that `preamble` leaves out.
+        full_log: print every line of the log, except lines that `preamble` leaves out.
     """
     from rich.live import Live
 
@@ -315,7 +315,7 @@ class LogLines:
             self._print_lines(self._preamble.take(text) if self._preamble else [text])
 
     def end(self) -> None:
-        """After the last line: print the note on those that were left out."""
+        """After the last line: print the note on the lines that were left out."""
         self._print_lines(self._preamble.end() if self._preamble else [])
 
     def _print_lines(self, lines: list[str]) -> None:

@@ -60,7 +60,7 @@ def _install(folder: Path, *commands: list[str | Path]) -> None:
     ready = folder / "ready"
     if not ready.exists():
         for command in commands:
-            subprocess.run(command, check=True, timeout=300)  # npm waits for hours where nothing answers
+            subprocess.run(command, check=True, timeout=300)  # a registry may not answer
         ready.touch()
 
 

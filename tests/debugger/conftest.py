@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from debugger.observation import Observation, Reducer
+from debugger.rules.registry import make
+from debugger.rules.rule import Rule
 
 # smdebug's generated code needs it, and protobuf reads it only once.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
@@ -213,3 +215,18 @@ def observe() -> Any:
     """Makes observations of one job: a weight is compared with the one before it."""
     reducer = Reducer()
     return lambda *arguments, **tensors: observation(*arguments, **{"reducer": reducer, **tensors})
+
+
+def rule(name: str, **parameters: object) -> Rule:
+    return make(name, parameters)
+
+
+def losses(checked: Rule, values: Any, observe: Any, mode: str = "TRAIN", every: int = 1) -> Rule:
+    for index, value in enumerate(values):
+        checked.observe(observe(index * every, mode, Loss_output_0=value))
+    return checked
+
+
+@pytest.fixture
+def noise() -> Any:
+    return np.random.default_rng(0)

@@ -57,9 +57,9 @@ def test_a_setting_names_the_endpoint_and_else_the_last_command(
     assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), None) == "x2"
     assert "x2 is used. For the other one: --endpoint x1" in " ".join(capsys.readouterr().out.split())
     assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), "x3") == "x3"
-    told = run("delete", "--set", "deploy.endpoint=x2").stdout
-    assert "there is no endpoint x2" in told
-    assert "x1 of this project is InService, and costs money" in told
+    output = run("delete", "--set", "deploy.endpoint=x2").stdout
+    assert "there is no endpoint x2" in output
+    assert "x1 of this project is InService, and costs money" in output
     assert "deleted endpoint x1" in run("delete").stdout
 
 
