@@ -248,23 +248,18 @@ def run(case: Case, seed: int, weights: Path | None) -> dict[str, Any]:
         if not case.expected:
             metrics = json.loads((base / "model/model.json").read_text())["metrics"]
             accuracy = metrics["validation:accuracy"]
-    by_outcome: dict[Outcome, list[str]] = {}
+    by_outcome: dict[Outcome, dict[str, str]] = {}
     for rule in findings.rules:
-        by_outcome.setdefault(rule.outcome, []).append(rule.rule)
-    fired = [name for name in by_outcome.get(Outcome.ISSUES_FOUND, []) if name != "ProfilerReport"]
+        # ProfilerReport fires for its parts, the profiler rules.
+        for one in rule.parts or (rule,):
+            by_outcome.setdefault(one.outcome, {})[one.rule] = one.summary
     return {
         "name": case.name,
         "seconds": round(seconds, 1),
         "accuracy": accuracy,
-        "fired": {
-            rule.rule: rule.findings[0].message
-            for rule in findings.rules
-            if rule.rule in fired and rule.findings
-        },
-        "could_not_judge": {
-            rule.rule: rule.summary for rule in findings.rules if rule.outcome is Outcome.COULD_NOT_JUDGE
-        },
-        "failed": by_outcome.get(Outcome.ERROR, []),
+        "fired": by_outcome.get(Outcome.ISSUES_FOUND, {}),
+        "could_not_judge": by_outcome.get(Outcome.COULD_NOT_JUDGE, {}),
+        "failed": by_outcome.get(Outcome.ERROR, {}),
     }
 
 
