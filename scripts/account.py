@@ -214,6 +214,14 @@ def _first(clients: Clients, uri: str) -> str:
     return objects[0]["Key"] if objects else ""
 
 
+def missing_weights(settings: Settings, clients: Clients) -> str:
+    """The address in S3 that data.weights names, where nothing lies there; "" otherwise."""
+    if settings.weights_file or not settings.data.weights:
+        return ""
+    uri = settings.data.weights.rstrip("/") + "/"
+    return "" if _first(clients, uri) else uri
+
+
 def weights_file(settings: Settings) -> Path | None:
     """The file that data.weights names; None where it names none, or an address in S3.
 

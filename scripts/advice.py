@@ -46,23 +46,37 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """One of several files with the same bytes."""
+
+    channel: str
+    label: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of a data set.
 
     Attributes:
         train: pictures by class.
         side: median of the shorter sides, in pixels; None where no size can be read.
-        twice: groups of files with the same bytes, each with its channels.
+        twice: groups of files with the same bytes.
     """
 
     train: Mapping[str, int]
     side: int | None
-    twice: tuple[tuple[tuple[str, Path], ...], ...] = ()
+    twice: tuple[tuple[Copy, ...], ...] = ()
 
     @property
     def across(self) -> int:
         """How many groups lie in more than one channel."""
-        return sum(len({channel for channel, _ in group}) > 1 for group in self.twice)
+        return sum(len({copy.channel for copy in group}) > 1 for group in self.twice)
+
+    @property
+    def contradicting(self) -> list[tuple[Copy, ...]]:
+        """The groups that lie in more than one class."""
+        return [group for group in self.twice if len({copy.label for copy in group}) > 1]
 
 
 def look(data: Dataset) -> Facts:
@@ -84,18 +98,18 @@ def _shorter_side(path: Path) -> int | None:
         return None  # whatever it is, the check of the pictures has seen it
 
 
-def _twice(data: Dataset) -> Iterator[tuple[tuple[str, Path], ...]]:
+def _twice(data: Dataset) -> Iterator[tuple[Copy, ...]]:
     """Files with the same bytes. Only those of equal length are read."""
-    by_size: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+    by_size: dict[int, list[Copy]] = defaultdict(list)
     for channel, classes in data.channels.items():
-        for paths in classes.values():
+        for label, paths in classes.items():
             for path in paths:
-                by_size[path.stat().st_size].append((channel, path))
+                by_size[path.stat().st_size].append(Copy(channel, label, path))
     for group in by_size.values():
-        by_content: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
-        for channel, path in group if len(group) > 1 else ():
-            with path.open("rb") as file:
-                by_content[hashlib.file_digest(file, "sha256").digest()].append((channel, path))
+        by_content: dict[bytes, list[Copy]] = defaultdict(list)
+        for copy in group if len(group) > 1 else ():
+            with copy.path.open("rb") as file:
+                by_content[hashlib.file_digest(file, "sha256").digest()].append(copy)
         yield from (tuple(same) for same in by_content.values() if len(same) > 1)
 
 

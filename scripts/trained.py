@@ -24,7 +24,7 @@ class Trained:
     """Whether the test set is what it was, as far as dates and numbers show."""
 
 
-def of_endpoint(clients: Clients, endpoint: str, test_uri: str) -> Trained | None:
+def of_endpoint(clients: Clients, endpoint: str, test_uri: str) -> Trained | str:
     """`of_model` for the model behind an endpoint's first variant."""
     from botocore.exceptions import ClientError
 
@@ -34,12 +34,12 @@ def of_endpoint(clients: Clients, endpoint: str, test_uri: str) -> Trained | Non
         variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
         model = variant["ModelName"]
     except (ClientError, KeyError, IndexError):
-        return None
+        return f"The model of the endpoint {endpoint} is not known"
     return of_model(clients, model, test_uri)
 
 
-def of_model(clients: Clients, model: str, test_uri: str) -> Trained | None:
-    """Of the training job that a model comes from; None where it is unknown, or has no test:accuracy.
+def of_model(clients: Clients, model: str, test_uri: str) -> Trained | str:
+    """Of the training job that a model comes from; the reason where that is unknown.
 
     Args:
         test_uri: where the test set lies now.
@@ -53,10 +53,10 @@ def of_model(clients: Clients, model: str, test_uri: str) -> Trained | None:
         if source := _converted_from(job):
             artifact, job = source, jobs.describe(clients, source.split("/")[-3])
     except (ByocError, ClientError, KeyError, IndexError):
-        return None
+        return f"The training job of the model {model} is not known"
     accuracy = jobs.metrics(job).get("test:accuracy")
     if accuracy is None:
-        return None
+        return f"{job['TrainingJobName']} ({job['TrainingJobStatus']}) measured no accuracy on a test set"
     return Trained(accuracy, _same_pictures(clients, job, artifact, test_uri))
 
 

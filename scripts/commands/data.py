@@ -210,6 +210,8 @@ def upload(
     bucket = account.bucket(settings, clients)
     if s3.ensure_bucket(clients.s3, bucket, clients.region, tags(settings), out.warn):
         out.say("Created the bucket {bucket}.", bucket=bucket)
+    if missing := account.missing_weights(settings, clients):
+        out.warn(f"data.weights: there is nothing at {missing}. Put a state dict there before you train.")
     files, prefix = dict(data.files()), f"{settings.prefix}/data"
     if weights:
         files[f"weights/{weights.name}"] = weights
@@ -236,7 +238,7 @@ def upload(
         removed=removed,
     )
     uri = f"s3://{bucket}/{prefix}/"
-    out.raw(uri, style="bold")
+    out.say("[bold]{uri}[/] in {region}", uri=uri, region=clients.region)
     out.result({**document, "uri": uri, **vars(done)})
 
 
@@ -247,12 +249,18 @@ def _advise(context: Context, data: Dataset, *, apply: bool) -> dict[str, Any]:
     out, facts = context.out, advice.look(data)
     if facts.twice:
         are = "is" if len(facts.twice) == 1 else "are"
-        first = " and ".join(str(path) for _, path in facts.twice[0][:2])
+        first = " and ".join(str(copy.path) for copy in facts.twice[0][:2])
         out.warn(f"{plural(len(facts.twice), 'picture')} {are} there more than once, e.g. {first}.")
         if facts.across:
             out.warn(
                 f"{facts.across} of {len(facts.twice)} in more than one split: the model would be tested on "
                 "pictures that it learned from. Keep one of each."
+            )
+        if facts.contradicting:
+            one, other, *_ = {copy.label: copy.path for copy in facts.contradicting[0]}.values()
+            out.warn(
+                f"{len(facts.contradicting)} of {len(facts.twice)} in more than one class, e.g. {one} and "
+                f"{other}: no model can be right about both. Keep the right one."
             )
     chosen = advice.advise(facts, context.settings)
     if chosen:
@@ -270,7 +278,7 @@ def _advise(context: Context, data: Dataset, *, apply: bool) -> dict[str, Any]:
     elif apply:
         out.say("The settings suit the pictures: nothing to apply.")
     return {
-        "repeated": [[str(path) for _, path in group] for group in facts.twice],
+        "repeated": [[str(copy.path) for copy in group] for group in facts.twice],
         "advice": [vars(item) for item in chosen],
     }
 

@@ -247,17 +247,24 @@ def score_document(score: Score) -> dict[str, Any]:
     }
 
 
-def trained_document(trained: Trained | None) -> dict[str, Any]:
+def trained_document(trained: Trained | str | None) -> dict[str, Any]:
+    known = trained if trained and not isinstance(trained, str) else None
     return {
-        "test_accuracy_of_training": trained.accuracy if trained else None,
-        "test_set_changed": not trained.same_pictures if trained else None,
+        "test_accuracy_of_training": known.accuracy if known else None,
+        "test_set_changed": not known.same_pictures if known else None,
     }
 
 
-def compare(context: Context, score: Score, trained: Trained | None, who: str) -> None:
-    """Compare with training's accuracy on the same pictures, if it is known; an error if they differ."""
+def compare(context: Context, score: Score, trained: Trained | str | None, who: str) -> None:
+    """Compare with training's accuracy on the same pictures, if it is known; an error if they differ.
+
+    `trained` is None for pictures that are not the test set, and a reason where training's is unknown.
+    """
     out = context.out
     if trained is None:
+        return
+    if isinstance(trained, str):
+        out.raw(f"{trained}: there is nothing to compare this with.")
         return
     if not trained.same_pictures:
         out.warn(

@@ -99,8 +99,12 @@ def test_sizes_and_pictures_that_are_there_twice_are_seen(tmp_path: Path) -> Non
     seen = look(data)
     assert seen.side == 40
     assert seen.train == {"cat": 1, "dog": 1}
-    assert [{channel for channel, _ in group} for group in seen.twice] == [{"train", "test"}]
+    assert [{copy.channel for copy in group} for group in seen.twice] == [{"train", "test"}]
     assert seen.across == 1
+    assert seen.contradicting == []
+    (tmp_path / "train/dog/blue cat.png").write_bytes(twin.read_bytes())
+    [group] = look(prepare(tmp_path, validation=0.1, test=0.1, seed=1)[0]).contradicting
+    assert {copy.label for copy in group} == {"cat", "dog"}
 
 
 WHOLE = [

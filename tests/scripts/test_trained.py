@@ -25,7 +25,7 @@ def clients(ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Clients:
     return connect(load())
 
 
-def look(clients: Clients) -> trained.Trained | None:
+def look(clients: Clients) -> trained.Trained | str:
     return trained.of_endpoint(clients, "digits", uri_of_test_set(Context(Output())))
 
 
@@ -58,7 +58,14 @@ def test_pictures_from_elsewhere_are_others(clients: Clients) -> None:
     assert trained.of_endpoint(clients, "digits", "s3://elsewhere/test/") == trained.Trained(
         0.5, same_pictures=False
     )
-    assert trained.of_endpoint(clients, "nothing", "s3://elsewhere/test/") is None
+    unknown = trained.of_endpoint(clients, "nothing", "s3://elsewhere/test/")
+    assert unknown == "The model of the endpoint nothing is not known"
+
+
+def test_a_job_without_a_measure_is_named(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("report.read.jobs.metrics", lambda job: {})
+    assert str(look(clients)).startswith("one (")
+    assert str(look(clients)).endswith(") measured no accuracy on a test set")
 
 
 def test_a_converted_model_is_the_one_that_it_was_made_from(clients: Clients, run: Run) -> None:

@@ -166,6 +166,16 @@ def test_weights_that_are_not_there_are_told_before_anything_is_sent(project: Pa
     assert "resnet.pth" in told.stderr
 
 
+def test_an_address_of_weights_with_nothing_there_is_warned_of(
+    clients: Clients, project: Path, run: Run
+) -> None:
+    draw(project / "data", each=9)
+    run("init", "--aws")
+    said = run("upload", "--set", "data.weights=s3://pictures/resnet").stdout
+    assert "data.weights: there is nothing at s3://pictures/resnet/." in said
+    assert said.rstrip().endswith(f"/data/ in {clients.region}")
+
+
 def test_the_content_type_is_set_and_odd_names_survive(clients: Clients, project: Path) -> None:
     folder = project / "d"
     folder.mkdir()
