@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_LEVEL: Final = re.compile(r"level=(warning|error|critical) ")
+_LEVEL: Final = re.compile(r"level=(warning|error|critical) (.*)", re.DOTALL)
 
 
 def with_level(level: str, text: str) -> str:
@@ -14,6 +14,7 @@ def with_level(level: str, text: str) -> str:
     return text if name in ("debug", "info") else f"level={name} {text}"
 
 
-def is_alert(line: str) -> bool:
-    """Whether the line is a warning or an error of ours."""
-    return _LEVEL.match(line) is not None
+def alert(line: str) -> tuple[str, str] | None:
+    """Level and message of a line that is a warning or an error of ours; None for other lines."""
+    match = _LEVEL.match(line)
+    return (match[1], match[2]) if match else None

@@ -50,7 +50,7 @@ def of_model(clients: Clients, model: str, test_uri: str) -> Trained | str:
         described = clients.sagemaker.describe_model(ModelName=model)
         artifact = described["PrimaryContainer"]["ModelDataUrl"]
         job = jobs.describe(clients, artifact.split("/")[-3])  # …/<job>/output/model.tar.gz
-        if source := _converted_from(job):
+        if source := converted_from(job):
             artifact, job = source, jobs.describe(clients, source.split("/")[-3])
     except (ByocError, ClientError, KeyError, IndexError):
         return f"The training job of the model {model} is not known"
@@ -60,7 +60,7 @@ def of_model(clients: Clients, model: str, test_uri: str) -> Trained | str:
     return Trained(accuracy, _same_pictures(clients, job, artifact, test_uri))
 
 
-def _converted_from(job: dict[str, Any]) -> str:
+def converted_from(job: dict[str, Any]) -> str:
     """The artifact that a job of `byoc convert` took; "" for other jobs."""
     channels = {one["ChannelName"]: one for one in job.get("InputDataConfig", ())}
     if channels.keys() != {"model"}:

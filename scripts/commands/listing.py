@@ -150,15 +150,24 @@ def _status(status: str) -> Text:
 
 
 def _ranked(clients: Clients, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The training jobs with their metrics and hyperparameters, the most accurate first."""
+    """The training jobs with their metrics and hyperparameters, the most accurate first; no conversions."""
+    from contract.hyperparameters import HYPERPARAMETERS, is_reserved
     from report.read import jobs
+    from scripts.trained import converted_from
 
+    ours = {one.name: str(one.default) for one in HYPERPARAMETERS}
+    trained = []
     for item in items:
         job = jobs.describe(clients, item["name"])
-        item["metrics"] = jobs.metrics(job)
-        item["hyperparameters"] = job.get("HyperParameters", {})
-        item["seconds"] = job.get("TrainingTimeInSeconds")
-    return sorted(items, key=lambda item: item["metrics"].get("validation:accuracy", -1.0), reverse=True)
+        if not converted_from(job):
+            metrics, seconds = jobs.metrics(job), job.get("TrainingTimeInSeconds")
+            chosen = job.get("HyperParameters", {})
+            if all(
+                name in ours or is_reserved(name) for name in chosen
+            ):  # a job of this trainer; what it was not given is the default
+                chosen = {**ours, **chosen}
+            trained.append({**item, "metrics": metrics, "hyperparameters": chosen, "seconds": seconds})
+    return sorted(trained, key=lambda item: item["metrics"].get("validation:accuracy", -1.0), reverse=True)
 
 
 def _leaders(out: Output, items: list[dict[str, Any]], *columns: str) -> Table:

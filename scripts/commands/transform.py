@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from contract.errors import FAILED, ByocError
-from contract.log import is_alert
+from contract.log import alert
 from report.words import duration, plural
 from scripts import state
 from scripts.commands.serving import (
@@ -202,8 +202,10 @@ def _watch(context: Context, watch: Watch, given: Input | None, *, full_log: boo
             elif event.kind == "look":
                 if out.live:
                     advance(len(service.outputs(clients, job)), len(given.items))
-            elif full_log or is_alert(event.text):
+            elif full_log:
                 out.raw("  " + event.text, style="dim")
+            elif said := alert(event.text):
+                out.warn(said[1])
     return given
 
 

@@ -10,7 +10,7 @@ import typer
 
 from contract.errors import INTERRUPTED, NOT_FOUND, ByocError
 from contract.findings import Findings, ProgressLine
-from contract.log import is_alert
+from contract.log import alert
 from contract.names import ENDPOINT_LOGS, TRAINING_LOGS, TRANSFORM_LOGS
 from report.read.toolkit import Preamble, split_host
 from scripts import state
@@ -311,8 +311,12 @@ class LogLines:
         elif self._curves and (values := self._parser.parse(text)):
             self._out.raw("  " + describe(values))
             self._curves.add(values, step_of(text))
-        elif self._full or is_alert(split_host(text)[1]):
+        elif self._full:
             self._print_lines(self._preamble.take(text) if self._preamble else [text])
+        elif said := alert(split_host(text)[1]):
+            level, message = said
+            if level == "warning":  # an error is the job's FailureReason, which the command ends with
+                self._out.warn(message)
 
     def end(self) -> None:
         """After the last line: print the note on the lines that were left out."""

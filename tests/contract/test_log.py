@@ -1,4 +1,4 @@
-from contract.log import is_alert, with_level
+from contract.log import alert, with_level
 
 
 def test_levels_above_information_stand_before_the_text() -> None:
@@ -7,6 +7,6 @@ def test_levels_above_information_stand_before_the_text() -> None:
 
 
 def test_only_levels_make_an_alert() -> None:
-    assert is_alert(with_level("ERROR", "no pictures"))
+    assert alert(with_level("ERROR", "no pictures")) == ("error", "no pictures")
     for line in ("epoch 1", "level=high", "a level=warning inside", "warning: by someone else"):
-        assert not is_alert(line)
+        assert alert(line) is None

@@ -43,6 +43,15 @@ def test_the_debuggers_lines_are_shown_in_words(ready: Path, run: Run) -> None:
     assert run("logs", "--all").stdout.splitlines() == lines
 
 
+def test_warnings_are_shown_in_words_and_an_error_once(ready: Path, run: Run) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    write_log("digits-1/algo-1-1", ["epoch 1", "level=warning few pictures", "level=error no classes"])
+    shown = run("watch", "digits-1").stdout
+    assert "! few pictures" in shown.splitlines()
+    assert "level=" not in shown
+    assert "no classes" not in shown  # the job's FailureReason, where it failed
+
+
 def write_log(stream: str, lines: list[str]) -> None:
     logs: Any = boto3.client("logs", "us-east-1")
     group = "/aws/sagemaker/TrainingJobs"
