@@ -256,7 +256,14 @@ def accuracy_figure(log: Log, findings: Sequence[Finding], classes: int) -> Figu
     place = int(np.nanargmax(np.where(best.finite, best.value, -1.0)))
     split = "Validation" if "validation" in curves else "Training"
     top = words.percent(float(best.value[place]))
-    caption = f"{split} accuracy is best at {axis.title.lower()} {best.step[place]:,.0f}: {top}"
+    where = f"{axis.title.lower()} {best.step[place]:,.0f}"
+    metric = log.metrics[f"{split.lower()}:accuracy"]
+    epochs: dict[float | None, float | None] = {}
+    if axis.name == "step":
+        epochs = dict(zip(metric.step, metric.epoch, strict=True))
+    if (epoch := epochs.get(float(best.step[place]))) is not None:
+        where += f" (epoch {epoch:g})"
+    caption = f"{split} accuracy is best at {where}: {top}"
     caption += f"; it ends at {words.percent(float(best.value[-1]))}."
     if KEPT_EPOCH in log.metrics:
         caption += f" The model holds the weights of epoch {log.metrics[KEPT_EPOCH].last:.0f}."

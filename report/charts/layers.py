@@ -62,12 +62,12 @@ def merge(curves: list[Curve], how: Merge) -> Curve:
     return Curve(steps, merged)
 
 
-def bins(steps: Array, columns: int = COLUMNS) -> Array:
-    """Edges of at most `columns` stretches with at least one saved step each."""
+def bins(steps: Array, last: float = math.inf, columns: int = COLUMNS) -> Array:
+    """Edges of at most `columns` stretches with at least one saved step each; none ends beyond `last`."""
     unique = np.unique(steps)
     if len(unique) <= columns:
         gap = float(np.median(np.diff(unique))) if len(unique) > 1 else 1.0
-        return np.append(unique, unique[-1] + gap)
+        return np.append(unique, min(unique[-1] + gap, max(last, unique[-1]) + 1))
     return np.linspace(unique[0], unique[-1] + 1e-6, columns + 1)
 
 
@@ -86,14 +86,22 @@ def cells(rows: Mapping[str, Curve], edges: Array) -> Table:
 
 
 def heat_map(
-    id: str, title: str, caption: str, curves: Mapping[str, Curve], how: Merge, legend: str, log: bool
+    id: str,
+    title: str,
+    caption: str,
+    curves: Mapping[str, Curve],
+    how: Merge,
+    legend: str,
+    log: bool,
+    last: float,
 ) -> Figure | None:
+    """`last`: the step that the training ended with."""
     if not curves:
         return None
     grouped = {
         row: merge([curves[name] for name in names], how) for row, names in group(list(curves)).items()
     }
-    edges = bins(np.concatenate([item.step for item in grouped.values()]))
+    edges = bins(np.concatenate([item.step for item in grouped.values()]), last)
     table = cells(grouped, edges)
     finite = [value for value in table["value"] if isinstance(value, float)]
     values = np.array(finite or [1.0])
@@ -196,6 +204,7 @@ def gradients_figure(series: Series) -> Figure | None:
         "root-sum-square",
         "Norm of the gradient",
         True,
+        series.last_step,
     )
 
 
@@ -210,7 +219,14 @@ def updates_figure(series: Series) -> Figure | None:
             f" Median {words.number(float(np.median(every)))}, largest {words.number(float(every.max()))}."
         )
     return heat_map(
-        "updates", "Weight update ratio by layer", caption, curves, "median", "|change| / |weight|", True
+        "updates",
+        "Weight update ratio by layer",
+        caption,
+        curves,
+        "median",
+        "|change| / |weight|",
+        True,
+        series.last_step,
     )
 
 
@@ -223,4 +239,13 @@ def activations_figure(series: Series) -> Figure | None:
     if last:
         worst = min(last, key=lambda name: float(last[name]))
         caption += f" Lowest at the end: {worst} with {words.percent(float(last[worst]))}."
-    return heat_map("activations", "Active outputs by layer", caption, curves, "mean", "Active share", False)
+    return heat_map(
+        "activations",
+        "Active outputs by layer",
+        caption,
+        curves,
+        "mean",
+        "Active share",
+        False,
+        series.last_step,
+    )

@@ -102,6 +102,14 @@ class Series:
     ranks: dict[str, Rank] = field(default_factory=dict)
     interruptions: list[float] = field(default_factory=list)
 
+    @property
+    def last_step(self) -> float:
+        """The last step that is recorded of the training's losses and times; infinity where none is."""
+        losses = [modes["TRAIN"].step for modes in self.losses.values() if "TRAIN" in modes]
+        steps: Array = np.concatenate([self.step, *losses])
+        steps = steps[np.isfinite(steps)]
+        return float(steps.max()) if len(steps) else math.inf
+
 
 def read_series(raw: Mapping[str, Any]) -> Series:
     """`series.json` (schema 1)."""

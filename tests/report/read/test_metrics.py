@@ -41,7 +41,7 @@ def test_the_accuracys_caption_says_which_weights_were_kept() -> None:
     kept, unknown = accuracy_figure(log(), [], 10), accuracy_figure(log(kept=False), [], 10)
     assert kept
     assert unknown
-    text = "Validation accuracy is best at step 20: 90.0 %; it ends at 80.0 %."
+    text = "Validation accuracy is best at step 20 (epoch 2): 90.0 %; it ends at 80.0 %."
     assert kept.caption == f"{text} The model holds the weights of epoch 2."
     assert unknown.caption == text
 
