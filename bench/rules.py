@@ -6,7 +6,8 @@
 Forty are healthy by construction: classes that a small network can tell apart, and a suitable learning rate.
 That they are is checked without the rules: the kept weights must name 80 % of the validation pictures
 rightly, or the training is undecided. Twenty are sick in a known way, and one of the rules that are named for
-it must fire. The table lists what fired, what could not judge, and the 95 % limits that such numbers allow.
+it must fire. One with an unfit learning rate is undecided where its weights name 80 % rightly all the same.
+The table lists what fired, what could not judge, and the 95 % limits that such numbers allow.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ def sick() -> Iterator[Case]:
         yield Case(f"lr {rate:g}, {optimizer}, batch of {batch}", diverging, 400, 10, chosen, "digits")
     chosen = {"arch": "resnet18", "lr": 0.97, "batch_size": 20, "epochs": 6, "warmup_epochs": 0}
     yield Case("lr 0.97, ResNet-18", diverging, 400, 10, chosen, "digits")
-    yield Case("lr 0.95, fine-tuning", diverging, settings={"lr": 0.95, "weights": "channel", "epochs": 10})
+    chosen = {"lr": 0.95, "optimizer": "adamw", "weights": "channel", "epochs": 10}
+    yield Case("lr 0.95, fine-tuning", diverging, settings=chosen)
     still = ("LossNotDecreasing", "WeightUpdateRatio")
     for rate in (1e-6, 3e-7, 1e-7):
         yield Case(f"lr {rate:g}", still, settings={"lr": rate, "epochs": 12})
@@ -245,9 +247,9 @@ def run(case: Case, seed: int, weights: Path | None) -> dict[str, Any]:
         data = base / "output/data"
         findings = Findings.from_dict(json.loads((data / "debugger/findings.json").read_text()))
         accuracy = None
-        if not case.expected:
-            metrics = json.loads((base / "model/model.json").read_text())["metrics"]
-            accuracy = metrics["validation:accuracy"]
+        described = base / "model/model.json"
+        if not case.expected or ("LossNotDecreasing" in case.expected and described.exists()):
+            accuracy = json.loads(described.read_text())["metrics"].get("validation:accuracy")
     by_outcome: dict[Outcome, dict[str, str]] = {}
     for rule in findings.rules:
         # ProfilerReport fires for its parts, the profiler rules.
@@ -292,11 +294,12 @@ def main() -> None:
         weights = pretrain(Path(scratch), options.seed) if wanted else None
         for kind, case in cases:
             result = run(case, options.seed, weights)
+            good = (result["accuracy"] or 0.0) >= HEALTHY_ACCURACY
             if kind == "healthy":
-                good = result["accuracy"] >= HEALTHY_ACCURACY
                 verdict = ("accused" if good else "undecided") if result["fired"] else "right"
             else:
-                verdict = "right" if set(case.expected) & set(result["fired"]) else "missed"
+                missed = "undecided" if good else "missed"
+                verdict = "right" if set(case.expected) & set(result["fired"]) else missed
             result["verdict"] = verdict
             results[kind].append(result)
             said = ", ".join(result["fired"]) or "nothing"

@@ -11,6 +11,7 @@ from debugger.rules.rule import Plan, Rule
 
 LEARNED = 0.8  # of the first training loss
 LEAST_PICTURES = 20  # the mean loss of fewer is noise
+LEAST_COUNTED = 10  # where their mistakes are counted too, and must be more than chance
 # Of the validation pictures, this share may be misclassified: the gap then only says how confident the
 # network is. More may be by chance, up to so many standard errors.
 MISTAKES = 0.05
@@ -24,12 +25,12 @@ class Overfit(Rule):
     the ratio must be exceeded in `patience` evaluations in a row. AWS's ratio alone accuses every model
     that has learned its task (0.01 against 0.02 is a ratio of 1), and every evaluation of a network whose
     batch normalisation is still settling. So four more things are asked for. The gap must be at least
-    `min_difference`, a parameter of ours. The validation loss must have been lower before,
-    and stay above for `min_evaluations` in a row and a third of all, or to the end; fewer pictures than
-    `LEAST_PICTURES` cannot show that. And the training loss must have fallen, at first and since then: what
-    has learned nothing, overfits nothing. And the network must misclassify significantly more than a
-    twentieth of the validation pictures, where their number is known. With `min_difference` 0 the definition
-    is AWS's to the letter.
+    `min_difference`, a parameter of ours. The validation loss must have been lower before, and stay above for
+    `min_evaluations` in a row and a third of all, or to the end; fewer pictures than `LEAST_PICTURES`, or
+    `LEAST_COUNTED` where mistakes are counted, cannot show that. The training loss must have fallen, at first
+    and since then: what has learned nothing, overfits nothing. And the network must misclassify significantly
+    more than a twentieth of the validation pictures, if mistakes are counted. With `min_difference` 0 the
+    definition is AWS's to the letter.
     """
 
     name = "Overfit"
@@ -139,9 +140,10 @@ class Overfit(Rule):
     @property
     def _too_few_pictures(self) -> str:
         pictures = self._rounds.pictures
-        if not self.number("min_difference") or pictures is None or pictures >= LEAST_PICTURES:
+        least = LEAST_PICTURES if self._rounds.accuracy is None else LEAST_COUNTED
+        if not self.number("min_difference") or pictures is None or pictures >= least:
             return ""
-        return f"the validation set has {pictures:g} pictures, and it takes {LEAST_PICTURES}"
+        return f"the validation set has {pictures:g} pictures, and it takes {least}"
 
     def undecided(self) -> str:
         if self._too_few_pictures:

@@ -161,16 +161,22 @@ def test_a_gap_early_in_a_long_training_may_still_close(observe: Any) -> None:
     assert fires(15, by_heart[:4]) == 1  # at the end, which came early
 
 
-@pytest.mark.parametrize(("pictures", "judged"), [(4, False), (19, False), (20, True)])
-def test_a_handful_of_pictures_shows_no_overfitting(pictures: int, judged: bool, observe: Any) -> None:
+@pytest.mark.parametrize(
+    ("pictures", "right", "least"),
+    [(4, None, 20), (19, None, 20), (20, None, 0), (9, 3, 10), (10, 3, 0), (12, 4, 0)],
+)
+def test_a_handful_of_pictures_shows_no_overfitting(
+    pictures: int, right: int | None, least: int, observe: Any
+) -> None:
     checked = rule("Overfit")
     for index, (train, validation) in enumerate([(1.6, 1.5), (0.9, 1.8), (0.6, 2.2), (0.2, 2.6)]):
         checked.observe(observe(index, "TRAIN", pictures=8, Loss_output_0=train))
-        checked.observe(observe(index, "EVAL", pictures=pictures, Loss_output_0=validation))
+        evaluation = observe(index, "EVAL", pictures=pictures, Loss_output_0=validation)
+        checked.observe(dataclasses.replace(evaluation, right=right))
     checked.finish()
-    assert bool(checked.total) == judged
-    if not judged:
-        assert f"the validation set has {pictures} pictures, and it takes 20" in checked.undecided()
+    assert bool(checked.total) == (not least)
+    if least:
+        assert f"the validation set has {pictures} pictures, and it takes {least}" in checked.undecided()
 
 
 def test_what_has_learned_nothing_overfits_nothing(observe: Any) -> None:
