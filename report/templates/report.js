@@ -18,10 +18,18 @@
     return out;
   }
 
+  // A legend in more columns than a narrow place has room for would be cut.
+  function narrow(part) {
+    if (!part || typeof part !== "object") return;
+    if (part.legend && part.legend.columns > 2) part.legend.columns = 2;
+    Object.keys(part).forEach(function (key) { narrow(part[key]); });
+  }
+
   function draw(item) {
     var place = document.getElementById("chart-" + item.id);
     if (!place) return Promise.resolve();
     var spec = item.spec;
+    if (place.clientWidth < 480) narrow(spec);
     spec.datasets = {};
     Object.keys(item.tables).forEach(function (name) { spec.datasets[name] = rows(item.tables[name]); });
     return vegaEmbed(place, spec, {
