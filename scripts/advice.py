@@ -126,7 +126,7 @@ def advise(facts: Facts, settings: Settings) -> list[Advice]:
             advice.append(Advice("hyperparameters.image_size", better, reason))
             size = better
     batch, epochs = (int(account.hyperparameter(settings, name)) for name in ("batch_size", "epochs"))
-    if pictures < batch * _STEPS_AN_EPOCH:
+    if -(-pictures // batch) < _STEPS_AN_EPOCH:
         better = max(4, 2 ** (max(1, pictures // _STEPS_AN_EPOCH).bit_length() - 1))
         if better < batch:
             steps = -(-pictures // batch)
@@ -146,7 +146,9 @@ def advise(facts: Facts, settings: Settings) -> list[Advice]:
     if facts.train[many] >= _SKEWED * facts.train[few] and not balanced:
         reason = f"{many} has {facts.train[many]} pictures and {few} {facts.train[few]}."
         advice.append(Advice("hyperparameters.sampling", "balanced", reason))
-    return advice + _machine(settings, pictures * epochs * (size / 224) ** 2)
+    # The trainer computes the features of a frozen backbone once, if the pictures are not augmented.
+    once = [account.hyperparameter(settings, name) for name in ("freeze", "augment")] == ["backbone", "none"]
+    return advice + _machine(settings, pictures * (1 if once else epochs) * (size / 224) ** 2)
 
 
 def _machine(settings: Settings, passes: float) -> list[Advice]:

@@ -66,6 +66,7 @@ def test_few_pictures_get_smaller_batches_and_more_epochs() -> None:
     assert advised(facts(100), *chosen) == {"hyperparameters.batch_size": 8, "hyperparameters.epochs": 16}
     assert advised(facts(10), *chosen) == {"hyperparameters.batch_size": 4, "hyperparameters.epochs": 50}
     assert advised(facts(1600), *chosen) == {}
+    assert "hyperparameters.batch_size" not in advised(facts(252), *chosen)  # 7.9 batches are 8 steps
 
 
 def test_skewed_classes_are_to_be_balanced() -> None:
@@ -82,6 +83,9 @@ def test_many_pictures_want_a_gpu_on_aws_only() -> None:
     assert advised(many, AWS, "train.instance_type=ml.g4dn.xlarge") == {}
     assert advised(many, "aws.endpoint_url=http://127.0.0.1:4566", large) == {}
     assert advised(facts(5_000), AWS, large) == {}
+    frozen = ("hyperparameters.freeze=backbone", "hyperparameters.augment=none")
+    assert advised(facts(60_000), AWS, large) == {"train.instance_type": "ml.g5.xlarge"}
+    assert advised(facts(60_000), AWS, large, *frozen) == {}
 
 
 def draw(path: Path, colour: str, size: tuple[int, int] = (60, 40)) -> None:
