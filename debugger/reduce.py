@@ -75,7 +75,7 @@ class Numbers:
 def norms(
     tensors: Sequence[torch.Tensor], numbers: Numbers, *, absolutes: bool = False
 ) -> tuple[Callable[[], list[list[float]]], Sequence[torch.Tensor]]:
-    """Of each tensor the Euclidean norm, the largest absolute value and, with `absolutes`, the sum of the
+    """For each tensor the Euclidean norm, the largest absolute value and, with `absolutes`, the sum of the
     absolute values. Returns what gives these rows, and the norms."""
     plain = [_floating(tensor) for tensor in tensors]
     norm = torch._foreach_norm(plain, 2)
@@ -115,7 +115,7 @@ def parameter(
 ) -> Statistics:
     """Statistics of a weight or gradient of so many values from what `norms` gave for it.
 
-    Of values that are not finite only one is counted: to count them, the tensor would have to be kept.
+    Values that are not finite count as one: to count them, the tensor would have to be kept.
     """
     norm, largest, *absolutes = row
     nan = int(np.isnan(largest) or np.isnan(norm))

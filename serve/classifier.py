@@ -28,7 +28,7 @@ _CHUNK: Final = 32
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
-    """`model` is what an answer says about the model; `version` in it tells two artifacts apart."""
+    """`model` is what an answer says about the model; its `version` distinguishes two artifacts."""
 
     engine: Engine
     classes: tuple[str, ...]
@@ -123,7 +123,7 @@ def place(wanted: str) -> str:
         ServeError: a GPU is there or was asked for, and cannot be used.
     """
     shown = settings.visible_gpus() > 0
-    # Windows hands its GPUs to Linux as /dev/dxg, which is there without any, too; torch can tell.
+    # Windows hands its GPUs to Linux as /dev/dxg, which exists without one too; torch can tell them apart.
     maybe = shown or (has("torch") and Path("/dev/dxg").exists())
     if wanted == "cpu" or (wanted == "auto" and not maybe):
         return "cpu"

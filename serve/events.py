@@ -1,4 +1,4 @@
-"""How a worker tells the supervisor that it began, loaded or failed: datagrams on a private Unix socket."""
+"""How a worker reports to the supervisor that it began, loaded or failed: datagrams on a Unix socket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Inbox:
 
 
 def send(kind: str, **fields: Any) -> None:
-    """Tell the supervisor; where there is none (a test, another server), do nothing. Never blocks."""
+    """Report to the supervisor; without one (a test, another server), do nothing. Never blocks."""
     path = os.environ.get(VARIABLE)
     if not path:
         return

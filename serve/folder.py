@@ -37,9 +37,9 @@ def check(folder: Path) -> None:
             if path.suffix.lower() in _PICKLES and name in files:
                 raise ArtifactError(f"{path} may be a pickle, which could run code; a model is safetensors")
             if count > _MOST:
-                raise ArtifactError(f"{folder} holds more than {_MOST} files; that is no model")
+                raise ArtifactError(f"{folder} holds more than {_MOST} files; that is not a model")
         if len(Path(place).relative_to(folder).parts) >= _DEEPEST and folders:
-            raise ArtifactError(f"{folder} holds folders more than {_DEEPEST} deep; that is no model")
+            raise ArtifactError(f"{folder} holds folders more than {_DEEPEST} deep; that is not a model")
     if (folder / "code").is_dir():
         log.warning(
             "%s is not used: this image runs its own handler, never code that comes with a model",

@@ -25,7 +25,7 @@ def find(environment: Mapping[str, str]) -> tuple[Path, int]:
     if chosen := environment.get("BYOC_JAVA"):
         number = version(Path(chosen))
         if number < MIN_VERSION:
-            raise ServeError(f"BYOC_JAVA={chosen} is no Java runtime of version {MIN_VERSION} or newer")
+            raise ServeError(f"BYOC_JAVA={chosen} is not a Java runtime of version {MIN_VERSION} or newer")
         return Path(chosen), number
     candidates = []
     if home := environment.get("JAVA_HOME"):

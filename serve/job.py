@@ -151,7 +151,7 @@ def decode(picture: bytes | request.Array, preprocessing: Any, limits: Limits) -
 
 
 def check_size(data: bytes, limits: Limits) -> int:
-    """Pixels, by the header only; 0 for what is no picture (decoding refuses it). Raises RequestError 413."""
+    """Pixels, by the header only; 0 for what decoding refuses. Raises RequestError 413."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as header:
             width, height = header.size

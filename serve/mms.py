@@ -18,12 +18,12 @@ LOGGING = Path(__file__).parent / "log4j2.xml"
 # They would override the properties file, or point into a folder that is not ours.
 _UNWANTED = ("MMS_CONFIG_FILE", "LOG_LOCATION", "METRICS_LOCATION", "MODEL_SERVER_HOME", "TEMP")
 
-# Of a batch transform: the largest payload, and the most that may be under way at a time.
+# The largest payload of a batch transform, and the most that may be under way at a time.
 _TRANSFORM_MB = 100
 
 
 def execution_parameters(settings: Settings) -> dict[str, str | int]:
-    """What batch transform is told to send: as much as keeps the workers busy, within SageMaker's limits.
+    """What batch transform should send: as much as keeps the workers busy, within SageMaker's limits.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html
     """
@@ -121,7 +121,7 @@ def environment(settings: Settings, private: Path, inherited: Mapping[str, str])
 def command(settings: Settings, private: Path, runtime: Path, number: int) -> list[str]:
     # Bodies may fill a quarter of the heap (Traffic.java); a few large ones must fit.
     heap_mb = 256 + 8 * (settings.limits.bytes // 1024**2)
-    # A worker's answers to a batch come in one piece, which is there twice for a moment.
+    # A worker's answers to a batch come in one piece, of which there are two copies for a moment.
     heap_mb += 2 * (settings.batch_size - 1) * (settings.limits.answer // 1024**2)
     return [
         str(runtime),

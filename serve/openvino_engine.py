@@ -184,7 +184,7 @@ def read_tensors(folder: Path, weights: artifact.FileRecord) -> Mapping[str, Any
         tensors = safetensors.numpy.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise ArtifactError(f"{folder / WEIGHTS_FILE} is damaged: {select.first_line(error)}") from error
-    # The compiled network would not show it: an activation makes 0 of what is no number.
+    # The compiled network would not show it: an activation turns NaN into 0.
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
         raise ServeError(f"the model in {folder} holds NaN: its training diverged; train it again")
     return dict(tensors)

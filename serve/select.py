@@ -91,7 +91,7 @@ def timed(engine: Engine, pictures: Sequence[Pixels]) -> tuple[Probabilities, fl
 def first_line(error: BaseException) -> str:
     """OpenVINO's messages are pages long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [
+    specific = [
         line for line in lines if not line.startswith(("Exception from", "Check '", "FrontEnd API failed"))
     ]
-    return (told or lines or [type(error).__name__])[0][:200]
+    return (specific or lines or [type(error).__name__])[0][:200]

@@ -196,7 +196,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, low: int, h
 
 
 def flag(environment: Mapping[str, str], name: str) -> bool:
-    """True for true and 1. Raises ServeError for what is no truth value."""
+    """True for true and 1. Raises ServeError for any other value."""
     text = environment.get(name, "").strip()
     wanted = boolean(text or "false")
     if wanted is None:

@@ -111,13 +111,13 @@ class Supervisor:
         (self.private / "store" / "model").mkdir(parents=True)
         mms.write_properties(self.private / "mms.properties", mms.properties(self.settings, self.private))
         supervisor = os.getpid()
-        told = subprocess.PIPE if mms.wants_records(self.settings) else None
+        records = subprocess.PIPE if mms.wants_records(self.settings) else None
         child = subprocess.Popen(
             mms.command(self.settings, self.private, runtime, number),
             env=mms.environment(self.settings, self.private, os.environ),
             cwd=self.private,
             stdin=subprocess.DEVNULL,
-            stdout=told,
+            stdout=records,
             start_new_session=True,  # Ctrl-C in a terminal is for the supervisor alone
             preexec_fn=lambda: process.die_with_parent(supervisor),  # noqa: PLW1509 (there is one thread)
         )

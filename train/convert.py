@@ -77,7 +77,7 @@ def unpack(archive: Path, folder: Path) -> None:
                     continue
                 if member.size > _LIMITS[name]:
                     raise TrainingError(
-                        f"{name} in {ARCHIVE} has {member.size:,} bytes: this is no model of ours"
+                        f"{name} in {ARCHIVE} has {member.size:,} bytes: this is not a model of ours"
                     )
                 content = packed.extractfile(member)
                 assert content is not None  # of a regular file

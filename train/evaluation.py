@@ -71,7 +71,7 @@ class Result:
         }  # fmt: skip
 
     def _counts(self) -> tuple[Counts, Counts, Counts]:
-        """Of each class: its pictures that were recognised, its pictures, how often it was named."""
+        """For each class: its pictures that were recognised, its pictures, how often it was named."""
         classes, predicted = self.probabilities.shape[1], self.predicted
         right, support, named = (
             np.bincount(which, minlength=classes).astype(np.float64)

@@ -49,7 +49,7 @@ def sample(
 
     N is 0 where none of them could be read.
 
-    Of a head that is a convolution, the means over the picture.
+    For a head that is a convolution, the means over the picture.
     """
     rows: list[torch.Tensor] = []
     with (

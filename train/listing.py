@@ -62,7 +62,7 @@ class Listing:
         return len(self.files)
 
     def digest(self) -> str:
-        """Of files, labels and classes: the same where two processes would train on the same."""
+        """A digest of files, labels and classes: the same where two processes would train on the same."""
         content = json.dumps([self.files, self.labels, self.classes])
         return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
 
@@ -285,7 +285,7 @@ def _check_names(channel: str, classes: Sequence[str]) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise TrainingError(
-                f"channel '{channel}': the name of class {name!r} is no UTF-8, and could not be stored with "
+                f"channel '{channel}': the name of class {name!r} is not UTF-8, and could not be stored with "
                 "the model: rename its folder"
             ) from error
 

@@ -95,9 +95,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise TrainingError(f"{path.name}, line {number} is no JSON: {error}") from error
+            raise TrainingError(f"{path.name}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise TrainingError(f"{path.name}, line {number} is no JSON object")
+            raise TrainingError(f"{path.name}, line {number} is not a JSON object")
         yield number, row
 
 

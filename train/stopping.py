@@ -65,11 +65,11 @@ class Stopping:
 
         def wait() -> None:
             # The byte comes from the signal's C handler, which runs whatever the main thread does.
-            told = False
-            while not (ended.is_set() or told or time.monotonic() > self._deadline):
+            signalled = False
+            while not (ended.is_set() or signalled or time.monotonic() > self._deadline):
                 left = max(0.0, min(1.0, self._deadline - time.monotonic()))
                 if select.select([read], [], [], left)[0]:
-                    told = bool({signal.SIGTERM, signal.SIGINT} & set(os.read(read, 64)))
+                    signalled = bool({signal.SIGTERM, signal.SIGINT} & set(os.read(read, 64)))
             if not ended.is_set() and not self._asked.wait(patience) and not ended.is_set():
                 give_up()
 

@@ -15,7 +15,7 @@ class DeadRelu(Rule):
     """Fires when over `threshold_layer` percent of a layer's ReLUs are active less than
     `threshold_inactivity` percent of the time. One ReLU is one channel of the layer's output.
 
-    Of a training that was looked at in its first step only it says nothing: no update can have killed any.
+    It does not judge a training of which only the first step was saved: no update can have killed any.
     """
 
     name = "DeadRelu"

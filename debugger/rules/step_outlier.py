@@ -21,21 +21,21 @@ OWN_SHARE = 0.6
 
 
 class Crowd:
-    """Tells whether other processes held a step up: the cores were busy, but not with the training."""
+    """Finds whether other processes held a step up: the cores were busy, but not with the training."""
 
     def __init__(self, profile: Profile) -> None:
         samples = [sample for sample in profile.timeline() if sample.cores]
         self._cores = max((len(sample.cores) for sample in samples), default=0)
         self._times = np.array([sample.time for sample in samples])
         self._busy = np.array([sample.cpu for sample in samples], dtype=np.float64)
-        # While the job runs, steps are known before the samples that tell whether they were held up.
+        # While the job runs, steps are known before the samples that show whether they were held up.
         self.until = float(self._times[-1]) if samples and not profile.ended else np.inf
 
     def held_up(self, step: StepTime) -> bool:
         """False too where it cannot be known."""
         if step.cpu is None or not self._cores or step.cpu > OWN_SHARE * step.total * self._cores:
             return False
-        # A sample tells of the time since the one before it.
+        # A sample covers the time since the one before it.
         first = int(np.searchsorted(self._times, step.start))
         last = int(np.searchsorted(self._times, step.start + step.total / 1e3))
         during = self._busy[first : last + 1]
@@ -43,7 +43,7 @@ class Crowd:
 
 
 def _level(values: Numbers) -> Numbers:
-    """Of each step, the median of the steps around it; the ends are mirrored."""
+    """For each step, the median of the steps around it; the ends are mirrored."""
     padded = np.pad(values, [(NEAR, NEAR)] + [(0, 0)] * (values.ndim - 1), mode="symmetric")
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR + 1, axis=0)
     return np.asarray(np.median(around, axis=-1), dtype=np.float64)
@@ -99,7 +99,7 @@ class StepOutlier(Rule):
         far = excess > float(excess.mean()) + factor * float(excess.std())
         far |= (excess > factor * robust) & (total > 3 * level)
         if not self._ended:
-            far[-NEAR:] = False  # what comes next tells whether the change lasts
+            far[-NEAR:] = False  # what comes next shows whether the change lasts
         outliers = np.flatnonzero(far)
         crowded = [index for index in outliers if self._crowd.held_up(steps[index])]
         outliers = np.setdiff1d(outliers, crowded)

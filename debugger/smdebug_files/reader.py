@@ -129,7 +129,7 @@ class TrialReader:
         reductions: dict[str, dict[str, float]] = {}
         entries = index.get("tensor_payload") or []
         if not isinstance(entries, list):
-            raise TrialError("its tensor_payload is no list")
+            raise TrialError("its tensor_payload is not a list")
         if entries:
             name = str(meta.get("event_file_name", ""))
             if not _EVENT_PATH.fullmatch(name):
@@ -160,7 +160,7 @@ class TrialReader:
         reductions: dict[str, dict[str, float]],
     ) -> None:
         if not isinstance(entry, dict):
-            raise TrialError("an entry of its tensor_payload is no object")
+            raise TrialError("an entry of its tensor_payload is not an object")
         start = _whole(entry.get("start_idx"), "start_idx")
         length = _whole(entry.get("length"), "length")
         if length < 16 or length > MAX_RECORD_BYTES or start + length > size:
@@ -184,7 +184,7 @@ class TrialReader:
             event.ParseFromString(payload)
             value = event.summary.value[0]
         except Exception as error:
-            raise TrialError(f"a record is no event: {type(error).__name__}") from None
+            raise TrialError(f"a record is not an event: {type(error).__name__}") from None
         name = str(value.tag)
         if not name or len(name) > MAX_NAME:
             raise TrialError("a tensor's name is empty or too long")

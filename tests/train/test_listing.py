@@ -146,8 +146,8 @@ def test_a_manifest_says_what_belongs_where(
         ("manifest.csv", "file,label\nred/0.png,\n", "line 2: it needs a file"),
         ("manifest.csv", "file,label\nred/0.png,a\nred/0.png,b\n", "labelled 'b' here and 'a' above"),
         ("manifest.csv", "file,label\n", "holds no pictures"),
-        ("manifest.jsonl", "{\n", "line 1 is no JSON"),
-        ("manifest.jsonl", "[1]\n", "line 1 is no JSON object"),
+        ("manifest.jsonl", "{\n", "line 1 is not JSON"),
+        ("manifest.jsonl", "[1]\n", "line 1 is not a JSON object"),
     ],
 )
 def test_a_wrong_manifest_is_told_with_its_line(
@@ -214,7 +214,7 @@ def test_links_that_go_round_and_what_is_no_file_are_survived(tmp_path: Path, ma
 def test_a_class_whose_name_cannot_be_stored_is_told(tmp_path: Path, make_pictures: Fill) -> None:
     make_pictures(tmp_path, 2)
     (tmp_path / "red").rename(tmp_path / os.fsdecode(b"r\xe9d"))
-    with pytest.raises(TrainingError, match="no UTF-8"):
+    with pytest.raises(TrainingError, match="not UTF-8"):
         listing.scan(tmp_path, "train")
 
 
