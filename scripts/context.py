@@ -107,6 +107,20 @@ class Context:
         url = self.settings.aws.endpoint_url
         return unreachable(self.local_home, url) if is_loopback(url) else readable
 
+    def explain(self, error: Exception) -> ByocError | None:
+        """As `translate`, with what runs on though the command has failed."""
+        readable = self.translate(error)
+        if readable and self.left and not readable.details.get("ended"):  # with the service that ran it
+            readable.remedy = f"{readable.remedy} {self.left.sentence()}".strip()
+            readable.details["running"] = asdict(self.left)
+        return readable
+
+    def interrupted(self) -> ByocError:
+        """What is to be said after Ctrl-C, with what runs on."""
+        details = {"running": asdict(self.left)} if self.left else {}
+        remedy = self.left.sentence() if self.left else ""
+        return ByocError("Interrupted.", remedy, code=INTERRUPTED, kind="Interrupted", details=details)
+
 
 def command(app: typer.Typer, name: str | None = None, **details: Any) -> Callable[..., Any]:
     """Register a function (context, …) as a command and add the options that all commands share."""
@@ -149,9 +163,7 @@ def _with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
 def _interrupted(context: Context) -> NoReturn:
     out, left = context.out, context.left
     if out.json:
-        details = {"running": asdict(left)} if left else {}
-        remedy = left.sentence() if left else ""
-        out.error(ByocError("Interrupted.", remedy, code=INTERRUPTED, kind="Interrupted", details=details))
+        out.error(context.interrupted())
     else:
         out.raw("Interrupted.", style="yellow")
         if left:
@@ -160,14 +172,11 @@ def _interrupted(context: Context) -> NoReturn:
 
 
 def _fail(context: Context, error: Exception) -> NoReturn:
-    readable = context.translate(error)
+    readable = context.explain(error)
     if readable is None:
         if context.left:
             context.out.warn(context.left.sentence())
         raise error
-    if context.left and not readable.details.get("ended"):  # with the service that ran it
-        readable.remedy = f"{readable.remedy} {context.left.sentence()}".strip()
-        readable.details["running"] = asdict(context.left)
     context.out.error(readable)
     raise typer.Exit(readable.code) from None
 

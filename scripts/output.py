@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from contract.errors import ByocError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
     from rich.table import Table
     from rich.text import Text
@@ -38,6 +38,8 @@ class Output:
 
     def __init__(self, json: bool = False) -> None:
         self.json = json
+        self.document: Mapping[str, Any] = {}
+        """The command's outcome."""
 
     @cached_property
     def console(self) -> Console:
@@ -71,10 +73,14 @@ class Output:
         self.console.print(f"[yellow]![/] {escape(printable(text))}")
 
     def result(self, document: Mapping[str, Any]) -> None:
-        """The command's outcome, for machines; silent otherwise."""
+        """Keep the command's outcome, and print it for machines."""
+        self.document = document
         if self.json:
             sys.stdout.write(json.dumps(document, indent=2, default=_plain) + "\n")
             sys.stdout.flush()
+
+    def end(self) -> None:
+        """Nothing follows: show what is not shown yet."""
 
     def error(self, error: ByocError) -> None:
         from rich.console import Console
@@ -129,13 +135,32 @@ class Output:
         console.print(Segments(shown), soft_wrap=True, end="")
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Progress]:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    def drawing(self, first: RenderableType | None = None) -> Iterator[Callable[[RenderableType], None]]:
+        """Within the block something that changes is drawn below the lines, beginning with `first`.
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, disable=not self.live) as progress:
-            progress.add_task(what, total=None)
+        What it yields draws it anew. Where nothing can be drawn over, nothing is.
+        """
+        from rich.live import Live
+
+        if not self.live:
+            yield lambda below: None
+            return
+        with Live(first, console=self.console, refresh_per_second=2) as live:
+            yield live.update
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Progress]:
+        with progress_bar(self.console, what, disable=not self.live) as progress:
             yield progress
+
+
+def progress_bar(console: Console, what: str, *, disable: bool) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console, disable=disable)
+    progress.add_task(what, total=None)
+    return progress
 
 
 def bar(progress: Progress) -> Any:

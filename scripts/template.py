@@ -6,12 +6,14 @@ import json
 import re
 import textwrap
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
+from contract.errors import ByocError
 from contract.hyperparameters import HYPERPARAMETERS, Hyperparameter
-from scripts.settings import Project, Range, Settings, defaults_of, number_or_text
+from scripts.settings import Project, Range, Settings, defaults_of, load, number_or_text
 
 WIDTH = 100
 _CHOICES_SHOWN = 6
@@ -47,6 +49,33 @@ def render(chosen: Mapping[str, Mapping[str, Any]]) -> str:
         elif is_dataclass(hints[section]):
             parts.append(_section(section, hints[section], values))
     return "\n".join(parts)
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Section → key → value, as `render` takes them, of settings by name: {"train.spot": True, "lr": 0.1}."""
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        section, *path, name = key.split(".") if "." in key else ("hyperparameters", key)
+        table = sections.setdefault(section, {})
+        for part in path:
+            table = table.setdefault(part, {})
+        table[name] = value
+    return sections
+
+
+def write(file: Path, text: str, overrides: Iterable[str] = ()) -> None:
+    """Write byoc.toml, but only if it, and `overrides` as in `load`, hold what settings may be."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.new")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        load(aside, overrides, environment={})
+        aside.replace(file)
+    except ByocError as error:  # name the user's file, not the temporary one
+        message = error.message.replace(str(aside), str(file))
+        raise ByocError(message, error.remedy, code=error.code, kind=error.kind) from None
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def project_name(folder: str) -> str:

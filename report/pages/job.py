@@ -32,7 +32,7 @@ from report.read.jobs import UNDER_WAY
 from report.read.quality import Quality, confusions, read_quality
 from report.read.series import Series, read_series
 from report.read.values import mapping, sequence
-from report.verdicts import PASSED, Verdict, sentence, verdicts
+from report.verdicts import PASSED, Finding, Verdict, sentence, verdicts
 
 PASSED_OVER = ("ResponseMetadata",)
 
@@ -95,6 +95,15 @@ class Job:
         if idle := not_applying([verdict.result for verdict in self.verdicts]):
             note += f", {idle}"
         return f"{issues} of {len(self.verdicts)}", note
+
+    @property
+    def marked(self) -> list[Finding]:
+        """The findings that the curves show at their steps.
+
+        Those of the profiler's rules are slow steps, which the charts of time show; some are of evaluations.
+        """
+        debugger = (verdict for verdict in self.verdicts if verdict.result.kind == "debugger")
+        return [item for verdict in debugger for item in verdict.findings]
 
     @property
     def headline(self) -> str:
@@ -284,15 +293,11 @@ def request(describe: Mapping[str, Any]) -> str:
 def job_page(inputs: ReportInputs) -> str:
     """The report on one training job as HTML."""
     job = read_job(inputs)
-    # What the profiler's rules find is slow steps, which the charts of time show; some are of evaluations.
-    findings = [
-        item for verdict in job.verdicts if verdict.result.kind == "debugger" for item in verdict.findings
-    ]
     classes = len(job.quality.classes)
     groups: dict[str, list[Figure | None]] = {
         "learning": [
-            loss_figure(job.series, inputs.log, findings, classes),
-            accuracy_figure(inputs.log, findings, classes),
+            loss_figure(job.series, inputs.log, job.marked, classes),
+            accuracy_figure(inputs.log, job.marked, classes),
             rate_figure(inputs.log),
             evaluation_figure(job.series, own_steps=inputs.judged_outside)
             if "validation:loss" not in inputs.log.metrics

@@ -46,7 +46,6 @@ def init(
         byoc init --example digits        for what `byoc digits` writes
     """
     from scripts import dataset, localservice, template
-    from scripts.settings import load
 
     file = context.config or Path(FILE)
     if file.exists() and not force:
@@ -69,18 +68,7 @@ def init(
     likely = dataset.candidates(file.resolve().parent) if example == "none" else []
     if len(likely) == 1:
         chosen["data"] = {"folder": os.path.relpath(likely[0], file.resolve().parent)}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.new")
-    try:
-        aside.write_text(template.render(chosen), encoding="utf-8")
-        load(aside, environment={})
-        aside.replace(file)
-    except ByocError as error:  # name the user's file, not the temporary one
-        raise ByocError(
-            error.message.replace(str(aside), str(file)), error.remedy, code=error.code, kind=error.kind
-        ) from None
-    finally:
-        aside.unlink(missing_ok=True)
+    template.write(file, template.render(chosen))
     context.out.say("Wrote [bold]{file}[/].", file=file)
     if likely and "data" in chosen:
         context.out.say("Pictures: [bold]{folder}[/] (data.folder).", folder=chosen["data"]["folder"])

@@ -18,7 +18,7 @@ from scripts.errors import translate
 from scripts.output import Output, bar, printable
 
 if TYPE_CHECKING:
-    from scripts.predict import Answer, Score
+    from scripts.predict import Answer, Picture, Score
     from scripts.requests import Place
     from scripts.trained import Trained
 
@@ -157,18 +157,27 @@ def predict(
         raise ByocError(
             "Which pictures?", "Name files, or take some of the test set: byoc predict --held-out 10."
         )
-    name = _endpoint(context, endpoint)
+    name = chosen_endpoint(context, endpoint)
     found = service.gather(context.clients, pictures or [test_uri(context)])
     if held_out:
         found = service.sample(found, held_out)
+    ask(context, name, found, top=top, parallel=parallel)
+
+
+def ask(
+    context: Context, endpoint: str, pictures: Sequence[Picture], *, top: int = 1, parallel: int = 8
+) -> None:
+    """Send pictures to an endpoint, show its answers; an error if it refused any."""
+    from scripts import predict as service
+
     with context.out.progress("asking") as progress:
         answers = service.classify(
-            context.clients, name, found, top=max(top, 5), parallel=parallel, progress=bar(progress)
+            context.clients, endpoint, pictures, top=max(top, 5), parallel=parallel, progress=bar(progress)
         )
-    classes = service.classes(context.clients, name, found, answers)
+    classes = service.classes(context.clients, endpoint, pictures, answers)
     answers = service.with_plausible_truth(answers, classes)
     show_answers(context, answers, top)
-    context.out.result({"endpoint": name, "answers": [answer.as_dict() for answer in answers]})
+    context.out.result({"endpoint": endpoint, "answers": [answer.as_dict() for answer in answers]})
     if refused := [answer for answer in answers if answer.error]:
         if not context.out.json:
             raise ByocError(
@@ -198,7 +207,7 @@ def evaluate(
     from scripts import dataset, trained
     from scripts import predict as service
 
-    out, name = context.out, _endpoint(context, endpoint)
+    out, name = context.out, chosen_endpoint(context, endpoint)
     found = service.gather(context.clients, [source or test_uri(context)])
     for path in dataset.hidden_folders(Path(source)) if source else ():  # none in S3
         out.warn(f"Left out: the hidden folder {path}")
@@ -377,7 +386,7 @@ def _only_endpoint(context: Context) -> tuple[str, dict[str, str] | None]:
     return own, {}
 
 
-def _endpoint(context: Context, named: str | None) -> str:
+def chosen_endpoint(context: Context, named: str | None) -> str:
     """The named endpoint, else deploy.endpoint, else the one that the last command created."""
     made, setting = state.read(context.settings).get("endpoint"), context.settings.deploy.endpoint
     if not named and setting and made and made != setting:

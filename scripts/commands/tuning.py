@@ -160,17 +160,15 @@ def with_result(context: Context, named: str | None) -> str:
 
 def watch_tuning(context: Context, name: str) -> TuningJob:
     """Show a live table of the trials in a terminal, else a line for each change."""
-    from rich.live import Live
-
     from report.read import tuning
 
     out, snapshot = context.out, None
     reasons: dict[str, str] = {}
     try:
         if out.live:
-            with Live(console=out.console, refresh_per_second=4) as live:
+            with out.drawing() as draw:
                 for snapshot in tuning.follow(context.clients, name):
-                    live.update(_trials(out, snapshot, _reasons(context, snapshot, reasons)))
+                    draw(_trials(out, snapshot, _reasons(context, snapshot, reasons)))
         else:
             seen: dict[str, tuple[str, str]] = {}
             for snapshot in tuning.follow(context.clients, name):

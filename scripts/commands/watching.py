@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -62,7 +61,7 @@ def report(
     names = [last(context, name, "training_job", "training job", "train") for name in job or ["last"]]
     path = output or report_path(context, names)
     verdicts: dict[str, dict[str, str]] = {}
-    if len(names) == 1 and _is_tuning_job(context, names[0]):
+    if len(names) == 1 and is_tuning_job(context, names[0]):
         tuned = report_for_tuning_job(context.clients, names[0], path)
         verdicts = {item.name: findings.outcomes(item.findings) for item in tuned.trials if item.findings}
     else:
@@ -95,7 +94,7 @@ def show_file(out: Output, what: str, path: Path) -> None:
     out.say("{what}: [bold]{path}[/] ({size} MB)", what=what, path=path, size=size)
 
 
-def _is_tuning_job(context: Context, name: str) -> bool:
+def is_tuning_job(context: Context, name: str) -> bool:
     """Whether no training job has this name, but a tuning job does."""
     from report.read import jobs, tuning
 
@@ -262,17 +261,13 @@ def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | No
     Args:
         full_log: print every line of the log, except lines that `preamble` leaves out.
     """
-    from rich.live import Live
-
     from report.read import findings, jobs
     from scripts import live
 
     out, lines = context.out, []
     curves = live.Curves()
     shown = LogLines(context.out, curves, preamble, full=full_log)
-    with ExitStack() as stack:
-        if out.live:
-            stack.enter_context(Live(curves, console=out.console, refresh_per_second=2))
+    with out.drawing(curves) as draw:
         for event in jobs.follow(context.clients, name):
             if event.kind == "status":
                 out.say("[cyan]{status}[/] [dim]{detail}[/]", status=event.text, detail=event.detail)
@@ -281,6 +276,7 @@ def show(context: Context, name: str, *, full_log: bool, preamble: Preamble | No
             else:
                 lines.append(event.text)
                 shown.show(event.text)
+                draw(curves)
         shown.end()
         curves.end()
     return findings.of_lines(lines)

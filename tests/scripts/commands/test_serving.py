@@ -50,13 +50,13 @@ def test_a_setting_names_the_endpoint_and_else_the_last_command(
 ) -> None:
     run("train", "--name", "one", "--no-wait")
     run("deploy", "one", "--endpoint", "x1", "--no-wait")
-    assert serving._endpoint(Context(Output()), None) == "x1"
+    assert serving.chosen_endpoint(Context(Output()), None) == "x1"
     assert "Endpoint x1, the last one that this folder deployed." in capsys.readouterr().out
-    assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x1"]), None) == "x1"
+    assert serving.chosen_endpoint(Context(Output(), overrides=["deploy.endpoint=x1"]), None) == "x1"
     assert "is used" not in capsys.readouterr().out
-    assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), None) == "x2"
+    assert serving.chosen_endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), None) == "x2"
     assert "x2 is used. For the other one: --endpoint x1" in " ".join(capsys.readouterr().out.split())
-    assert serving._endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), "x3") == "x3"
+    assert serving.chosen_endpoint(Context(Output(), overrides=["deploy.endpoint=x2"]), "x3") == "x3"
     output = run("delete", "--set", "deploy.endpoint=x2").stdout
     assert "there is no endpoint x2" in output
     assert "x1 of this project is InService, and costs money" in output

@@ -1,0 +1,36 @@
+"""What the wheel and a checkout import from elsewhere: the rooms of this house, and no other `scripts`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def python(code: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *flags, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_folder_scripts_of_the_user_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "notebook.py").write_text("raise SystemExit('not this one')")
+    code = "from byoc_sagemaker.notebook import Project; import scripts; print(*scripts.__path__)"
+    result = python(code, tmp_path)
+    assert (result.stdout.strip(), result.stderr) == (str(ROOT / "scripts"), "")
+
+
+def test_one_that_is_imported_already_is_named(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "__init__.py").touch()
+    result = python("import sys; sys.path.insert(0, ''); import scripts, byoc_sagemaker.notebook", tmp_path)
+    assert "ImportError: Another package is called scripts" in result.stderr
+
+
+def test_processes_that_are_started_find_the_rooms_too(tmp_path: Path) -> None:
+    code = (
+        "import byoc_sagemaker, os, sys; byoc_sagemaker.find_rooms(); byoc_sagemaker.find_rooms(); "
+        "print(os.environ['PYTHONPATH'].split(os.pathsep).count(sys.path[0]))"
+    )
+    assert python(code, tmp_path).stdout == "1\n"
