@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 100  # characters: what a cell holds on a laptop's screen
 _EASE = 4.0  # times the seconds of a drawing pass before the next one: a burst of lines costs little
-_PRE = '<pre style="white-space: pre-wrap; font-family: monospace; line-height: 1.3">{code}</pre>'
+_PRE = (
+    '<pre style="white-space: pre; overflow-x: auto; font-family: monospace; line-height: 1.3">{code}</pre>'
+)
 
 
 def in_notebook() -> bool:

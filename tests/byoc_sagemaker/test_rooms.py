@@ -1,5 +1,6 @@
 """What the wheel and a checkout import from elsewhere: the rooms of this house, and no other `scripts`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,12 +26,21 @@ def test_one_that_is_imported_already_is_named(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "__init__.py").touch()
     result = python("import sys; sys.path.insert(0, ''); import scripts, byoc_sagemaker.notebook", tmp_path)
-    assert "ImportError: Another package is called scripts" in result.stderr
+    assert "ImportError: Another module is called scripts" in result.stderr
 
 
-def test_processes_that_are_started_find_the_rooms_too(tmp_path: Path) -> None:
+def test_the_users_own_modules_stay(tmp_path: Path) -> None:
+    """Notebooks have a train.py and a model.py more often than not."""
+    for name in ("train", "model", "local"):
+        (tmp_path / f"{name}.py").write_text("mine = True")
+    code = "import byoc_sagemaker.notebook, train, model, local; print(train.mine, model.mine, local.mine)"
+    result = python(code, tmp_path)
+    assert (result.stdout, result.stderr) == ("True True True\n", "")
+
+
+def test_processes_that_are_started_find_all_rooms(tmp_path: Path) -> None:
     code = (
-        "import byoc_sagemaker, os, sys; byoc_sagemaker.find_rooms(); byoc_sagemaker.find_rooms(); "
-        "print(os.environ['PYTHONPATH'].split(os.pathsep).count(sys.path[0]))"
+        "import byoc_sagemaker, os; byoc_sagemaker.find_rooms(); byoc_sagemaker.find_rooms(); "
+        "print(os.environ['PYTHONPATH'])"
     )
-    assert python(code, tmp_path).stdout == "1\n"
+    assert python(code, tmp_path).stdout.strip().split(os.pathsep).count(str(ROOT)) == 1
