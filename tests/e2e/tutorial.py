@@ -12,7 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "tutorial.ipynb"
-CELL_SECONDS = 300
+CELL_SECONDS = 600
 # What a machine does to outputs that are to be compared and published.
 _FLEETING = (
     "execution",
