@@ -18,7 +18,7 @@ from contract.errors import INTERRUPTED, ByocError
 from report.picture import Picture
 from scripts import inline, template
 from scripts.celloutput import CellOutput, NotebookError, Result, in_notebook
-from scripts.commands import data, listing, serving, training, transform, tuning, watching
+from scripts.commands import data, listing, serving, training, transform, tuning, watch, watching
 from scripts.context import Context
 from scripts.output import Output
 from scripts.settings import FILE, Scalar
@@ -36,7 +36,7 @@ class Project:
 
     Every method raises NotebookError for what the user can cause: `message`, `remedy`, `kind`, and `code`,
     the program's exit code. A job or an endpoint that runs on is named in it. Interrupting a cell ends the
-    watching, not the job; `stop` ends the job.
+    watching, not the job: `watch` comes back to it, `stop` ends it.
     """
 
     def __init__(self, folder: str | Path = ".", settings: Mapping[str, Any] | None = None) -> None:
@@ -152,6 +152,10 @@ class Project:
     def jobs(self) -> Result:
         """List this project's jobs and endpoints, newest first."""
         return self._do(listing.jobs)
+
+    def watch(self, job: str | None = None) -> Result:
+        """Watch a job until it has ended. Default: this project's job that runs, or its newest."""
+        return self._do(watch.watch, job=job)
 
     def stop(self, job: str | None = None) -> Result:
         """Stop a job of any kind. Default: this project's job that runs."""

@@ -70,6 +70,10 @@ def test_an_interrupted_cell_leaves_the_job_running_and_says_so(kernel: Kernel) 
     assert "No longer watching; long goes on." in text
     assert "byoc stop long" in text
     assert traceback == ["Error: Interrupted."]
+    pressed = False
+    text, traceback = kernel.run("digits.watch()", press)
+    assert text.startswith("Training job long.")
+    assert traceback == ["Error: Interrupted."]
     text, traceback = kernel.run("stopped = digits.stop('long')")
     assert (text, traceback) == ("Training job long: Stopped.\n", [])
 

@@ -48,3 +48,23 @@ def test_in_a_narrow_terminal_a_cell_goes_on_below(
     shown = capsys.readouterr().out
     assert shown.count("a") == 60 + 1
     assert "…" not in shown
+
+
+def test_what_changes_is_drawn_over_in_a_terminal_and_nowhere_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw() -> str:
+        out = Output()
+        with out.drawing("begun") as draw:
+            out.say("a line")
+            draw("half")
+            draw("done")
+        return capsys.readouterr().out
+
+    assert draw() == "a line\n"
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+    shown = draw()
+    assert shown.index("begun") < shown.index("a line") < shown.rindex("done")
+    assert "half" not in shown[shown.rindex("done") :]
+    assert "\x1b[2K" in shown  # a line is wiped
