@@ -54,6 +54,8 @@ def clear(folder: Path) -> None:
         for path in [*_newest_first(folder), *folder.glob(".checkpoint-*")]:
             path.unlink(missing_ok=True)
         folder.rmdir()
+    except FileNotFoundError:
+        return  # it kept none
     except OSError as error:  # the training is complete all the same
         log.warning("the checkpoints in %s stay: %s", folder, error.strerror or error)
 

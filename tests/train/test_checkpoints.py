@@ -128,12 +128,15 @@ def test_only_a_trial_has_a_folder_of_its_own(
     assert checkpoints.folder_of_job(tmp_path, environment, hyperparameters) == tmp_path / own
 
 
-def test_a_trial_that_has_completed_empties_its_folder_only(tmp_path: Path) -> None:
+def test_a_trial_that_has_completed_empties_its_folder_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("t-001-0a", "t-002-0b"):
         checkpoints.save(tmp_path / name, 1, STATE)
     checkpoints.clear(tmp_path / "t-001-0a")
     assert [path.name for path in tmp_path.iterdir()] == ["t-002-0b"]
     checkpoints.clear(tmp_path / "never-was")
+    assert caplog.messages == []
 
 
 def test_a_disk_without_room_is_told_before_the_first_step(
