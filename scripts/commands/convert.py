@@ -9,6 +9,7 @@ import typer
 from contract.errors import ByocError
 from report.read.artifacts import Unreadable
 from scripts import state
+from scripts.commands import costing
 from scripts.commands.serving import take_model
 from scripts.commands.training import watch_training
 from scripts.context import Context, command, last
@@ -61,14 +62,14 @@ def convert(
     name = account.unique_name(settings.project.name, "convert")
     request = requests.conversion_job(settings, place, name, artifact)
     state.check(settings)
+    price = costing.before_training(context, request, None).price
     creation.create(
         place, lambda: clients.sagemaker.create_training_job(**request), lambda: jobs.find(clients, name)
     )
-    started = running.training(name, settings.train.instance_type, 1)
+    started = running.training(name, settings.train.instance_type, 1).at(price)
     with context.watching(started):
         state.update(settings, training_job=name)
         out.say("Training job [bold]{name}[/] converts the model of {job}.", name=name, job=converted)
-        started.ask_price(clients)
         watch_training(context, name)
     described = jobs.describe(clients, name)
     try:

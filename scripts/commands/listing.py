@@ -54,20 +54,25 @@ def jobs(
         bool,
         typer.Option("--metrics", help="Training jobs only, the most accurate first."),
     ] = False,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Add up what the listed jobs were billed for.")
+    ] = False,
 ) -> None:
     """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
 
     A job belongs to this project if its name contains the project's, or if byoc
     tagged it for the project. Only the tags of the account's newest are read:
     --limit of each kind of job, and 100 endpoints. --limit does not shorten the
-    list of endpoints, because they cost money.
+    list of endpoints, because they cost money: the last line says how much by the
+    hour and the month. The trials of a tuning job are training jobs of the list.
 
     Example:
 
         byoc jobs --json
         byoc jobs --metrics
+        byoc jobs --costs --limit 100
     """
-    from scripts import tags
+    from scripts import spending, tags
 
     clients, out, project = context.clients, context.out, context.settings.project.name
     listed, others, at_least = _newest(clients, limit, ""), 0, ""
@@ -93,12 +98,15 @@ def jobs(
         out.raw(f"There are no {what}{whose}. `byoc train` starts one.")
     if others:
         out.raw(f"{at_least}{plural(others, 'other')}, not of {project}: `byoc jobs --all` lists them.")
+    spent = spending.of(clients, listed, ended=costs)
+    for sentence in spent.sentences():
+        out.raw(sentence)
     lists: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     for item in listed:
         lists[item["kind"]].append(
             {key: item[key] for key in ("name", "status", "at", "metrics") if key in item}
         )
-    out.result({**lists, "others": others})
+    out.result({**lists, "others": others, "cost": spent.document()})
 
 
 def _newest(clients: Clients, limit: int, within: str) -> list[dict[str, Any]]:

@@ -12,12 +12,15 @@ from contract.errors import FAILED, ByocError
 from report.words import percent, plural
 from scripts import state
 from scripts.accuracy import interval
+from scripts.commands import costing
+from scripts.commands.costing import PriceOption
 from scripts.commands.watching import exit_interrupted
 from scripts.context import Context, command, last
 from scripts.errors import translate
 from scripts.output import Output, bar, printable
 
 if TYPE_CHECKING:
+    from scripts.costs import Estimate
     from scripts.predict import Answer, Picture, Score
     from scripts.requests import Place
     from scripts.trained import Trained
@@ -40,6 +43,7 @@ def deploy(
     update: Annotated[
         bool, typer.Option("--update", help="Replace the model of a running endpoint, without a gap.")
     ] = False,
+    price: PriceOption = None,
     wait: Annotated[bool, typer.Option(help="Wait until it answers.")] = True,
 ) -> None:
     """Create an endpoint for a trained model: model, endpoint configuration, endpoint.
@@ -75,17 +79,19 @@ def deploy(
     place = serving.place_for(
         settings, clients, account.place(settings, clients), settings.deploy.instance_type, artifact, say
     )
+    estimate = costing.before_endpoint(context, settings, price)
     if update:
-        _update(context, place, name, artifact, wait=wait)
+        _update(context, place, name, artifact, estimate, wait=wait)
         return
     made = endpoints.deploy(clients, settings, place, artifact, say)
-    started = running.endpoint(made, settings.deploy.instance_type, settings.deploy.instance_count)
+    machine = settings.deploy
+    started = running.endpoint(made, machine.instance_type, machine.instance_count).at(estimate.price)
+    cost = estimate.document()
     with context.watching(started):
         state.update(settings, endpoint=made)
         if not wait:
-            out.result({"endpoint": made, "status": "Creating", "training_job": name})
+            out.result({"endpoint": made, "status": "Creating", "training_job": name, "cost": cost})
             return
-        started.ask_price(clients)
         try:
             endpoints.wait(clients, made, say)
         except KeyboardInterrupt:
@@ -97,10 +103,12 @@ def deploy(
         except ByocError:
             state.update(settings, endpoint=None)
             raise
-    _show_deployed(out, made, name)
+    _show_deployed(out, made, name, cost)
 
 
-def _update(context: Context, place: Place, job: str, artifact: str, *, wait: bool) -> None:
+def _update(
+    context: Context, place: Place, job: str, artifact: str, estimate: Estimate, *, wait: bool
+) -> None:
     from scripts import endpoints, running
 
     settings, clients, out = context.settings, context.clients, context.out
@@ -109,26 +117,27 @@ def _update(context: Context, place: Place, job: str, artifact: str, *, wait: bo
         out.raw(f"  {text}")
 
     begun = endpoints.update(clients, settings, place, artifact, say)
-    started = running.endpoint(begun.endpoint, settings.deploy.instance_type, settings.deploy.instance_count)
+    machine, cost = settings.deploy, estimate.document()
+    started = running.endpoint(begun.endpoint, machine.instance_type, machine.instance_count)
+    started.at(estimate.price)
     with context.watching(started):
         state.update(settings, endpoint=begun.endpoint)
         if not wait:
-            out.result({"endpoint": begun.endpoint, "status": "Updating", "training_job": job})
+            out.result({"endpoint": begun.endpoint, "status": "Updating", "training_job": job, "cost": cost})
             return
-        started.ask_price(clients)
         try:
             endpoints.wait_for_update(clients, begun, say)
         except KeyboardInterrupt:
             out.raw(f"\nNo longer watching; the update of {begun.endpoint} goes on.", style="yellow")
             out.raw("Look: byoc jobs\nThe old model is deleted with the next update, or with the endpoint.")
             exit_interrupted(out, begun.endpoint, "Updating")
-    _show_deployed(out, begun.endpoint, job)
+    _show_deployed(out, begun.endpoint, job, cost)
 
 
-def _show_deployed(out: Output, endpoint: str, job: str) -> None:
+def _show_deployed(out: Output, endpoint: str, job: str, cost: dict[str, Any] | None) -> None:
     out.say("Endpoint [bold green]{name}[/] answers.", name=endpoint)
     out.say("Next: [bold]byoc predict PICTURE …[/] and [bold]byoc evaluate[/]")
-    out.result({"endpoint": endpoint, "status": "InService", "training_job": job})
+    out.result({"endpoint": endpoint, "status": "InService", "training_job": job, "cost": cost})
 
 
 def predict(

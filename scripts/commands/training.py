@@ -13,11 +13,14 @@ from contract.errors import ByocError
 from contract.findings import Findings
 from report.words import duration
 from scripts import state
+from scripts.commands import costing
+from scripts.commands.costing import PriceOption
 from scripts.commands.tuning import with_result
 from scripts.commands.verdicts import show_verdicts
 from scripts.commands.watching import end_watching, exit_interrupted, report_path, show, show_file
 from scripts.context import Context, command, last
 from scripts.output import short
+from scripts.prices import Price
 from scripts.settings import Scalar
 
 PANEL = "Train"
@@ -44,6 +47,7 @@ def train(
     instance_count: Annotated[int | None, typer.Option(help="How many machines.")] = None,
     spot: Annotated[bool | None, typer.Option(help="Use spare capacity.")] = None,
     name: Annotated[str, typer.Option(help="Name of the training job.")] = "",
+    price: PriceOption = None,
     wait: Annotated[bool, typer.Option(help="Watch it until it has ended.")] = True,
     stop_on_interrupt: Annotated[
         bool, typer.Option("--stop-on-interrupt", help="Ctrl-C stops the job too, not only the watching.")
@@ -91,10 +95,11 @@ def train(
     request = requests.training_job(settings, place, name, tuned, checkpoints)
     state.check(settings)
     sagemaker, machine = context.clients.sagemaker, settings.train
+    estimate = costing.before_training(context, request, price)
     creation.create(
         place, lambda: sagemaker.create_training_job(**request), lambda: jobs.find(context.clients, name)
     )
-    started = running.training(name, machine.instance_type, machine.instance_count)
+    started = running.training(name, machine.instance_type, machine.instance_count).at(estimate.price)
     with context.watching(started):
         state.update(settings, training_job=name)
         if checkpoints:
@@ -102,11 +107,10 @@ def train(
         context.out.say("Training job [bold]{name}[/].", name=name)
         if not wait:
             context.out.say("Follow it with [bold]byoc watch {name}[/].", name=name)
-            context.out.result({"training_job": name, "status": "InProgress"})
+            context.out.result({"training_job": name, "status": "InProgress", "cost": estimate.document()})
             return
-        started.ask_price(context.clients)
         judged = watch_training(context, name, full_log=full_log, stop_on_interrupt=stop_on_interrupt)
-    conclude_training(context, jobs.describe(context.clients, name), judged)
+    conclude_training(context, jobs.describe(context.clients, name), judged, estimate.price)
 
 
 def watch_training(
@@ -125,18 +129,24 @@ def watch_training(
         end_watching(context.out, name)
 
 
-def conclude_training(context: Context, job: dict[str, Any], judged: Findings | None) -> None:
+def conclude_training(
+    context: Context, job: dict[str, Any], judged: Findings | None, price: Price | None
+) -> None:
     """Show report and verdicts, then the result or the error; only the error if the job failed at once."""
     from report.read import findings, jobs
+    from scripts import costs
 
     judged = judged or findings.of_description(job)
+    bill = costs.bill_of_training(job, price)
     if job["TrainingJobStatus"] == "Failed" and not findings.have_evidence(judged):
+        costing.after(context, bill)
         jobs.require_completed(context.clients, job)
-    path, reported = _report_after(context, job["TrainingJobName"])
+    path, reported = _report_after(context, job["TrainingJobName"], price)
     judged = reported or judged
     show_verdicts(context.out, judged)
+    cost = costing.after(context, bill)
     jobs.require_completed(context.clients, job)
-    _show_trained(context, job, path, judged)
+    _show_trained(context, job, path, judged, cost)
 
 
 def _free_settings(context: Context) -> Mapping[str, Scalar]:
@@ -178,7 +188,7 @@ def _best_hyperparameters(context: Context, tuning_job: str) -> dict[str, str]:
     return values
 
 
-def _report_after(context: Context, name: str) -> tuple[Path | None, Findings | None]:
+def _report_after(context: Context, name: str, price: Price | None) -> tuple[Path | None, Findings | None]:
     """Write the report of an ended job, failed or not; return its path and the findings in it.
 
     If this fails, it only warns.
@@ -187,7 +197,7 @@ def _report_after(context: Context, name: str) -> tuple[Path | None, Findings | 
 
     path = report_path(context, [name])
     try:
-        [reported] = report_for_job(context.clients, [name], path)
+        [reported] = report_for_job(context.clients, [name], path, price=price.hourly if price else None)
     except (ByocError, OSError) as error:
         context.out.warn(f"No report was made: {error}")
         return None, None
@@ -196,7 +206,11 @@ def _report_after(context: Context, name: str) -> tuple[Path | None, Findings | 
 
 
 def _show_trained(
-    context: Context, job: dict[str, Any], report_: Path | None, judged: Findings | None
+    context: Context,
+    job: dict[str, Any],
+    report_: Path | None,
+    judged: Findings | None,
+    cost: dict[str, Any] | None,
 ) -> None:
     from report.read import findings, jobs
     from scripts import accuracy
@@ -229,5 +243,6 @@ def _show_trained(
             "metrics": values,
             "rules": findings.outcomes(judged),
             "stopped_by": judged.stopped_by if judged else "",
+            "cost": cost,
         }
     )

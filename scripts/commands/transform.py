@@ -11,6 +11,8 @@ from contract.errors import FAILED, ByocError
 from contract.log import alert
 from report.words import duration, plural
 from scripts import state
+from scripts.commands import costing
+from scripts.commands.costing import PriceOption
 from scripts.commands.serving import (
     PANEL,
     compare,
@@ -24,6 +26,7 @@ from scripts.commands.serving import (
 from scripts.commands.watching import end_watching, exit_interrupted
 from scripts.context import Context, command, last
 from scripts.output import bar
+from scripts.prices import Price
 
 if TYPE_CHECKING:
     from scripts.predict import Answer, Score
@@ -55,6 +58,7 @@ def transform(
         int | None, typer.Option(help="Requests at a time. Default: as many as the container wants.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the transform job.")] = "",
+    price: PriceOption = None,
     attach: Annotated[
         str, typer.Option(metavar="TRANSFORM_JOB", help="Watch an earlier one; or `last`.")
     ] = "",
@@ -87,11 +91,11 @@ def transform(
         if pictures or job or name:
             raise ByocError("--attach names a job that exists: leave out pictures, --job and --name.")
         name = last(context, attach, "transform_job", "transform job", "transform")
-        started = running.known_transform(context.clients, name)
+        started = running.known_transform(context.clients, name, price)
     else:
-        name, given = _start(context, pictures or [], job, name)
+        name, given, cost = _start(context, pictures or [], job, name, price)
         machine = context.settings.transform
-        started = running.transform_job(name, machine.instance_type, machine.instance_count)
+        started = running.transform_job(name, machine.instance_type, machine.instance_count).at(cost)
     watch = service.Watch(context.clients, name)
     with context.watching(started):
         if not attach:
@@ -100,10 +104,8 @@ def transform(
             out.say("Watch it with [bold]byoc watch {name}[/].", name=name)
             out.result({"transform_job": name, "status": "InProgress"})
             return
-        if not attach:
-            started.ask_price(context.clients)
         given = watch_transform(context, watch, given, full_log=full_log, stop_on_interrupt=stop_on_interrupt)
-    conclude_transform(context, watch, given, output, form)
+    conclude_transform(context, watch, given, started.price, output, form)
 
 
 def watch_transform(
@@ -130,8 +132,10 @@ def watch_transform(
         end_watching(out, name)
 
 
-def _start(context: Context, pictures: list[str], job: str | None, name: str) -> tuple[str, Input]:
-    """Find the model and the pictures, and start the job; return its name and its input."""
+def _start(
+    context: Context, pictures: list[str], job: str | None, name: str, price: float | None
+) -> tuple[str, Input, Price | None]:
+    """Find the model and the pictures, and start the job; return its name, its input and its price."""
     from report.read import jobs
     from scripts import account, requests, serving
     from scripts import transform as service
@@ -168,6 +172,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
         if not given.whole:
             given = inputs.write_manifest(clients, settings, given, folder)
     state.check(settings)
+    cost = costing.before_transform(context, settings, price).price
     service.start(
         clients,
         settings,
@@ -183,7 +188,7 @@ def _start(context: Context, pictures: list[str], job: str | None, name: str) ->
         pictures=plural(len(given.items), "picture"),
         job=trained,
     )
-    return name, given
+    return name, given, cost
 
 
 def _watch(context: Context, watch: Watch, given: Input | None, *, full_log: bool) -> Input:
@@ -213,11 +218,12 @@ def conclude_transform(
     context: Context,
     watch: Watch,
     given: Input,
+    price: Price | None,
     output: Path | None = None,
     form: Literal["csv", "jsonl"] = "csv",
 ) -> None:
     """Fetch the answers, write and show them; an error unless the job completed."""
-    from scripts import predict, trained
+    from scripts import costs, predict, trained
     from scripts import transform as service
 
     out, clients, name = context.out, context.clients, watch.name
@@ -257,6 +263,7 @@ def conclude_transform(
         out.say("Predictions: [bold]{path}[/]", path=path)
     if (seconds := document["seconds"]) is not None:
         out.say("The job took {time}.", time=duration(seconds))
+    document["cost"] = costing.after(context, costs.bill_of_transform(job, price))
     if job["TransformJobStatus"] != "Completed" and out.json:
         out.result(document)
         raise typer.Exit(FAILED)

@@ -11,9 +11,12 @@ import typer
 from contract.errors import FAILED, ByocError
 from report.words import duration, plural
 from scripts import state
+from scripts.commands import costing
+from scripts.commands.costing import PriceOption
 from scripts.commands.watching import end_watching
 from scripts.context import Context, command, last
 from scripts.output import Output, short
+from scripts.prices import Price
 from scripts.settings import Range, Settings, parse_range
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ def tune(
         bool | None, typer.Option(help="Let the debugger's rules end hopeless trials.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the tuning job.")] = "",
+    price: PriceOption = None,
     wait: Annotated[bool, typer.Option(help="Watch it until it has ended.")] = True,
 ) -> None:
     """Look for good hyperparameters with several training jobs; then show and remember the best.
@@ -85,24 +89,29 @@ def tune(
         )
     state.check(settings)
     sagemaker, machine = context.clients.sagemaker, settings.train
+    limits = request["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    estimate = costing.before_training(
+        context,
+        request["TrainingJobDefinition"],
+        price,
+        jobs=limits.get("MaxNumberOfTrainingJobs") or combinations or 1,
+    )
     creation.create(
         place,
         lambda: sagemaker.create_hyper_parameter_tuning_job(**request),
         lambda: tuning.find(context.clients, name),
     )
-    limits = request["HyperParameterTuningJobConfig"]["ResourceLimits"]
     count = machine.instance_count * limits["MaxParallelTrainingJobs"]
-    started = running.tuning_job(name, machine.instance_type, count)
+    started = running.tuning_job(name, machine.instance_type, count).at(estimate.price)
     with context.watching(started):
         state.update(settings, tuning_job=name, best=None)
         context.out.say("Tuning job [bold]{name}[/].", name=name)
         if not wait:
             context.out.say("Watch it with [bold]byoc watch {name}[/].", name=name)
-            context.out.result({"tuning_job": name, "status": "InProgress"})
+            context.out.result({"tuning_job": name, "status": "InProgress", "cost": estimate.document()})
             return
-        started.ask_price(context.clients)
         snapshot = watch_tuning(context, name)
-    conclude_tuning(context, snapshot)
+    conclude_tuning(context, snapshot, estimate.price)
 
 
 def _with_ranges(settings: Settings, ranges: list[str]) -> Settings:
@@ -134,9 +143,10 @@ def best(
 
     if wait:
         name = last(context, tuning_job, "tuning_job", "tuning job", "tune")
-        with context.watching(running.known_tuning(context.clients, name)):
+        started = running.known_tuning(context.clients, name)
+        with context.watching(started):
             snapshot = watch_tuning(context, name)
-        conclude_tuning(context, snapshot)
+        conclude_tuning(context, snapshot, started.price)
         return
     snapshot = tuning.look(context.clients, with_result(context, tuning_job))
     if tuning_job and tuning_job != "last":
@@ -187,8 +197,9 @@ def watch_tuning(context: Context, name: str) -> TuningJob:
     return snapshot
 
 
-def conclude_tuning(context: Context, snapshot: TuningJob) -> None:
+def conclude_tuning(context: Context, snapshot: TuningJob, price: Price | None) -> None:
     name = snapshot.name
+    cost = costing.after_tuning(context, (trial.name for trial in snapshot.trials), price)
     if snapshot.status == "Failed":
         raise ByocError(
             f"{name} failed: {snapshot.reason or 'no reason given'}",
@@ -196,10 +207,10 @@ def conclude_tuning(context: Context, snapshot: TuningJob) -> None:
             code=FAILED,
             kind="JobFailed",
         )
-    _show_best(context, snapshot)
+    _show_best(context, snapshot, {"cost": cost})
 
 
-def _show_best(context: Context, snapshot: TuningJob) -> None:
+def _show_best(context: Context, snapshot: TuningJob, more: dict[str, Any] | None = None) -> None:
     from report.read import findings, tuning
     from report.read.logs import read_end
 
@@ -224,7 +235,7 @@ def _show_best(context: Context, snapshot: TuningJob) -> None:
     context.out.say("Next: [bold]byoc train --best[/]")
     best_trial["stopped_by"] = judged.stopped_by if judged else ""
     trials = [trial.as_dict() for trial in snapshot.trials]
-    context.out.result({**best_trial, "status": snapshot.status, "trials": trials})
+    context.out.result({**best_trial, "status": snapshot.status, "trials": trials, **(more or {})})
 
 
 def _objective(job: TuningJob, value: float) -> str:

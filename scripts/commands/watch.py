@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from contract.errors import NOT_FOUND, ByocError
+from scripts.commands.costing import PriceOption
 from scripts.commands.training import conclude_training, watch_training
 from scripts.commands.transform import conclude_transform, watch_transform
 from scripts.commands.tuning import conclude_tuning, watch_tuning
@@ -24,6 +25,7 @@ def watch(
         str | None, typer.Argument(help="Default: this folder's job that runs, or its newest.")
     ] = None,
     full_log: Annotated[bool, typer.Option("--full-log", help="Show every line, not only metrics.")] = False,
+    price: PriceOption = None,
 ) -> None:
     """Watch a training, tuning or transform job until it has ended, then show its results.
 
@@ -46,20 +48,23 @@ def watch(
         raise
     context.out.say("{kind} [bold]{name}[/].", kind=kind.capitalize(), name=name)
     if kind == "training job":
-        with context.watching(running.known_training(clients, name)):
+        started = running.known_training(clients, name, price)
+        with context.watching(started):
             judged = watch_training(context, name, full_log=full_log)
-        conclude_training(context, jobs.describe(clients, name), judged)
+        conclude_training(context, jobs.describe(clients, name), judged, started.price)
     elif kind == "tuning job":
         if full_log:
             raise ByocError(
                 f"--full-log: {name} is a tuning job, which has no log of its own.",
                 "`byoc logs -f JOB` follows that of one of its training jobs.",
             )
-        with context.watching(running.known_tuning(clients, name)):
+        started = running.known_tuning(clients, name, price)
+        with context.watching(started):
             snapshot = watch_tuning(context, name)
-        conclude_tuning(context, snapshot)
+        conclude_tuning(context, snapshot, started.price)
     else:
         watched = transform.Watch(clients, name)
-        with context.watching(running.known_transform(clients, name)):
+        started = running.known_transform(clients, name, price)
+        with context.watching(started):
             given = watch_transform(context, watched, full_log=full_log)
-        conclude_transform(context, watched, given)
+        conclude_transform(context, watched, given, started.price)

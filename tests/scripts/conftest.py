@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scripts import aws as clients
-from scripts import localservice, patience, role, running
+from scripts import localservice, patience, prices, role
 from scripts.app import app
 from scripts.settings import Settings, load
 
@@ -144,7 +144,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """moto in place of AWS; its SageMaker completes jobs at once."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setattr(running, "hourly", lambda *_: None)  # moto has no price list, and would ask AWS
+    monkeypatch.setattr(prices, "asked", lambda *_: None)  # moto has no price list, and would ask AWS
     with mock_aws():
         yield
 

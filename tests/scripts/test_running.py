@@ -3,47 +3,19 @@
 import json
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from report.read import jobs
-from scripts import running
+from scripts import prices, running
 from scripts.aws import Clients
 from tests.scripts.conftest import Refuse, Run
-from tests.scripts.failing import failing
-
-
-def listed(component: str, dollars: str, unit: str = "Hrs") -> str:
-    dimension = {"unit": unit, "pricePerUnit": {"USD": dollars}}
-    return json.dumps(
-        {
-            "product": {"attributes": {"component": component, "instanceName": "ml.g5.xlarge"}},
-            "terms": {"OnDemand": {"t": {"priceDimensions": {"d": dimension}}}},
-        }
-    )
-
-
-@pytest.mark.parametrize(("kind", "price"), [("Training", 1.408), ("Hosting", 1.5), ("BatchTransform", 1.6)])
-def test_the_price_list_is_asked(kind: Any, price: float) -> None:
-    with failing() as server:
-        products = [listed("Training", "1.408"), listed("Hosting", "1.5"), listed("Batch Transform", "1.6")]
-        server.after = (200, {"PriceList": products})
-        clients = Clients(boto3.Session("a", "b"), "eu-west-1", server.url)
-        assert running.hourly(clients, "ml.g5.xlarge", kind) == price
 
 
 def test_without_a_price_the_machines_are_named() -> None:
-    with failing() as server:
-        server.after = (400, {"__type": "AccessDeniedException", "message": "no"})
-        clients = Clients(boto3.Session("a", "b"), "eu-west-1", server.url)
-        started = running.tuning_job("t", "ml.g5.xlarge", 4)
-        started.ask_price(clients)
+    started = running.tuning_job("t", "ml.g5.xlarge", 4).at(None)
     assert "t goes on running at the price of 4 × ml.g5.xlarge" in started.sentence()
     assert "`byoc watch t`; `byoc stop t` ends it" in started.sentence()
-    assert (
-        running.hourly(Clients(boto3.Session("a", "b"), "us-gov-west-1"), "ml.m5.large", "Training") is None
-    )
 
 
 def expired(*_: Any, **__: Any) -> Any:
@@ -58,7 +30,7 @@ def test_credentials_that_expire_while_waiting(
     ready: Any, run: Run, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, command: Any, name: str
 ) -> None:
     name = "digits" if command == ("deploy",) else name
-    monkeypatch.setattr(running, "hourly", lambda *_: 0.23)
+    monkeypatch.setattr(prices, "asked", lambda *_: 0.23)
     if command == ("deploy",):
         run("train", "--name", "before", "--no-wait")
         monkeypatch.setattr("scripts.endpoints.wait", expired)

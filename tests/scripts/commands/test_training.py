@@ -44,7 +44,7 @@ def ended(
     final = [{"MetricName": name, "Value": value} for name, value in metrics.items()]
     out = Output(json=as_json)
     job = {**JOB, "FinalMetricDataList": final, "HyperParameters": hyperparameters}
-    training._show_trained(SimpleNamespace(out=out), job, None, FINDINGS)  # type: ignore[arg-type]
+    training._show_trained(SimpleNamespace(out=out), job, None, FINDINGS, None)  # type: ignore[arg-type]
     return capsys.readouterr().out
 
 
@@ -77,13 +77,15 @@ def test_a_job_that_kept_no_model_names_none(capsys: pytest.CaptureFixture[str])
 def test_of_a_job_that_failed_at_once_there_is_the_error_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None
 ) -> None:
-    monkeypatch.setattr(training, "_report_after", lambda context, name: (print("Report:", name), None))
+    monkeypatch.setattr(
+        training, "_report_after", lambda context, name, price: (print("Report:", name), None)
+    )
     judged = (
         None if outcome is None else Findings(rules=(RuleResult("Overfit", "Overfit", "debugger", outcome),))
     )
     failed = {**JOB, "TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no pictures"}
     with pytest.raises(ByocError, match="no pictures"):
-        training.conclude_training(SimpleNamespace(out=Output(), clients=None), failed, judged)  # type: ignore[arg-type]
+        training.conclude_training(SimpleNamespace(out=Output(), clients=None), failed, judged, None)  # type: ignore[arg-type]
     shown = capsys.readouterr().out
     assert ("Report: j" in shown and "Overfit" in shown) is (outcome is Outcome.NO_ISSUES)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contract.errors import NOT_FOUND, ByocError
-from scripts import kinds
+from scripts import kinds, running
 from scripts.commands import watch
 from tests.scripts.conftest import Run
 
@@ -21,7 +21,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         monkeypatch.setattr(
             watch, f"watch_{what}", lambda context, job, what=what, **_: calls.append((what, job)) or "seen"
         )
-        monkeypatch.setattr(watch, f"conclude_{what}", lambda context, *what: calls.append(("end", what[-1])))
+        monkeypatch.setattr(watch, f"conclude_{what}", lambda context, *what: calls.append(("end", what[-2])))
     return calls
 
 
@@ -31,7 +31,7 @@ def test_a_job_is_shown_as_the_command_that_made_it_shows_it(
 ) -> None:
     run("train", "--name", "j", "--no-wait")
     monkeypatch.setattr(kinds, "kind_of", lambda clients, name: SimpleNamespace(name=f"{kind} job"))
-    monkeypatch.setattr("scripts.running.known_tuning", lambda clients, name: None)
+    monkeypatch.setattr("scripts.running.known_tuning", lambda *_: running.tuning_job("j", "m", 1))
     run("watch", "j")
     assert calls == [(kind, "j"), ("end", "seen")]
 

@@ -1,0 +1,173 @@
+"""What a job or an endpoint costs: an upper bound before, what is billed afterwards. Nothing is asked here.
+
+Only machines are counted: their disks, S3, logs and images in ECR come on top, which is little beside them.
+Of what costs nothing (on the local SageMaker, whose price list says 0) there is nothing to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from report.words import duration, percent, plural
+from scripts.prices import MONTH, Price, money
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What may be billed."""
+
+    machine: str
+    count: int
+    """Machines of a job."""
+    price: Price | None
+    seconds: float | None = None
+    """The longest time of a job; None: until it ends, or is deleted."""
+    jobs: int = 1
+    spot: bool = False
+    missing: str = ""
+    """Why there is no price."""
+
+    @property
+    def free(self) -> bool:
+        return self.price is not None and self.price.hourly == 0
+
+    @property
+    def hourly(self) -> float | None:
+        return None if self.price is None else self.price.hourly * self.count
+
+    @property
+    def at_most(self) -> float | None:
+        """Dollars; None where the price is unknown, or there is no longest time."""
+        if self.hourly is None or self.seconds is None:
+            return None
+        return self.hourly * self.seconds / 3600 * self.jobs
+
+    @property
+    def machines(self) -> str:
+        return f"{self.count} × {self.machine}"
+
+    def document(self) -> dict[str, Any] | None:
+        """For --json; None where nothing costs anything."""
+        if self.free:
+            return None
+        return {
+            "currency": "USD",
+            "hourly": self.hourly,
+            "at_most": self.at_most,
+            "source": self.price.origin if self.price else None,
+        }
+
+    def sentence(self) -> str:
+        """Before it begins; empty where nothing costs anything."""
+        if self.free:
+            return ""
+        time = "" if self.seconds is None else f" for {duration(self.seconds)} at most"
+        what = (
+            f"{plural(self.jobs, 'trial')} of {self.machines}{time}"
+            if self.jobs > 1
+            else self.machines + time
+        )
+        if self.price is None or self.hourly is None:
+            return f"Cost of {what}: {self.missing}."
+        each = f"{money(self.price.hourly)} an hour and machine ({self.price.origin})"
+        if self.at_most is None:
+            return f"{money(self.hourly)} an hour for as long as it runs: {what}, {each}."
+        less = "; spot capacity costs less, at a price that varies" if self.spot else ""
+        return f"Costs at most {money(self.at_most)}: {what}, {each}{less}."
+
+    def standing(self) -> str:
+        """The sentence of an endpoint, which runs until it is deleted."""
+        if self.free or self.hourly is None or self.price is None:
+            return self.sentence()
+        return (
+            f"{money(self.hourly)} an hour, {money(self.hourly * MONTH)} a month ({MONTH} hours), until it "
+            f"is deleted: {self.machines} ({self.price.origin})."
+        )
+
+
+def of_training(
+    request: Mapping[str, Any], price: Price | None, missing: str = "", jobs: int = 1
+) -> Estimate:
+    """Of a CreateTrainingJob, or of the definition inside a tuning job that starts `jobs` of them.
+
+    Several attempts of a job (RetryStrategy) share its longest time. A warm pool is paid for until it ends.
+    """
+    resources = request["ResourceConfig"]
+    longest = request["StoppingCondition"]["MaxRuntimeInSeconds"] + resources.get(
+        "KeepAlivePeriodInSeconds", 0
+    )
+    return Estimate(
+        resources["InstanceType"],
+        resources["InstanceCount"],
+        price,
+        longest,
+        jobs,
+        bool(request.get("EnableManagedSpotTraining")),
+        missing,
+    )
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a job that has ended was billed for, by its description."""
+
+    machine: str
+    count: int
+    seconds: float
+    price: Price | None
+    saved: float = 0.0
+    """Share that spot capacity saved."""
+
+    @property
+    def dollars(self) -> float | None:
+        """SageMaker counts the time of one machine, and fewer seconds for spot capacity at the full price."""
+        return None if self.price is None else self.price.hourly * self.count * self.seconds / 3600
+
+    @property
+    def free(self) -> bool:
+        return self.price is not None and self.price.hourly == 0
+
+    def sentence(self) -> str:
+        if self.free:
+            return ""
+        cost = "price unknown" if self.dollars is None else money(self.dollars)
+        saved = f" Spot capacity saved {percent(self.saved, 0)}." if self.saved else ""
+        return f"Billed: {duration(self.seconds)} of {self.count} × {self.machine}, {cost}.{saved}"
+
+    def document(self) -> dict[str, Any] | None:
+        if self.free:
+            return None
+        return {
+            "currency": "USD",
+            "billed": self.dollars,
+            "billable_seconds": self.seconds,
+            "spot_saved": self.saved,
+            "source": self.price.origin if self.price else None,
+        }
+
+
+def bill_of_training(job: Mapping[str, Any], price: Price | None) -> Bill | None:
+    """By DescribeTrainingJob; None while nothing is billed yet."""
+    resources, billable = job.get("ResourceConfig", {}), job.get("BillableTimeInSeconds")
+    if billable is None:
+        return None
+    trained = job.get("TrainingTimeInSeconds") or 0
+    spot = bool(job.get("EnableManagedSpotTraining")) and trained > billable
+    return Bill(
+        resources.get("InstanceType", "unknown machine"),
+        resources.get("InstanceCount", 1),
+        billable,
+        price,
+        1 - billable / trained if spot else 0.0,
+    )
+
+
+def bill_of_transform(job: Mapping[str, Any], price: Price | None) -> Bill | None:
+    """By DescribeTransformJob, which has no billable time: from its start to its end."""
+    begin, end = job.get("TransformStartTime"), job.get("TransformEndTime")
+    if not begin or not end:
+        return None
+    resources = job["TransformResources"]
+    return Bill(resources["InstanceType"], resources["InstanceCount"], (end - begin).total_seconds(), price)

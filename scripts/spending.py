@@ -1,0 +1,171 @@
+"""What listed jobs and endpoints cost: what runs now, by the hour; what has ended, by its bill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from report.read import aws, jobs
+from report.words import plural
+from scripts import costs, prices, transform
+from scripts.prices import MONTH, Price, Use, money
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_THREADS = 8
+_UNDER_WAY = ("InProgress", "Stopping")
+_GONE = ("Deleting", "Failed")  # of endpoints: these cost nothing
+
+
+@dataclass(frozen=True)
+class Line:
+    """Machines of one job or endpoint."""
+
+    name: str
+    kind: str
+    """`training`, `transform` or `endpoint`."""
+    machine: str
+    count: int
+    seconds: float | None
+    """Billed; None while it runs."""
+    price: Price | None = None
+
+    @property
+    def dollars(self) -> float | None:
+        """Of one that runs, for an hour; None where the price is unknown."""
+        if self.price is None:
+            return None
+        return self.price.hourly * self.count * (1 if self.seconds is None else self.seconds / 3600)
+
+
+@dataclass(frozen=True)
+class Spending:
+    running: Sequence[Line]
+    ended: Sequence[Line]
+    unknown: Sequence[str] = ()
+    """Names of what AWS did not allow to look at."""
+
+    def sentences(self) -> list[str]:
+        """What there is to say; nothing where nothing costs anything."""
+        told = []
+        if running := [line for line in self.running if line.dollars != 0]:
+            hourly, unpriced = _sum(running)
+            month = f", {money(hourly * MONTH)} a month" if any(x.kind == "endpoint" for x in running) else ""
+            what = ", ".join(f"{line.name} ({line.count} × {line.machine})" for line in running)
+            cost = f" {money(hourly)} an hour{month}{unpriced}" if hourly else " price unknown"
+            told.append(f"Running now:{cost}: {what}.")
+        if ended := [line for line in self.ended if line.dollars != 0]:
+            total, unpriced = _sum(ended)
+            cost = f"{money(total)}{unpriced}" if total else "price unknown"
+            hours = sum((line.seconds or 0) * line.count for line in ended) / 3600
+            told.append(f"Billed for {plural(len(ended), 'job')}: {cost}, {hours:.2f} hours of machines.")
+        if self.unknown:
+            told.append(f"AWS does not allow to look at {', '.join(self.unknown)}: their cost is unknown.")
+        return told
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "currency": "USD",
+            "running_hourly": _sum(self.running)[0],
+            "billed": _sum(self.ended)[0] if self.ended else None,
+            "without_price": sorted(line.name for line in (*self.running, *self.ended) if line.price is None),
+        }
+
+
+def _sum(lines: Iterable[Line]) -> tuple[float, str]:
+    """Dollars, and a note on the machines whose price is unknown."""
+    unpriced = sorted({line.machine for line in lines if line.dollars is None})
+    note = f" and the unknown price of {', '.join(unpriced)}" if unpriced else ""
+    return sum(line.dollars for line in lines if line.dollars is not None), note
+
+
+def of(clients: Clients, items: Iterable[Mapping[str, Any]], *, ended: bool) -> Spending:
+    """Look at what runs, and where `ended` at the rest, too.
+
+    Args:
+        items: with `kind`, `name` and `status`. Tuning jobs are passed over: their trials are training jobs.
+    """
+    wanted = [item for item in items if item["kind"] in _LOOK and (ended or _runs(item))]
+    unknown: list[str] = []
+
+    def look(item: Mapping[str, Any]) -> list[Line]:
+        from botocore.exceptions import ClientError
+
+        from scripts.tags import is_forbidden
+
+        try:
+            return _LOOK[item["kind"]](clients, item["name"])
+        except ClientError as error:
+            if not is_forbidden(error):
+                raise
+            unknown.append(item["name"])
+            return []
+
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        looked = [line for lines in pool.map(look, wanted) for line in lines]
+    lines = _priced(clients, looked)
+    return Spending(
+        [line for line in lines if line.seconds is None],
+        [line for line in lines if line.seconds is not None],
+        sorted(unknown),
+    )
+
+
+def _runs(item: Mapping[str, Any]) -> bool:
+    if item["kind"] == "endpoint":
+        return item["status"] not in _GONE
+    return item["status"] in _UNDER_WAY
+
+
+def _priced(clients: Clients, lines: Iterable[Line]) -> list[Line]:
+    known: dict[tuple[str, Use], Price | None] = {}
+    priced = []
+    for line in lines:
+        use = _USES[line.kind]
+        if (line.machine, use) not in known:
+            known[line.machine, use] = prices.find(clients, line.machine, use)
+        priced.append(Line(**{**vars(line), "price": known[line.machine, use]}))
+    return priced
+
+
+def _training(clients: Clients, name: str) -> list[Line]:
+    job = jobs.find(clients, name) or {}
+    bill = costs.bill_of_training(job, None)
+    resources = job.get("ResourceConfig", {})
+    if job.get("TrainingJobStatus") in _UNDER_WAY and "InstanceType" in resources:
+        return [Line(name, "training", resources["InstanceType"], resources.get("InstanceCount", 1), None)]
+    return [Line(name, "training", bill.machine, bill.count, bill.seconds)] if bill else []
+
+
+def _transform(clients: Clients, name: str) -> list[Line]:
+    job = transform.find(clients, name) or {}
+    bill = costs.bill_of_transform(job, None) if job else None
+    if job.get("TransformJobStatus") in _UNDER_WAY:
+        resources = job["TransformResources"]
+        return [Line(name, "transform", resources["InstanceType"], resources["InstanceCount"], None)]
+    return [Line(name, "transform", bill.machine, bill.count, bill.seconds)] if bill else []
+
+
+def endpoint(clients: Clients, name: str) -> list[Line]:
+    """The machines of an endpoint, without prices; a serverless variant has none."""
+    sagemaker = clients.sagemaker
+    described = aws.find(lambda: sagemaker.describe_endpoint(EndpointName=name)) or {}
+    config = described.get("EndpointConfigName", "")
+    asked = (
+        aws.find(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=config)) if config else None
+    )
+    now = {each["VariantName"]: each for each in described.get("ProductionVariants", ())}
+    lines = []
+    for variant in (asked or {}).get("ProductionVariants", ()):
+        if "InstanceType" in variant:
+            first = variant.get("InitialInstanceCount", 1)
+            count = now.get(variant["VariantName"], {}).get("CurrentInstanceCount", first)
+            lines.append(Line(name, "endpoint", variant["InstanceType"], count, None))
+    return lines
+
+
+_LOOK = {"training": _training, "transform": _transform, "endpoint": endpoint}
+_USES: Mapping[str, Use] = {"training": "Training", "transform": "BatchTransform", "endpoint": "Hosting"}
