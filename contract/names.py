@@ -6,6 +6,7 @@ from typing import Final
 
 TRAINING_LOGS: Final = "/aws/sagemaker/TrainingJobs"
 TRANSFORM_LOGS: Final = "/aws/sagemaker/TransformJobs"
+PROCESSING_LOGS: Final = "/aws/sagemaker/ProcessingJobs"
 ENDPOINT_LOGS: Final = "/aws/sagemaker/Endpoints"  # a group per endpoint, below this one
 
 # Below the S3OutputPath of DebugHookConfig and ProfilerConfig, and the job's name.

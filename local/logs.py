@@ -8,6 +8,7 @@ import hashlib
 import heapq
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import takewhile
@@ -56,6 +57,19 @@ class Logs:
             streams_shown.reverse()
         shown, token = _page(streams_shown, request, lambda each: str(each["logStreamName"]))
         return {"logStreams": shown, "nextToken": token}
+
+    def DeleteLogStream(self, request: Request) -> None:
+        _, streams = _streams(self._config, request)
+        name = request["logStreamName"]
+        stream = next((each for each in streams if each.name == name), None)
+        if stream is None:
+            raise ResourceNotFoundException("The specified log stream does not exist.")
+        stream.path.unlink(missing_ok=True)
+
+    def DeleteLogGroup(self, request: Request) -> None:
+        """With all of its streams; what still writes one makes the group anew, as on AWS."""
+        group, _ = _streams(self._config, request)
+        shutil.rmtree(self._config.log_folder(group))
 
     def GetLogEvents(self, request: Request) -> dict[str, Any]:
         _, streams = _streams(self._config, request)

@@ -63,14 +63,14 @@ class Estimate:
         """Before it begins; empty where nothing costs anything."""
         if self.free:
             return ""
-        time = "" if self.seconds is None else f" for {duration(self.seconds)} at most"
+        time = "" if self.seconds is None else f" for up to {duration(self.seconds)}"
         what = (
             f"{plural(self.jobs, 'trial')} of {self.machines}{time}"
             if self.jobs > 1
             else self.machines + time
         )
         if self.price is None or self.hourly is None:
-            return f"Cost of {what}: {self.missing}."
+            return f"Price unknown, give --price: {what}. {self.missing}".strip()
         each = f"{money(self.price.hourly)} an hour and machine ({self.price.origin})"
         if self.at_most is None:
             return f"{money(self.hourly)} an hour for as long as it runs: {what}, {each}."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ TABLE: Final[Mapping[tuple[str, str, Use], Price]] = {
     ("eu-west-1", "ml.g4dn.xlarge", "Hosting"): Price(0.821, _BILL, "2023-12"),
     ("eu-west-1", "ml.g5.xlarge", "Training"): Price(1.57, _BILL, "2023-12"),
 }  # fmt: skip
+STORAGE: Final[Mapping[tuple[str, str], Price]] = {
+    ("us-east-1", "S3"): Price(0.023, "aws.amazon.com/s3/pricing, class Standard", "2026-08-11"),
+    ("us-east-1", "ECR"): Price(0.10, "aws.amazon.com/ecr/pricing", "2026-09-27"),
+}
+"""Dollars for a GB and month, by region and service."""
 
 
 def find(clients: Clients, machine: str, use: Use, named: float | None = None) -> Price | None:
@@ -126,11 +132,10 @@ def _plain(text: str) -> str:
 
 
 def unknown(clients: Clients, machine: str, use: Use) -> str:
-    """Why there is no price, and what to do."""
+    """Why there is no price."""
     words = dict(zip(get_args(Use), ("training", "hosting", "batch transform"), strict=True))
     return (
-        f"price unknown: neither AWS's price list nor byoc's own table has {machine} for {words[use]} in "
-        f"{clients.region}; give --price (dollars for an hour of one machine)"
+        f"Neither AWS's price list nor byoc's own table has {machine} for {words[use]} in {clients.region}."
     )
 
 
@@ -140,3 +145,17 @@ def money(dollars: float) -> str:
         return "less than $0.001"
     text = f"{dollars:,.3f}" if dollars < 1 else f"{dollars:,.2f}"
     return f"${text[:-1] if dollars < 1 and text.endswith('0') else text}"
+
+
+@cache
+def free(clients: Clients) -> bool:
+    """Whether the price list gives machines for nothing, as the local SageMaker's does: then all is free."""
+    return asked(clients, "ml.m5.large", "Hosting") == 0
+
+
+def storage(clients: Clients, service: Literal["S3", "ECR"], size: int) -> float | None:
+    """Dollars an hour for so many bytes, in S3's class Standard; None where the price is unknown."""
+    if not size or free(clients):
+        return 0.0
+    price = STORAGE.get((clients.region, service))
+    return None if price is None else price.hourly * size / 1e9 / MONTH

@@ -22,6 +22,8 @@ from scripts.tags import PROJECT
 CHECKPOINTS = "/opt/ml/checkpoints"
 CHANNELS = ("train", "validation", "test", "weights")
 VARIANT = "AllTraffic"
+# What lies in the project's folder of the bucket: all that byoc and its jobs write there.
+FOLDERS = ("data", "output", "checkpoints", "transform")
 _LARGEST_GRID = 10_000  # trials, by SageMaker's quota
 
 

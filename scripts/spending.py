@@ -75,10 +75,12 @@ class Spending:
         }
 
 
-def _sum(lines: Iterable[Line]) -> tuple[float, str]:
+def _sum(lines: Sequence[Line]) -> tuple[float, str]:
     """Dollars, and a note on the machines whose price is unknown."""
     unpriced = sorted({line.machine for line in lines if line.dollars is None})
     note = f" and the unknown price of {', '.join(unpriced)}" if unpriced else ""
+    if dates := [line.price.date for line in lines if line.price and line.price.date]:
+        note += f" (prices as of {min(dates)})"
     return sum(line.dollars for line in lines if line.dollars is not None), note
 
 

@@ -1,8 +1,8 @@
 """What `byoc` remembers between commands: the last job's name, the best hyperparameters, image digests.
 
 It lies in .byoc/state.json beside byoc.toml and can be deleted at any time: then names must be given.
-Keys in use: tuning_job, training_job, transform_job, newest_job (of any kind), endpoint, best, images,
-report, verdicts, evaluation.
+Keys in use: tuning_job, training_job, transform_job, newest_job (of any kind), endpoint, endpoints (all
+deployed, by project), best, images, report, verdicts, evaluation.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ def update(settings: Settings, **changes: Any) -> None:
     if newest := next((changes[key] for key in _JOBS if changes.get(key)), None):
         content["newest_job"] = newest
     write_json(path_of(settings), {key: value for key, value in content.items() if value is not None})
+
+
+def deployed(settings: Settings, endpoint: str) -> None:
+    """Remember the last endpoint; and by project all that this folder deployed: their logs outlive them."""
+    before = read(settings).get("endpoints", {})
+    names = sorted({*before.get(settings.project.name, ()), endpoint})
+    update(settings, endpoint=endpoint, endpoints={**before, settings.project.name: names})
 
 
 def check(settings: Settings) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import NOT_FOUND
@@ -19,8 +22,10 @@ _THREADS = 8
 Warn = Callable[[str], None]
 
 
-# What `byoc` lists, as the tagging API names it.
-_KINDS = ("training-job", "hyper-parameter-tuning-job", "transform-job", "endpoint")
+# What `byoc` makes in SageMaker, as the tagging API names it.
+_LISTED = ("training-job", "hyper-parameter-tuning-job", "transform-job", "endpoint")
+_BEHIND = ("endpoint", "endpoint-config", "model")
+_STAMP = r"-\d{4}-\d{6}-\d\d"  # what `account.unique_name` ends a name with
 
 
 def of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn) -> set[str]:
@@ -40,22 +45,90 @@ def of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn
     return _each_of_project(clients, project, arns, warn)
 
 
-def _all_of_project(clients: Clients, project: str) -> set[str] | None:
+def _all_of_project(clients: Clients, project: str, kinds: Collection[str] = _LISTED) -> set[str] | None:
     """ARNs, in lower case, of all that carry the tag; None where AWS does not answer that."""
+    tagged = _tagged(clients, {"Key": PROJECT, "Values": [project]}, kinds)
+    return None if tagged is None else {item["ResourceARN"].lower() for item in tagged}
+
+
+def _tagged(clients: Clients, tag: dict[str, Any], kinds: Collection[str]) -> list[Any] | None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         client: Any = clients.service("resourcegroupstaggingapi", patient=False, connect_timeout=2)
         pages = client.get_paginator("get_resources").paginate(
-            TagFilters=[{"Key": PROJECT, "Values": [project]}],
-            ResourceTypeFilters=[f"sagemaker:{kind}" for kind in _KINDS],
+            TagFilters=[tag], ResourceTypeFilters=[f"sagemaker:{kind}" for kind in kinds]
         )
-        return {item["ResourceARN"].lower() for page in pages for item in page["ResourceTagMappingList"]}
+        return [item for page in pages for item in page["ResourceTagMappingList"]]
     except (ClientError, BotoCoreError):  # or not reached from this VPC, or not there in this region
         return None
 
 
-def _each_of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn) -> set[str]:
+def other_projects(clients: Clients, project: str) -> set[str] | None:
+    """Projects that have endpoints, configurations or models in this region; None where AWS does not say."""
+    tagged = _tagged(clients, {"Key": PROJECT}, _BEHIND)
+    if tagged is None:
+        return None
+    names = {tag["Value"] for item in tagged for tag in item["Tags"] if tag["Key"] == PROJECT}
+    return names - {project}
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Tells what may be deleted with a project: what carries its tag.
+
+    Where no tag may be read it is what has a name that only byoc makes, and makes for this project only:
+    `digits-train-0412-093007-51`, and never what merely holds the project's name.
+    """
+
+    clients: Clients
+    project: str
+    warn: Warn
+    known: Collection[str] = ()
+    """Names of endpoints that this folder deployed, or that its settings name."""
+
+    @cached_property
+    def _tagged(self) -> set[str] | None:
+        return _all_of_project(self.clients, self.project, {*_LISTED, *_BEHIND})
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether one request says it for all; or else each has to be asked for its tags."""
+        return self._tagged is not None
+
+    def names(self, arns: Mapping[str, str]) -> list[str]:
+        """Of these (name → ARN), the project's."""
+        if self._tagged is not None:
+            # The index of tags lags behind: what looks like ours and is not in it is asked itself.
+            likely = [
+                arn
+                for name, arn in arns.items()
+                if arn.lower() not in self._tagged and self._is_made_up(name, arn)
+            ]
+            asked = _tags_of_each(self.clients, self.project, likely) if likely else {}
+            return [name for name, arn in arns.items() if arn.lower() in self._tagged or asked.get(arn)]
+        tags = _tags_of_each(self.clients, self.project, arns.values())
+        if None in tags.values():
+            self.warn(
+                f"AWS does not allow to read tags: only names that byoc makes up for {self.project} are "
+                "taken for this project's. Ask for the permission tag:GetResources, or sagemaker:ListTags."
+            )
+        return [
+            name
+            for name, arn in arns.items()
+            if (self._is_made_up(name, arn) if tags[arn] is None else tags[arn])
+        ]
+
+    def _is_made_up(self, name: str, arn: str) -> bool:
+        if ":endpoint/" in arn:
+            return name in self.known
+        stems = "|".join(map(re.escape, sorted({self.project, *self.known})))
+        job = rf"{re.escape(self.project)}-((train|convert|transform){_STAMP}|tune{_STAMP}(-\d+-\w+)?)"
+        return re.fullmatch(rf"{job}|({stems})-v{_STAMP}", name) is not None
+
+
+def _tags_of_each(clients: Clients, project: str, arns: Collection[str]) -> dict[str, bool | None]:
+    """ARN → whether it carries the project's tag; None where AWS does not allow to read its tags."""
     from botocore.exceptions import ClientError
 
     tag = {"Key": PROJECT, "Value": project}
@@ -73,7 +146,11 @@ def _each_of_project(clients: Clients, project: str, arns: Collection[str], warn
             raise
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        tags_by_arn = dict(zip(arns, pool.map(tagged, arns), strict=True))
+        return dict(zip(arns, pool.map(tagged, arns), strict=True))
+
+
+def _each_of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn) -> set[str]:
+    tags_by_arn = _tags_of_each(clients, project, arns)
     if None in tags_by_arn.values():
         warn(
             f"AWS does not allow ListTags: only what has {project} in its name is taken for this project's. "

@@ -10,6 +10,7 @@ from contract.errors import ByocError
 from report.read.artifacts import Unreadable
 from scripts import state
 from scripts.commands import costing
+from scripts.commands.costing import PriceOption
 from scripts.commands.serving import take_model
 from scripts.commands.training import watch_training
 from scripts.context import Context, command, last
@@ -25,6 +26,7 @@ def convert(
     context: Context,
     job: Annotated[str | None, typer.Argument(help="A training job. Default: the last one.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine, e.g. ml.m5.large.")] = None,
+    price: PriceOption = None,
 ) -> None:
     """Add the graph to the model of an older trainer, so that the image for CPUs can serve it.
 
@@ -39,7 +41,7 @@ def convert(
         byoc convert flowers-train-0412-093007-51 --instance-type ml.m5.large
     """
     from report.read import jobs
-    from scripts import account, creation, requests, running, serving
+    from scripts import account, costs, creation, requests, running, serving
 
     if not instance_type and has_gpu(context.settings.train.instance_type):
         instance_type = Train().instance_type
@@ -62,16 +64,17 @@ def convert(
     name = account.unique_name(settings.project.name, "convert")
     request = requests.conversion_job(settings, place, name, artifact)
     state.check(settings)
-    price = costing.before_training(context, request, None).price
+    estimate = costing.before_training(context, request, price)
     creation.create(
         place, lambda: clients.sagemaker.create_training_job(**request), lambda: jobs.find(clients, name)
     )
-    started = running.training(name, settings.train.instance_type, 1).at(price)
+    started = running.training(name, settings.train.instance_type, 1).at(estimate.price)
     with context.watching(started):
         state.update(settings, training_job=name)
         out.say("Training job [bold]{name}[/] converts the model of {job}.", name=name, job=converted)
         watch_training(context, name)
     described = jobs.describe(clients, name)
+    cost = costing.after(context, costs.bill_of_training(described, estimate.price))
     try:
         jobs.require_completed(clients, described)
     except ByocError:
@@ -80,4 +83,4 @@ def convert(
     artifact = jobs.artifact(clients, described)
     out.say("Model: {uri}", uri=artifact)
     out.say("Next: [bold]byoc deploy[/]")
-    out.result({"training_job": name, "status": "Completed", "model": artifact})
+    out.result({"training_job": name, "status": "Completed", "model": artifact, "cost": cost})

@@ -13,6 +13,7 @@ from report.words import percent, plural
 from scripts import state
 from scripts.accuracy import interval
 from scripts.commands import costing
+from scripts.commands.cleanup import delete_all
 from scripts.commands.costing import PriceOption
 from scripts.commands.watching import exit_interrupted
 from scripts.context import Context, command, last
@@ -88,7 +89,7 @@ def deploy(
     started = running.endpoint(made, machine.instance_type, machine.instance_count).at(estimate.price)
     cost = estimate.document()
     with context.watching(started):
-        state.update(settings, endpoint=made)
+        state.deployed(settings, made)
         if not wait:
             out.result({"endpoint": made, "status": "Creating", "training_job": name, "cost": cost})
             return
@@ -121,7 +122,7 @@ def _update(
     started = running.endpoint(begun.endpoint, machine.instance_type, machine.instance_count)
     started.at(estimate.price)
     with context.watching(started):
-        state.update(settings, endpoint=begun.endpoint)
+        state.deployed(settings, begun.endpoint)
         if not wait:
             out.result({"endpoint": begun.endpoint, "status": "Updating", "training_job": job, "cost": cost})
             return
@@ -312,6 +313,13 @@ def delete(
         str | None,
         typer.Argument(help="Default: deploy.endpoint, else the project's only one, if it is this folder's."),
     ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Delete everything of the project in AWS, after a question.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask.")] = False,
+    records: Annotated[
+        bool, typer.Option("--records", help="With --all: delete the records of ended jobs, too.")
+    ] = False,
 ) -> None:
     """Delete the endpoint, its configuration and its model. Jobs, data and results stay.
 
@@ -320,13 +328,27 @@ def delete(
     deployed it last; any other has to be named. If byoc did not create the
     endpoint, its configuration and models stay: other endpoints may use them.
 
+    --all deletes everything of the project in this account and region: running
+    jobs, endpoints, configurations, models, warm pools, logs, its folder in S3
+    with all versions, and the images if no other project may need them. It shows
+    the list and asks; then it asks AWS again and shows what is left. What was
+    interrupted or failed goes on with the next run.
+
     Examples:
 
         byoc delete
         byoc delete digits-test
+        byoc delete --all
     """
     from scripts import endpoints
 
+    if all_:
+        if endpoint:
+            raise ByocError(f"--all deletes more than {endpoint}.", "Give the name or --all.")
+        delete_all(context, yes=yes, records=records)
+        return
+    if yes or records:
+        raise ByocError("--yes and --records go with --all.", "Leave them out.")
     endpoint = endpoint or context.settings.deploy.endpoint or None
     name, left = (endpoint, None) if endpoint else _only_endpoint(context)
     deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  {text}"))

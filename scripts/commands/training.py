@@ -197,7 +197,8 @@ def _report_after(context: Context, name: str, price: Price | None) -> tuple[Pat
 
     path = report_path(context, [name])
     try:
-        [reported] = report_for_job(context.clients, [name], path, price=price.hourly if price else None)
+        dollars = price.hourly if price else 0.0
+        [reported] = report_for_job(context.clients, [name], path, price=dollars or None)
     except (ByocError, OSError) as error:
         context.out.warn(f"No report was made: {error}")
         return None, None

@@ -239,3 +239,26 @@ def test_a_filter_token_that_is_none(logs: Any, refused: Refused, token: str) ->
 
 def test_only_reading_is_offered(logs: Any, refused: Refused) -> None:
     refused(logs.create_log_group, "UnknownOperationException", logGroupName="x")
+
+
+# --- deleting ----------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_deleted_and_no_other(service: Service, logs: Any, refused: Refused) -> None:
+    write(service, "job-2/algo-1-17", [(1, "stays")])
+    logs.delete_log_stream(**ASK)
+    left = logs.describe_log_streams(logGroupName=TRAINING)["logStreams"]
+    assert [stream["logStreamName"] for stream in left] == ["job-2/algo-1-17"]
+    assert refused(logs.delete_log_stream, "ResourceNotFoundException", **ASK) == (
+        "The specified log stream does not exist."
+    )
+
+
+def test_a_group_is_deleted_with_its_streams(service: Service, logs: Any, refused: Refused) -> None:
+    ours, theirs = "/aws/sagemaker/Endpoints/e", "/aws/sagemaker/Endpoints/e2"
+    for group in (ours, theirs):
+        write(service, "AllTraffic/1", [(1, "hello")], group)
+    logs.delete_log_group(logGroupName=ours)
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    assert groups == [theirs, TRAINING]
+    refused(logs.delete_log_group, "ResourceNotFoundException", logGroupName=ours)

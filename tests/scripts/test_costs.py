@@ -19,7 +19,7 @@ REQUEST: dict[str, Any] = {
 def test_a_training_costs_at_most_all_machines_for_its_longest_time() -> None:
     estimate = costs.of_training(REQUEST, PRICE)
     assert estimate.sentence() == (
-        "Costs at most $0.46: 2 × ml.m5.xlarge for 1 h 0 min at most, $0.23 an hour and machine "
+        "Costs at most $0.46: 2 × ml.m5.xlarge for up to 1 h 0 min, $0.23 an hour and machine "
         "(AWS's price list)."
     )
     assert estimate.document() == {
@@ -44,9 +44,9 @@ def test_a_warm_pool_is_paid_for() -> None:
 
 
 def test_an_unknown_price_names_the_machines_and_the_remedy() -> None:
-    estimate = costs.of_training(REQUEST, None, "price unknown: give --price")
+    estimate = costs.of_training(REQUEST, None, "Nobody has it.")
     assert estimate.sentence() == (
-        "Cost of 2 × ml.m5.xlarge for 1 h 0 min at most: price unknown: give --price."
+        "Price unknown, give --price: 2 × ml.m5.xlarge for up to 1 h 0 min. Nobody has it."
     )
     assert estimate.document() == {"currency": "USD", "hourly": None, "at_most": None, "source": None}
 

@@ -53,7 +53,7 @@ def test_where_the_list_may_not_be_read_the_table_answers() -> None:
         assert prices.find(clients, "ml.p5.48xlarge", "Training") is None
         assert prices.find(clients, "ml.p5.48xlarge", "Training", 60) == Price(60, "--price")
         told = prices.unknown(clients, "ml.p5.48xlarge", "BatchTransform")
-    assert "has ml.p5.48xlarge for batch transform in us-east-1; give --price" in told
+    assert "has ml.p5.48xlarge for batch transform in us-east-1." in told
 
 
 def test_regions_without_a_price_list_in_their_partition_ask_nobody() -> None:

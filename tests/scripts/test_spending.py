@@ -25,6 +25,9 @@ def test_what_runs_is_told_by_the_hour_and_an_endpoint_by_the_month() -> None:
 def test_bills_are_added_up() -> None:
     lines = [Line(f"t{n}", "training", "ml.m5.large", 2, 1800, CHEAP) for n in range(3)]
     assert Spending([], lines).sentences() == ["Billed for 3 jobs: $0.30, 3.00 hours of machines."]
+    old = Price(0.1, "x", "2026-07-30")
+    dated = Spending([Line("e", "endpoint", "m", 1, None, old)], []).sentences()
+    assert dated == ["Running now: $0.10 an hour, $73.00 a month (prices as of 2026-07-30): e (1 × m)."]
     lines.append(Line("u", "training", "ml.x.large", 1, 3600))
     [told] = Spending([], lines).sentences()
     assert "$0.30 and the unknown price of ml.x.large" in told

@@ -1,0 +1,116 @@
+"""What a project has in CloudWatch Logs: its jobs' streams in everybody's groups, its endpoints' groups."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from contract.names import ENDPOINT_LOGS, PROCESSING_LOGS, TRAINING_LOGS, TRANSFORM_LOGS
+from report.read import jobs
+from report.words import plural
+from scripts.cleanup.part import Found, Part
+from scripts.tags import is_forbidden
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_THREADS = 8
+_STEM = re.compile(r"(.+)-v-\d{4}-\d{6}-\d\d")
+
+
+def find(
+    clients: Clients, training: Collection[str], transform: Collection[str], endpoints: Collection[str]
+) -> Found:
+    """Streams of these jobs, and groups of these endpoints. The groups of all jobs are everybody's."""
+    return (
+        _seen(lambda: _streams(clients, TRAINING_LOGS, training))
+        + _seen(lambda: _streams(clients, TRANSFORM_LOGS, transform))
+        + _seen(lambda: _streams(clients, PROCESSING_LOGS, _evaluators(clients, training)))
+        + _seen(lambda: _groups(clients, endpoints))
+    )
+
+
+def endpoint_of(config: str) -> str:
+    """The endpoint that byoc made a configuration for, by its name; empty where it is not such a name."""
+    match = _STEM.fullmatch(config)
+    return match[1] if match else ""
+
+
+def _seen(look: Callable[[], Found]) -> Found:
+    from botocore.exceptions import ClientError
+
+    try:
+        return look()
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        return Found(unseen=[f"AWS does not allow {error.operation_name}: logs stay."])
+
+
+def _exists(clients: Clients, group: str) -> bool:
+    pages = clients.logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=group)
+    return any(each["logGroupName"] == group for page in pages for each in page["logGroups"])
+
+
+def _evaluators(clients: Clients, training: Collection[str]) -> list[str]:
+    """The processing jobs that AWS's Debugger started beside trainings (`debugger.service = "sagemaker"`)."""
+    if not training or not _exists(clients, PROCESSING_LOGS):
+        return []
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        described = pool.map(lambda name: jobs.find(clients, name) or {}, training)
+    return [
+        status["RuleEvaluationJobArn"].rpartition("/")[2]
+        for job in described
+        for kind in ("DebugRuleEvaluationStatuses", "ProfilerRuleEvaluationStatuses")
+        for status in job.get(kind, ())
+        if "RuleEvaluationJobArn" in status
+    ]
+
+
+def _streams(clients: Clients, group: str, jobs: Collection[str]) -> Found:
+    """One part for the streams of all jobs: there are one or more for each."""
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        listed = pool.map(lambda job: _streams_of(clients, group, job), jobs)
+    names = [name for streams in listed for name in streams]
+    if not names:
+        return Found()
+
+    def remove() -> None:
+        for name in names:
+            _unless_gone(clients, lambda name=name: clients.logs.delete_log_stream(  # type: ignore[misc]
+                logGroupName=group, logStreamName=name))  # fmt: skip
+
+    return Found([Part("logs", group, remove, plural(len(names), "stream"))])
+
+
+def _streams_of(clients: Clients, group: str, job: str) -> list[str]:
+    """`JOB/algo-1-…`: with the slash, as another job's name may begin with this one's."""
+    try:
+        pages = clients.logs.get_paginator("describe_log_streams").paginate(
+            logGroupName=group, logStreamNamePrefix=f"{job}/"
+        )
+        return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+    except clients.logs.exceptions.ResourceNotFoundException:
+        return []
+
+
+def _groups(clients: Clients, endpoints: Collection[str]) -> Found:
+    parts = []
+    for endpoint in sorted(set(endpoints)):
+        group = f"{ENDPOINT_LOGS}/{endpoint}"
+        if not _exists(clients, group):
+            continue
+
+        def remove(group: str = group) -> None:
+            _unless_gone(clients, lambda: clients.logs.delete_log_group(logGroupName=group))
+
+        parts.append(Part("logs", group, remove))
+    return Found(parts)
+
+
+def _unless_gone(clients: Clients, send: Callable[[], object]) -> None:
+    with contextlib.suppress(clients.logs.exceptions.ResourceNotFoundException):
+        send()

@@ -1,0 +1,59 @@
+"""One thing that a clean-up deletes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.prices import MONTH, money
+
+Report = Callable[[int], None]
+"""Is called with the number of objects that are deleted by now."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something of the project, and how it is deleted. What is gone by then is no error."""
+
+    kind: str
+    """`endpoint`, `objects`, …"""
+    name: str
+    remove: Callable[[], object] = field(compare=False, repr=False)
+    note: str = ""
+    """Its status or size."""
+    hourly: float | None = 0.0
+    """Dollars while it is there; None: it costs something, and nobody knows how much."""
+
+    @property
+    def cost(self) -> str:
+        if self.hourly is None:
+            return "price unknown"
+        month = self.hourly * MONTH
+        return (
+            ""
+            if not self.hourly
+            else f"{money(self.hourly)} an hour"
+            if month > 20
+            else f"{money(month)} a month"
+        )
+
+    @property
+    def text(self) -> str:
+        more = ", ".join(each for each in (self.note, self.cost) if each)
+        return f"{self.kind} {self.name}" + (f" ({more})" if more else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, "note": self.note, "hourly": self.hourly}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is of one kind; what of it stays, and what could not be looked at, in sentences."""
+
+    parts: Sequence[Part] = ()
+    stays: Sequence[str] = ()
+    unseen: Sequence[str] = ()
+
+    def __add__(self, other: Found) -> Found:
+        return Found([*self.parts, *other.parts], [*self.stays, *other.stays], [*self.unseen, *other.unseen])

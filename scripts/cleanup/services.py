@@ -1,0 +1,202 @@
+"""What a project has in SageMaker: jobs that run, warm pools, endpoints, configurations, models, records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import FAILED, ByocError
+from report.read import aws
+from report.read.pace import Pace
+from report.words import plural
+from scripts import endpoints, kinds, prices, spending
+from scripts.cleanup.part import Found, Part
+from scripts.tags import Owner
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_UNDER_WAY = ("InProgress", "Stopping")
+_LOOKS = 400  # at jobs that are to end, up to 8 s apart
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything of the project that SageMaker lists, asked once."""
+
+    clients: Clients
+    owner: Owner
+    unseen: list[str]
+    """Sentences on what AWS did not allow to list."""
+    foreign_endpoints: set[str] = field(default_factory=set)
+    """Endpoints that were listed and are not the project's."""
+
+    def _list(self, operation: str, answer: str, prefix: str, **filters: Any) -> dict[str, Mapping[str, Any]]:
+        """Name → summary of the project's, of one kind."""
+        from botocore.exceptions import ClientError
+
+        from scripts.tags import is_forbidden
+
+        if not self.owner.knows_all:  # each is asked for its tags: not all of the account's
+            filters["NameContains"] = self.owner.project
+        try:
+            pages: Any = self.clients.sagemaker.get_paginator(operation).paginate(  # type: ignore[call-overload]
+                **filters, PaginationConfig={"PageSize": 100}
+            )
+            found = {item[f"{prefix}Name"]: item for page in pages for item in page[answer]}
+        except ClientError as error:
+            if not is_forbidden(error):
+                raise
+            self.unseen.append(f"AWS does not allow {error.operation_name}: what it would list stays.")
+            return {}
+        ours = self.owner.names({name: item[f"{prefix}Arn"] for name, item in found.items()})
+        if operation == "list_endpoints":
+            self.foreign_endpoints.update(found.keys() - ours)
+        return {name: found[name] for name in ours}
+
+    @cached_property
+    def training(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._list("list_training_jobs", "TrainingJobSummaries", "TrainingJob")
+
+    @cached_property
+    def tuning(self) -> Mapping[str, Mapping[str, Any]]:
+        what = "HyperParameterTuningJob"
+        return self._list("list_hyper_parameter_tuning_jobs", f"{what}Summaries", what)
+
+    @cached_property
+    def transform(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._list("list_transform_jobs", "TransformJobSummaries", "TransformJob")
+
+    @cached_property
+    def endpoints(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._list("list_endpoints", "Endpoints", "Endpoint")
+
+    @cached_property
+    def configs(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._list("list_endpoint_configs", "EndpointConfigs", "EndpointConfig")
+
+    @cached_property
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._list("list_models", "Models", "Model")
+
+    # --- what is deleted ------------------------------------------------------------------------------
+
+    def running(self) -> Found:
+        """Jobs under way are stopped, all at once, and waited for."""
+        names = [
+            name
+            for listed, status in (
+                (self.tuning, "HyperParameterTuningJobStatus"),
+                (self.training, "TrainingJobStatus"),
+                (self.transform, "TransformJobStatus"),
+            )
+            for name, item in listed.items()
+            if item[status] in _UNDER_WAY
+        ]
+        if not names:
+            return Found()
+        what = names[0] if len(names) == 1 else f"{names[0]} and {plural(len(names) - 1, 'other')}"
+        kind = {**dict.fromkeys(self.training, "training"), **dict.fromkeys(self.transform, "transform")}
+        hourly = _hourly(self.clients, [(kind[name], name) for name in names if name in kind])
+        return Found([Part("running", what, lambda: _end(self.clients, names), "will be stopped", hourly)])
+
+    def warm_pools(self) -> Found:
+        """Machines that wait for the next job, and are paid for until then."""
+        kept = [
+            name
+            for name, job in self.training.items()
+            if job.get("WarmPoolStatus", {}).get("Status") == "Available"
+        ]
+        parts = [
+            Part(
+                "warm pool",
+                name,
+                lambda name=name: self.clients.sagemaker.update_training_job(  # type: ignore[misc]
+                    TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
+                ),
+                hourly=_hourly(self.clients, [("training", name)], ended=True),
+            )
+            for name in kept
+        ]
+        return Found(parts)
+
+    def serving(self) -> Found:
+        """Endpoints with what byoc made for them; then what is left of configurations and models."""
+        parts = []
+        for name, item in self.endpoints.items():
+            status = str(item["EndpointStatus"])
+            gone = status == "Deleting"
+            hourly = 0.0 if gone else _hourly(self.clients, [("endpoint", name)])
+            parts.append(Part("endpoint", name, self._endpoint(name), status, hourly))
+        sagemaker = self.clients.sagemaker
+        for name in self.configs:
+            remove = _quietly(sagemaker.delete_endpoint_config, EndpointConfigName=name)
+            parts.append(Part("endpoint configuration", name, remove))
+        parts += [
+            Part("model", name, _quietly(sagemaker.delete_model, ModelName=name)) for name in self.models
+        ]
+        return Found(parts)
+
+    def _endpoint(self, name: str) -> Callable[[], object]:
+        return lambda: endpoints.delete(self.clients, name, lambda _: None)
+
+    def records(self) -> Found:
+        """What SageMaker remembers of jobs. It costs nothing; AWS cannot delete a transform job's."""
+        sagemaker = self.clients.sagemaker
+        parts = [
+            Part("record", name, _quietly(sagemaker.delete_training_job, TrainingJobName=name))
+            for name in self.training
+        ] + [
+            Part(
+                "record",
+                name,
+                _quietly(sagemaker.delete_hyper_parameter_tuning_job, HyperParameterTuningJobName=name),
+            )
+            for name in self.tuning
+        ]
+        count = len(self.transform)
+        stays = [f"The records of {plural(count, 'transform job')}: AWS deletes none."] if count else []
+        return Found(parts, stays)
+
+
+def _quietly(send: Callable[..., object], **request: str) -> Callable[[], object]:
+    """The request; one for something that is gone is no error."""
+
+    def remove() -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            send(**request)
+        except ClientError as error:
+            if not aws.is_unknown_name(error):
+                raise
+
+    return remove
+
+
+def _hourly(clients: Clients, items: Iterable[tuple[str, str]], *, ended: bool = False) -> float | None:
+    """Dollars an hour of these (kind, name); None where a price is unknown or nothing may be looked at."""
+    listed = [{"kind": kind, "name": name, "status": "InProgress"} for kind, name in items]
+    spent = spending.of(clients, listed, ended=ended)
+    lines = [*spent.running, *spent.ended]
+    each = [None if line.price is None else line.price.hourly * line.count for line in lines]
+    if spent.unknown or None in each:
+        return 0.0 if prices.free(clients) else None
+    return sum(dollars for dollars in each if dollars is not None)
+
+
+def _end(clients: Clients, names: Sequence[str]) -> None:
+    """Stop jobs, and wait until none of them runs: until then they write to S3 and to their logs."""
+    for name in names:
+        kinds.stop(clients, name)
+    pace, left = Pace(), list(names)
+    for _ in range(_LOOKS):
+        left = [name for name in left if kinds.kind_of(clients, name).status(clients, name) in _UNDER_WAY]
+        if not left:
+            return
+        pace.wait()
+    raise ByocError(
+        f"{', '.join(left)} did not end.", "`byoc stop` stops a job.", code=FAILED, kind="JobStillRuns"
+    )

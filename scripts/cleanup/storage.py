@@ -1,0 +1,214 @@
+"""What a project has in S3: the objects in its folder, their older versions, unfinished uploads.
+
+Only the folders that byoc and its jobs write are emptied (`requests.FOLDERS`), each with its slash: the
+bucket is shared, byoc/digits2/ is another project's, and so may be a folder inside byoc/digits/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import FAILED, REFUSED, ByocError
+from report.words import plural, size
+from scripts import prices
+from scripts.cleanup.part import Found, Part
+from scripts.requests import FOLDERS
+from scripts.tags import is_forbidden
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+_MOST = 1000  # keys of a DeleteObjects, and of a page
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the bucket; `prefix` ends with a slash."""
+
+    clients: Clients
+    bucket: str
+    prefix: str
+    versions: bool
+    """Whether older versions may be listed, and so deleted."""
+
+    def pages(self) -> Iterator[list[dict[str, Any]]]:
+        """Every object and, where allowed, every version of it and every delete marker."""
+        operation = "list_object_versions" if self.versions else "list_objects_v2"
+        lists = ("Versions", "DeleteMarkers") if self.versions else ("Contents",)
+        pages: Any = self.clients.s3.get_paginator(operation).paginate(  # type: ignore[call-overload]
+            Bucket=self.bucket, Prefix=self.prefix, PaginationConfig={"PageSize": _MOST}
+        )
+        for page in pages:
+            if items := [item for each in lists for item in page.get(each, ())]:
+                yield items
+
+    def uploads(self) -> list[Any]:
+        """Uploads in parts that were begun and never ended: their parts are paid for."""
+        pages = self.clients.s3.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.bucket, Prefix=self.prefix
+        )
+        return [upload for page in pages for upload in page.get("Uploads", ())]
+
+    def empty(self, progress: Progress) -> None:
+        """Page by page, and again until nothing is listed: jobs may have written, and pages may have moved.
+
+        ByocError names what S3 did not delete.
+        """
+        done, before, refused = 0, -1, list[Any]()
+        while done > before and not refused:
+            before = done
+            for items in self.pages():
+                refused += self._delete(items)
+                done += len(items)
+                progress(done)
+        if refused:
+            first = refused[0]
+            raise ByocError(
+                f"S3 did not delete {plural(len(refused), 'object')}, e.g. {first['Key']}: "
+                f"{first.get('Code')}: {first.get('Message', '')}".rstrip(": "),
+                "It takes s3:DeleteObject, and s3:DeleteObjectVersion for older versions.",
+                code=REFUSED if "AccessDenied" in str(first.get("Code")) else FAILED,
+                kind="ObjectsLeft",
+            )
+
+    def _delete(self, items: list[dict[str, Any]]) -> list[Any]:
+        """Delete a page; returns S3's errors."""
+        errors = []
+        for start in range(0, len(items), _MOST):
+            keys = [_identity(item) for item in items[start : start + _MOST]]
+            answer: Any = self.clients.s3.delete_objects(
+                Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True}
+            )
+            errors += answer.get("Errors", ())
+        return errors
+
+    def abort(self) -> None:
+        for upload in self.uploads():
+            self.clients.s3.abort_multipart_upload(
+                Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+
+
+def _identity(item: Any) -> Any:
+    return {key: item[key] for key in ("Key", "VersionId") if key in item}
+
+
+def find(clients: Clients, bucket: str, root: str, progress: Progress) -> Found:
+    """What lies in the project's folder `root` of the bucket, without slashes around it."""
+    from botocore.exceptions import ClientError
+
+    if not root:
+        return Found(
+            stays=[f"Objects in s3://{bucket}: aws.prefix is the whole bucket, which byoc empties not."]
+        )
+    try:
+        versions, unseen = _may_list_versions(clients, bucket, root)
+        parts: list[Part] = []
+        for name in FOLDERS:
+            folder = Folder(clients, bucket, f"{root}/{name}/", versions)
+            parts += _objects(folder, progress)
+            found = _uploads(folder)
+            parts += found.parts
+            unseen += found.unseen
+        stays = _others(clients, bucket, root)
+    except clients.s3.exceptions.NoSuchBucket:
+        return Found()
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        return Found(unseen=[f"AWS does not allow {error.operation_name} in s3://{bucket}: objects stay."])
+    return Found(parts, stays, list(dict.fromkeys(unseen)))
+
+
+def _may_list_versions(clients: Clients, bucket: str, root: str) -> tuple[bool, list[str]]:
+    from botocore.exceptions import ClientError
+
+    try:
+        clients.s3.list_object_versions(Bucket=bucket, Prefix=f"{root}/", MaxKeys=1)
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        sentence = (
+            f"Older versions of objects in s3://{bucket}/{root}/, if the bucket keeps any, are not seen and "
+            "stay: AWS does not allow ListObjectVersions (s3:ListBucketVersions)."
+        )
+        return False, [sentence]
+    return True, []
+
+
+def _objects(folder: Folder, progress: Progress) -> list[Part]:
+    count = total = 0
+    for items in folder.pages():
+        count += len(items)
+        total += sum(item.get("Size", 0) for item in items)  # a delete marker has none
+        progress(count)
+    if not count:
+        return []
+    what = plural(count, "version" if folder.versions and _keeps_versions(folder) else "object")
+    hourly = prices.storage(folder.clients, "S3", total)
+    name = f"s3://{folder.bucket}/{folder.prefix}"
+    return [Part("objects", name, lambda: folder.empty(progress), f"{what}, {size(total)}", hourly)]
+
+
+def _keeps_versions(folder: Folder) -> bool:
+    first = next(folder.pages(), [])
+    return any(item.get("VersionId", "null") != "null" for item in first)
+
+
+def _uploads(folder: Folder) -> Found:
+    from botocore.exceptions import ClientError
+
+    try:
+        count = len(folder.uploads())
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        sentence = (
+            f"Unfinished uploads in s3://{folder.bucket} are not seen and stay: AWS does not allow "
+            "ListMultipartUploads (s3:ListBucketMultipartUploads)."
+        )
+        return Found(unseen=[sentence])
+    name = f"s3://{folder.bucket}/{folder.prefix}"
+    return Found([Part("uploads", name, folder.abort, f"{count} unfinished")] if count else [])
+
+
+def _others(clients: Clients, bucket: str, root: str) -> list[str]:
+    """What lies in the project's folder and is not byoc's."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=f"{root}/", Delimiter="/"
+    )
+    ours = {f"{root}/{name}/" for name in FOLDERS}
+    names = []
+    for page in pages:
+        names += [each["Prefix"] for each in page.get("CommonPrefixes", ()) if each["Prefix"] not in ours]
+        names += [each["Key"] for each in page.get("Contents", ())]
+    if not names:
+        return []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    sentence = (
+        f"s3://{bucket}/{names[0]}{more}: byoc did not write that. "
+        f"`aws s3 rm --recursive s3://{bucket}/{root}/` deletes all there."
+    )
+    return [sentence]
+
+
+def neighbours(clients: Clients, bucket: str, root: str) -> set[str] | None:
+    """Other projects' folders beside this one's in the bucket; None where AWS does not say."""
+    from botocore.exceptions import ClientError
+
+    parent = "byoc/"
+    try:
+        pages = clients.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=parent, Delimiter="/"
+        )
+        found = {each["Prefix"].strip("/") for page in pages for each in page.get("CommonPrefixes", ())}
+    except clients.s3.exceptions.NoSuchBucket:
+        return set()
+    except ClientError as error:
+        if not is_forbidden(error):
+            raise
+        return None
+    return found - {root}

@@ -1,0 +1,72 @@
+"""`byoc delete --all` against the local SageMaker, where a neighbour's project lies in the same bucket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.e2e.conftest import BYOC, ENVIRONMENT, Project
+
+pytestmark = pytest.mark.slow
+
+MINE = ("--set", "project.name=dig")  # the other tests' project is digits, whose name begins so
+OBJECTS = 1500
+
+
+def client(project: Project, service: str) -> Any:
+    url = project.json("local", "status")["url"]
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    return boto3.client(service, endpoint_url=url, region_name="us-east-1", **keys)
+
+
+def fill(s3: Any, bucket: str) -> None:
+    keys = [f"byoc/dig/output/{number:04}" for number in range(OBJECTS)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: s3.put_object(Bucket=bucket, Key=key, Body=b"x"), keys))
+
+
+def keys(s3: Any, bucket: str, prefix: str) -> set[str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {each["Key"] for page in pages for each in page.get("Contents", ())}
+
+
+def test_a_running_job_an_interruption_and_more_than_a_page(project: Project) -> None:
+    s3 = client(project, "s3")
+    [bucket] = [each["Name"] for each in s3.list_buckets()["Buckets"]]
+    neighbours = keys(s3, bucket, "byoc/digits/")
+    assert neighbours
+    project.byoc("upload", "digits", *MINE)
+    project.byoc("train", "--no-wait", "--name", "dig-long", *MINE, "--set", "epochs=500")
+    fill(s3, bucket)
+
+    # Ctrl-C as soon as something is deleted.
+    command = subprocess.Popen(
+        [BYOC, "delete", "--all", "--yes", "--records", *MINE],
+        cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert command.stdout is not None
+    with command.stdout as output:
+        for line in output:
+            if line.startswith("  deleted"):
+                os.kill(command.pid, signal.SIGINT)
+                break
+        told = output.read()
+    assert command.wait() == 130, told
+    assert "Traceback" not in told
+    assert "`byoc delete --all` goes on" in told
+    assert keys(s3, bucket, "byoc/dig/")
+
+    result = project.json("delete", "--all", "--yes", "--records", *MINE)
+    assert (result["left"], result["failed"]) == ([], [])
+    assert not keys(s3, bucket, "byoc/dig/")
+    assert keys(s3, bucket, "byoc/digits/") == neighbours
+    jobs = client(project, "sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    assert not [job for job in jobs if job["TrainingJobName"] == "dig-long"]
+    again = project.json("delete", "--all", "--yes", "--records", *MINE)
+    assert (again["deleted"], again["left"]) == ([], [])
