@@ -26,6 +26,13 @@ Warn = Callable[[str], None]
 _LISTED = ("training-job", "hyper-parameter-tuning-job", "transform-job", "endpoint")
 _BEHIND = ("endpoint", "endpoint-config", "model")
 _STAMP = r"-\d{4}-\d{6}-\d\d"  # what `account.unique_name` ends a name with
+# What byoc puts behind the project's name; for what is made for an endpoint it is the endpoint's, and `-v`.
+_MADE_UP = {
+    "training-job": rf"(train|convert){_STAMP}|tune{_STAMP}-\d+-\w+",
+    "hyper-parameter-tuning-job": f"tune{_STAMP}",
+    "transform-job": f"transform{_STAMP}",
+    "model": f"transform{_STAMP}",
+}
 
 
 def of_project(clients: Clients, project: str, arns: Collection[str], warn: Warn) -> set[str]:
@@ -120,11 +127,16 @@ class Owner:
         ]
 
     def _is_made_up(self, name: str, arn: str) -> bool:
-        if ":endpoint/" in arn:
+        kind = arn.rpartition(":")[2].partition("/")[0]
+        if kind == "endpoint":
             return name in self.known
-        stems = "|".join(map(re.escape, sorted({self.project, *self.known})))
-        job = rf"{re.escape(self.project)}-((train|convert|transform){_STAMP}|tune{_STAMP}(-\d+-\w+)?)"
-        return re.fullmatch(rf"{job}|({stems})-v{_STAMP}", name) is not None
+        if kind in _BEHIND and any(
+            re.fullmatch(f"{re.escape(endpoint)}-v{_STAMP}", name) for endpoint in (self.project, *self.known)
+        ):
+            return True
+        # By kind: the tuning jobs of a project digits-transform are called like the transform jobs of digits.
+        made = _MADE_UP.get(kind)
+        return made is not None and re.fullmatch(f"{re.escape(self.project)}-({made})", name) is not None
 
 
 def _tags_of_each(clients: Clients, project: str, arns: Collection[str]) -> dict[str, bool | None]:

@@ -58,7 +58,7 @@ def find(clients: Clients, settings: Settings, root_uri: str, models: Collection
         root_uri: the project's folder in S3.
         models: the project's own.
     """
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         repositories = [each for name in names(settings) if (each := _look(clients, name))]
@@ -77,6 +77,8 @@ def find(clients: Clients, settings: Settings, root_uri: str, models: Collection
         if not is_forbidden(error):
             raise
         return Found(unseen=[f"AWS does not allow {error.operation_name}: images in ECR stay."])
+    except BotoCoreError as error:  # e.g. in a VPC that does not reach it
+        return Found(unseen=[f"ECR does not answer, so images there stay: {error}"])
     return Found(parts, stays)
 
 

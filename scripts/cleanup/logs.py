@@ -40,7 +40,7 @@ def endpoint_of(config: str) -> str:
 
 
 def _seen(look: Callable[[], Found]) -> Found:
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return look()
@@ -48,6 +48,8 @@ def _seen(look: Callable[[], Found]) -> Found:
         if not is_forbidden(error):
             raise
         return Found(unseen=[f"AWS does not allow {error.operation_name}: logs stay."])
+    except BotoCoreError as error:  # e.g. in a VPC that does not reach it
+        return Found(unseen=[f"CloudWatch Logs does not answer, so logs stay: {error}"])
 
 
 def _exists(clients: Clients, group: str) -> bool:
