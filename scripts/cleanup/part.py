@@ -24,6 +24,8 @@ class Part:
     """Its status or size."""
     hourly: float | None = 0.0
     """Dollars while it is there; None: it costs something, and nobody knows how much."""
+    done: str = "deleted"
+    """What has become of it."""
 
     @property
     def cost(self) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import FAILED, ByocError
-from report.read import aws
+from report.read import aws, jobs
 from report.read.pace import Pace
 from report.words import plural
 from scripts import endpoints, kinds, prices, spending
@@ -100,22 +100,19 @@ class Services:
         what = names[0] if len(names) == 1 else f"{names[0]} and {plural(len(names) - 1, 'other')}"
         kind = {**dict.fromkeys(self.training, "training"), **dict.fromkeys(self.transform, "transform")}
         hourly = _hourly(self.clients, [(kind[name], name) for name in names if name in kind])
-        return Found([Part("running", what, lambda: _end(self.clients, names), "will be stopped", hourly)])
+        stop = Part(
+            "running job", what, lambda: _end(self.clients, names), "will be stopped", hourly, "stopped"
+        )
+        return Found([stop])
 
     def warm_pools(self) -> Found:
         """Machines that wait for the next job, and are paid for until then."""
-        kept = [
-            name
-            for name, job in self.training.items()
-            if job.get("WarmPoolStatus", {}).get("Status") == "Available"
-        ]
+        kept = [name for name, job in self.training.items() if _keeps_machines(job)]
         parts = [
             Part(
                 "warm pool",
                 name,
-                lambda name=name: self.clients.sagemaker.update_training_job(  # type: ignore[misc]
-                    TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
-                ),
+                lambda name=name: _end_warm_pool(self.clients, name),  # type: ignore[misc]
                 hourly=_hourly(self.clients, [("training", name)], ended=True),
             )
             for name in kept
@@ -188,15 +185,32 @@ def _hourly(clients: Clients, items: Iterable[tuple[str, str]], *, ended: bool =
 
 
 def _end(clients: Clients, names: Sequence[str]) -> None:
-    """Stop jobs, and wait until none of them runs: until then they write to S3 and to their logs."""
+    """Stop jobs, and wait until none of them runs: until then they write to S3 and to their logs.
+
+    Machines that a stopped job would keep for the next one go, too.
+    """
     for name in names:
         kinds.stop(clients, name)
     pace, left = Pace(), list(names)
     for _ in range(_LOOKS):
         left = [name for name in left if kinds.kind_of(clients, name).status(clients, name) in _UNDER_WAY]
         if not left:
-            return
+            break
         pace.wait()
-    raise ByocError(
-        f"{', '.join(left)} did not end.", "`byoc stop` stops a job.", code=FAILED, kind="JobStillRuns"
+    else:
+        raise ByocError(
+            f"{', '.join(left)} did not end.", "`byoc stop` stops a job.", code=FAILED, kind="JobStillRuns"
+        )
+    for name in names:
+        if _keeps_machines(jobs.find(clients, name) or {}):
+            _end_warm_pool(clients, name)
+
+
+def _keeps_machines(job: Mapping[str, Any]) -> bool:
+    return bool(job.get("WarmPoolStatus", {}).get("Status") == "Available")
+
+
+def _end_warm_pool(clients: Clients, name: str) -> None:
+    clients.sagemaker.update_training_job(
+        TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
     )

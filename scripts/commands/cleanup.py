@@ -73,7 +73,7 @@ def delete_all(context: Context, *, yes: bool, records: bool) -> None:
                 if reason:
                     out.warn(f"{part.kind} {part.name}: {reason}")
                 else:
-                    out.raw(f"  deleted {part.kind} {part.name}")
+                    out.raw(f"  {part.done} {part.kind} {part.name}")
     except KeyboardInterrupt:
         _interrupted(context, found.parts, outcome)
     except ByocError as error:

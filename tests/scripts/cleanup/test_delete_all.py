@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
+from botocore.validate import validate_parameters
 
+from contract.errors import ByocError
 from scripts import prices
-from scripts.cleanup import images, logs, storage
+from scripts.cleanup import images, logs, services, storage
 from scripts.requests import FOLDERS
 from scripts.settings import load
 from tests.scripts.conftest import Refuse, Run
@@ -288,6 +291,7 @@ def test_warm_pools_end(made: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -
 
     def answer(client: BaseClient, name: str, request: dict[str, Any]) -> Any:
         if name == "UpdateTrainingJob":
+            validate_parameters(request, client.meta.service_model.operation_model(name).input_shape)
             return ended.append(request)
         reply = send(client, name, request)
         if name == "ListTrainingJobs":
@@ -311,6 +315,25 @@ def test_the_streams_of_awss_own_rules_go(made: Path, run: Run, monkeypatch: pyt
     run("delete", "--all", "--yes")
     left = cloudwatch.describe_log_streams(logGroupName=group)["logStreams"]
     assert [each["logStreamName"] for each in left] == ["digits-12-Overfit-0a1b/algo-1-17"]
+
+
+def test_jobs_are_stopped_and_waited_for_and_keep_no_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto cannot stop jobs."""
+    statuses = {"a": ["InProgress", "Stopping", "Stopped"], "b": ["Stopped"]}
+    done: list[str] = []
+    kind = SimpleNamespace(status=lambda clients, name: statuses[name].pop(0))
+    monkeypatch.setattr(services.kinds, "stop", lambda clients, name: done.append(f"stop {name}"))
+    monkeypatch.setattr(services.kinds, "kind_of", lambda clients, name: kind)
+    monkeypatch.setattr(services.Pace, "wait", lambda *_, **__: None)
+    pool = {"WarmPoolStatus": {"Status": "Available"}}
+    monkeypatch.setattr(services.jobs, "find", lambda clients, name: pool if name == "b" else {})
+    monkeypatch.setattr(services, "_end_warm_pool", lambda clients, name: done.append(f"pool {name}"))
+    services._end(None, ["a", "b"])  # type: ignore[arg-type]
+    assert done == ["stop a", "stop b", "pool b"]
+    monkeypatch.setattr(services, "_LOOKS", 2)
+    statuses["a"] = ["InProgress"] * 3
+    with pytest.raises(ByocError, match="a did not end"):
+        services._end(None, ["a"])  # type: ignore[arg-type]
 
 
 # --- images, which projects share -------------------------------------------------------------------
