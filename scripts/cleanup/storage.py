@@ -141,21 +141,18 @@ def _may_list_versions(clients: Clients, bucket: str, root: str) -> tuple[bool, 
 
 def _objects(folder: Folder, progress: Progress) -> list[Part]:
     count = total = 0
+    keeps_versions = False
     for items in folder.pages():
         count += len(items)
         total += sum(item.get("Size", 0) for item in items)  # a delete marker has none
+        keeps_versions |= any(item.get("VersionId", "null") != "null" for item in items)
         progress(count)
     if not count:
         return []
-    what = plural(count, "version" if folder.versions and _keeps_versions(folder) else "object")
+    what = plural(count, "version" if keeps_versions else "object")
     hourly = prices.storage(folder.clients, "S3", total)
     name = f"s3://{folder.bucket}/{folder.prefix}"
     return [Part("objects", name, lambda: folder.empty(progress), f"{what}, {size(total)}", hourly)]
-
-
-def _keeps_versions(folder: Folder) -> bool:
-    first = next(folder.pages(), [])
-    return any(item.get("VersionId", "null") != "null" for item in first)
 
 
 def _uploads(folder: Folder) -> Found:
