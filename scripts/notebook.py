@@ -165,6 +165,13 @@ class Project:
         """Delete the endpoint, its configuration and its model. Jobs, data and results stay."""
         return self._do(serving.delete, endpoint=endpoint)
 
+    def delete_all(self, *, yes: bool = False, records: bool = False) -> Result:
+        """Delete everything of the project in AWS; without `yes`, show the list and raise NotebookError.
+
+        `records`: those of training and tuning jobs that have ended, too.
+        """
+        return self._do(serving.delete, all_=True, yes=yes, records=records)
+
     def _do(
         self, command: Callable[..., None], hyperparameters: Mapping[str, Scalar] | None = None, **values: Any
     ) -> Result:

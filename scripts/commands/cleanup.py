@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -106,17 +107,22 @@ def _show_rest(context: Context, found: Found) -> None:
 def _ask(context: Context, found: Found) -> None:
     from rich.prompt import Confirm
 
-    if context.out.json or not context.out.live:
+    if not _can_ask(context.out):
         raise ByocError(
             f"byoc delete --all would delete {plural(len(found.parts), 'thing')} and asks before it does, "
             "in a terminal.",
-            "Read the list, and give --yes to delete all of it.",
+            "Read the list; --yes (yes=True in a notebook) deletes all of it.",
             kind="NotConfirmed",
             details={"would_delete": [part.as_dict() for part in found.parts], "stays": list(found.stays)},
         )
     if not Confirm.ask("Delete all this?", default=False, console=context.out.console):
         context.out.raw("Nothing was deleted.")
         raise typer.Exit(0)
+
+
+def _can_ask(out: Output) -> bool:
+    """Whether there is somebody at a terminal; in a notebook there is none."""
+    return out.live and not out.json and sys.stdin.isatty()
 
 
 def _rest(parts: Sequence[Part], outcome: Outcome) -> list[Part]:

@@ -16,7 +16,9 @@ from botocore.validate import validate_parameters
 
 from contract.errors import ByocError
 from scripts import prices
+from scripts.celloutput import NotebookError
 from scripts.cleanup import images, logs, services, storage
+from scripts.notebook import Project
 from scripts.requests import FOLDERS
 from scripts.settings import load
 from tests.scripts.conftest import Refuse, Run
@@ -126,7 +128,7 @@ def test_the_list_names_sizes_and_prices(made: Path, run: Run, monkeypatch: pyte
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_it_asks(made: Path, run: Run, monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
-    monkeypatch.setattr("scripts.output.Output.live", True)
+    monkeypatch.setattr("scripts.commands.cleanup._can_ask", lambda out: True)
     monkeypatch.setattr("rich.prompt.Confirm.ask", lambda *_, **__: answer)
     shown = run("delete", "--all").stdout
     assert ("Nothing was deleted." in shown) is not answer
@@ -421,6 +423,14 @@ def test_the_whole_bucket_is_never_emptied() -> None:
 )
 def test_the_endpoint_of_a_configuration(config: str, endpoint: str) -> None:
     assert logs.endpoint_of(config) == endpoint
+
+
+def test_a_notebook_shows_the_list_first(made: Path) -> None:
+    project = Project(made)
+    with pytest.raises(NotebookError, match="yes=True in a notebook"):
+        project.delete_all()
+    assert project.delete_all(yes=True)["left"] == []
+    assert account()["endpoints"] == ["digits2"]
 
 
 def test_flags_that_do_not_go_together(ready: Path, run: Run) -> None:
