@@ -68,27 +68,31 @@ class JsonService:
     def call(self, operation: str, body: bytes) -> Answer:
         """Runs one operation; never raises."""
         try:
-            return Answer(200, dump(self._run(operation, body)), _headers())
+            self.check(operation)
+            return Answer(200, dump(self.run(operation, _parse(body))), _headers())
         except AwsError as error:
             return error_answer(error)
         except Exception as error:
-            return error_answer(_internal(error, operation))
+            return error_answer(internal(error, operation))
 
-    def _run(self, operation: str, body: bytes) -> Mapping[str, Any]:
-        handler = self._handlers.get(operation)
-        if handler is None:
+    def check(self, operation: str) -> None:
+        """UnknownOperationException unless the service has the operation here."""
+        if operation not in self._handlers:
             exists = operation in self.model.operation_names
             raise UnknownOperationException(
                 f"The local SageMaker does not have {operation}; it has {', '.join(sorted(self._handlers))}."
                 if exists
                 else f"{self.model.service_name} has no operation {operation!r}."
             )
+
+    def run(self, operation: str, given: Any) -> Mapping[str, Any]:
+        """The answer to a request in JSON's types; any error that a handler raises."""
         described = self.model.operation_model(operation)
         try:
-            request = shapes.read(described.input_shape, _parse(body))
+            request = shapes.read(described.input_shape, given)
         except ValidationException as error:
             raise self._invalid(error.message) from None
-        answer = handler(request) or {}
+        answer = self._handlers[operation](request) or {}
         if described.output_shape is None:
             return {}
         shaped: Mapping[str, Any] = shapes.write(described.output_shape, answer)
@@ -130,7 +134,7 @@ def _parse(body: bytes) -> Any:
     return parsed
 
 
-def _internal(error: Exception, operation: str) -> AwsError:
+def internal(error: Exception, operation: str) -> AwsError:
     """What a client may know about an error that no handler foresaw."""
     if is_disk_full(error):
         return InsufficientStorage(DISK_FULL)

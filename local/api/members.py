@@ -119,7 +119,7 @@ TRAINING = Members(
         )
         OutputDataConfig(S3OutputPath CompressionType)
         ResourceConfig(InstanceType InstanceCount VolumeSizeInGB)
-        StoppingCondition(MaxRuntimeInSeconds MaxWaitTimeInSeconds)
+        StoppingCondition(MaxRuntimeInSeconds MaxWaitTimeInSeconds) RetryStrategy(MaximumRetryAttempts)
         CheckpointConfig(S3Uri LocalPath)
         DebugHookConfig(
             LocalPath S3OutputPath HookParameters
@@ -150,7 +150,6 @@ TRAINING = Members(
         "ResourceConfig.SelectedInstanceType": "takes no member that belongs to an answer; give InstanceType",
         "ResourceConfig.SelectedInstanceCount": "takes no member that belongs to an answer; give "
         "InstanceCount",
-        "RetryStrategy": "does not start a job again; leave it out",
         "RemoteDebugConfig.EnableRemoteDebug": "has no Systems Manager; a job's processes are on this "
         "machine",
         "ExperimentConfig": _NO_EXPERIMENTS,

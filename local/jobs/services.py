@@ -19,6 +19,8 @@ class Timing:
 
     stop_grace: float = 120.0
     """Between SIGTERM and SIGKILL of a training job that is stopped."""
+    spot_wait: float = 10.0
+    """How long there is no machine for a spot job that was interrupted, where nobody says otherwise."""
     close_grace: float = 10.0
     """The same when this service shuts down."""
     endpoint_grace: float = 30.0

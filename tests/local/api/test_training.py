@@ -195,7 +195,7 @@ RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byo
             {"ResourceConfig": {**MACHINE, "InstanceCount": 2}},
             "InstanceCount is 2: the local SageMaker's process",
         ),
-        ({"RetryStrategy": {"MaximumRetryAttempts": 3}}, "RetryStrategy: the local SageMaker does not start"),
+        ({"RetryStrategy": {"MaximumRetryAttempts": 31}}, "less than or equal to 30"),
         ({"ExperimentConfig": {"ExperimentName": "e"}}, "ExperimentConfig: the local SageMaker has no"),
         (
             {"RemoteDebugConfig": {"EnableRemoteDebug": True}},
