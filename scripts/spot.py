@@ -49,7 +49,7 @@ def _refused(error: urllib.error.HTTPError, job: str) -> ByocError:
         except (ValueError, KeyError, TypeError):
             kind, message = "", ""
     if kind == "ResourceNotFound":
-        return ByocError(message, "`byoc list` shows the jobs.", code=NOT_FOUND, kind=kind)
+        return ByocError(message, "`byoc jobs` lists them.", code=NOT_FOUND, kind=kind)
     if kind == "ValidationException":
         return ByocError(
             message,

@@ -9,6 +9,7 @@ from functools import partial
 
 from local.config import Config
 from local.errors import ResourceNotFound, ValidationException
+from local.jobs import warmpools
 from local.jobs.documents import Document, enter, retries_left
 from local.jobs.endpoints import Endpoints
 from local.jobs.files import remove_tree
@@ -60,6 +61,8 @@ class Engine:
         for doc in store.each("training-job"):
             if unsettled_rules(doc):
                 store.mutate("training-job", doc["TrainingJobName"], _settle)
+            if warmpools.terminate(doc):
+                store.mutate("training-job", doc["TrainingJobName"], _end_pool)
         root = self._services.config.jobs_root
         if root.is_dir():
             for folder in root.iterdir():
@@ -103,6 +106,9 @@ class Engine:
         if run is not None:
             run.stop("user")
 
+    def keep_warm(self, name: str, seconds: int) -> None:
+        self._services.pools.prolong(self._services.store, name, seconds)
+
     def interrupt(self, name: str, *, wait: float | None = None, grace: float | None = None) -> None:
         with self._lock:
             named = [run for run in self._runs if isinstance(run, TrainingRun) and run.name == name]
@@ -140,6 +146,7 @@ class Engine:
             runs = list(self._runs)
         for run in runs:
             run.join(max(0.1, deadline - time.monotonic()))
+        self._services.pools.close(self._services.store)
         self._services.runtime.close()
 
 
@@ -158,6 +165,10 @@ def _start_again(doc: Document) -> None:
 def _mark_stopping(doc: Document, *, member: str) -> None:
     if doc[member] == "InProgress":
         doc[member] = "Stopping"
+
+
+def _end_pool(doc: Document) -> None:
+    warmpools.terminate(doc)
 
 
 def _settle(doc: Document) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from local.config import Config
 from local.jobs.slots import Slots
+from local.jobs.warmpools import WarmPools
 from local.runtime.container import Runtime
 from local.store import Store
 
@@ -45,6 +46,7 @@ class Services:
     runtime: Runtime
     slots: Slots = field(default_factory=Slots)
     timing: Timing = field(default_factory=Timing)
+    pools: WarmPools = field(default_factory=WarmPools)
     payload_limit: int = 6_291_456
 
     def aws_environment(self, region: str) -> dict[str, str]:

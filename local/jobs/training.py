@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 from local.config import region_in
 from local.errors import ValidationException
@@ -33,6 +34,7 @@ from local.jobs.run import Cause, JobFailure, Run, cause_of
 from local.jobs.services import Services, log
 from local.jobs.spot import Alarm, Interruption, is_spot, longest_wait, next_interruption
 from local.jobs.streams import Streams
+from local.jobs.warmpools import CACHE, VARIABLE
 from local.runtime.container import Container, ContainerSpec, RuntimeProblem
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -79,6 +81,7 @@ class TrainingRun(Run):
         self._kill_at = float("inf")
         self._cancelled = threading.Event()
         self._has_machine = False
+        self._pooled: list[tuple[Path, Path]] = []  # base and cache folder of each host in a warm pool
         self._interruption: Interruption | None = None
         self._decided = False
         self._containers: list[Container] = []
@@ -233,6 +236,7 @@ class TrainingRun(Run):
         limit = int(self._doc.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME))
         deadline = time.monotonic() + limit - seconds_with_machine(self._current())
         environments = [self._prepare(host, names) for host in hosts]
+        self._join_pool(hosts, environments)
         if not self._losing():
             self._download(hosts)
         if self._cancelled.is_set():
@@ -263,6 +267,22 @@ class TrainingRun(Run):
         self._end_streams()
         self._finish(hosts)
         return True
+
+    def _join_pool(self, hosts: list[Host], environments: list[dict[str, str]]) -> None:
+        """Gives the hosts the cache folders of a warm pool, if the job has one; the first attempt only."""
+        runtime = self._services.runtime
+        caches = [runtime.outside(host.base, CACHE) for host in hosts]
+        if not self._pooled and self._services.pools.take(self._services.store, self._doc, caches):
+            self._pooled = [(host.base, cache) for host, cache in zip(hosts, caches, strict=True)]
+        for environment, (base, cache) in zip(environments, self._pooled, strict=False):
+            cache.mkdir(parents=True, exist_ok=True)
+            environment[VARIABLE] = runtime.inside(base, CACHE)
+
+    def _leave_pool(self, *, healthy: bool = True) -> None:
+        """Before the job's last status is there to be seen: whoever sees it may count on the pool."""
+        folder = self._services.config.jobs_root / f"pool-{uuid.uuid4().hex}"
+        services = self._services
+        services.pools.keep(services.store, self._current(), self._pooled, folder, healthy=healthy)
 
     def _losing(self) -> bool:
         """Whether the job is asked to stop, or is about to lose its machine."""
@@ -425,8 +445,10 @@ class TrainingRun(Run):
         if failed:
             self._end_failed(reason)
         elif cause is None:
+            self._leave_pool()
             self._enter("Completed")
         elif cause == "runtime":
+            self._leave_pool()
             self._enter("MaxRuntimeExceeded")
         else:
             self._end_stopped()
@@ -473,6 +495,7 @@ class TrainingRun(Run):
 
     def _end_stopped(self) -> None:
         cause = self._cause or "user"
+        self._leave_pool(healthy=cause != "service")
         if cause == "wait":
             self._change(lambda doc: enter(doc, "MaxWaitTimeExceeded"))
         else:
@@ -482,6 +505,7 @@ class TrainingRun(Run):
         with self._lock:
             self._decided = True
         try:
+            self._leave_pool(healthy=not reason.startswith("InternalServerError"))
             self._change(lambda doc: fail(doc, reason))
         except sqlite3.Error:
             # Most likely the disk is full; the job's own files make room for telling so.
