@@ -11,6 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from botocore.loaders import Loader
@@ -33,6 +34,12 @@ Handler = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 log = logging.getLogger(__name__)
 
 _LOADER = Loader()  # keeps what it has read
+
+
+@cache
+def service_model(service: str) -> ServiceModel:
+    """botocore's description of a service, by botocore's name."""
+    return ServiceModel(_LOADER.load_service_model(service, "service-2"), service)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class JsonService:
 
         ValueError if a handler is for no operation of that service.
         """
-        self.model = ServiceModel(_LOADER.load_service_model(service, "service-2"), service)
+        self.model = service_model(service)
         strange = set(handlers) - set(self.model.operation_names)
         if strange:
             raise ValueError(f"{service} has no operation {', '.join(sorted(strange))}")

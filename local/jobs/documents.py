@@ -185,8 +185,11 @@ def enter(doc: Document, status: str, message: str | None = None) -> None:
         doc["TrainingJobStatus"] = TERMINAL[status]
         transition["EndTime"] = now
         doc["TrainingEndTime"] = now
-        doc["TrainingTimeInSeconds"] = max(0, round(now - doc.get("TrainingStartTime", now)))
-        doc["BillableTimeInSeconds"] = min(doc["TrainingTimeInSeconds"], round(seconds_with_machine(doc)))
+        # Of a job that had a machine at least 1: clients divide by it.
+        least = 1 if "TrainingStartTime" in doc else 0
+        doc["TrainingTimeInSeconds"] = max(least, round(now - doc.get("TrainingStartTime", now)))
+        billed = max(least, round(seconds_with_machine(doc)))
+        doc["BillableTimeInSeconds"] = min(doc["TrainingTimeInSeconds"], billed)
 
 
 def seconds_with_machine(doc: Document) -> float:
