@@ -149,6 +149,8 @@ def _training(settings: Settings, place: Place, checkpoints: str, *, trial: bool
         "EnableManagedSpotTraining": train.spot,
         **_network(settings),
     }
+    if train.retries:
+        request["RetryStrategy"] = {"MaximumRetryAttempts": train.retries}
     if settings.aws.encrypt_between_containers:
         request["EnableInterContainerTrafficEncryption"] = True
     if train.spot or train.checkpoints:

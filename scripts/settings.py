@@ -149,9 +149,13 @@ class Train:
     )
     keep_alive_minutes: int = option(
         0,
-        "Keep the machine for the next job: it starts sooner, and the time between is billed.",
+        "Keep the machine for the next training: it starts sooner; the time between is billed. Trials "
+        "reuse their machines anyway.",
         minimum=0,
         maximum=360,
+    )
+    retries: int = option(
+        0, "Start the job again, at most so often, after a failure of AWS's.", minimum=0, maximum=30
     )
     input_mode: str = option(
         "File", "File copies the data first, FastFile streams it.", choices=("File", "FastFile")

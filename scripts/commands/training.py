@@ -235,7 +235,7 @@ def _show_trained(
     if "TrainingTimeInSeconds" in job:
         out.say("Training took {time}.", time=duration(job["TrainingTimeInSeconds"]))
     if job.get("EnableManagedSpotTraining") and "BillableTimeInSeconds" in job:
-        out.say("Of that, {time} are billed.", time=duration(job["BillableTimeInSeconds"]))
+        out.say("Billed: {time}, without the waiting.", time=duration(job["BillableTimeInSeconds"]))
     if artifact:
         out.say("Next: [bold]byoc deploy[/]")
     out.result(

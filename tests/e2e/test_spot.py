@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from contract.debugger import DEBUGGER_RULES
 from contract.errors import ByocError
 from scripts import spot
 from tests.e2e.conftest import client
@@ -97,6 +98,8 @@ def test_ten_interruptions_lose_nothing(project: Project) -> None:
     # Every epoch once in the curves, and the rules judged all of it.
     rules = project.json("report", "cut")["rules"]["cut"]
     assert rules.keys() == whole["rules"].keys()
+    judged = [name for name in DEBUGGER_RULES if name in rules]
+    assert {name: rules[name] for name in judged} == {name: whole["rules"][name] for name in judged}
     with pytest.raises(ByocError, match="does not run"):
         spot.interrupt(url, "cut")
     assert "cut does not run: nothing can be taken away" in project.byoc("local", "interrupt", "cut", code=2)
