@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,9 +26,12 @@ def is_spot(doc: Mapping[str, Any]) -> bool:
     return bool(doc.get("EnableManagedSpotTraining"))
 
 
-def longest_wait(doc: Mapping[str, Any]) -> float | None:
-    """MaxWaitTimeInSeconds of a spot job; None for one on demand."""
-    return float(doc["StoppingCondition"]["MaxWaitTimeInSeconds"]) if is_spot(doc) else None
+def wait_left(doc: Mapping[str, Any]) -> float | None:
+    """What is left of a spot job's MaxWaitTimeInSeconds, which begins with its creation; None on demand."""
+    if not is_spot(doc):
+        return None
+    passed = time.time() - float(doc["CreationTime"])
+    return max(0.0, float(doc["StoppingCondition"]["MaxWaitTimeInSeconds"]) - passed)
 
 
 class Alarm(AbstractContextManager["Alarm"]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from local.config import region_in
 from local.errors import ValidationException
 from local.jobs import contract
-from local.jobs.artifacts import pack, put_uncompressed
 from local.jobs.channels import DataProblem, Downloader
 from local.jobs.contract import Host
 from local.jobs.documents import (
@@ -26,20 +24,20 @@ from local.jobs.documents import (
     retries_left,
     seconds_with_machine,
 )
-from local.jobs.files import clear, open_below, regular_files, remove_tree
+from local.jobs.files import clear, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
+from local.jobs.results import failure_reason, upload
 from local.jobs.rules import RulesRun, sampling_interval, settle_rules, wants_rules
 from local.jobs.run import Cause, JobFailure, Run, cause_of
 from local.jobs.services import Services, log
-from local.jobs.spot import Alarm, Interruption, is_spot, longest_wait, next_interruption
+from local.jobs.spot import Alarm, Interruption, is_spot, next_interruption, wait_left
 from local.jobs.streams import Streams
 from local.jobs.warmpools import CACHE, VARIABLE
 from local.runtime.container import Container, ContainerSpec, RuntimeProblem
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 WAITING = "Waiting for one of the training jobs that run on this machine to end"
-FAILURE_LIMIT = 960  # characters of output/failure that become the reason, which has 1,024 with its exit code
 
 _STOPPED: dict[Cause, str] = {
     "user": MESSAGES["Stopped"],
@@ -144,7 +142,7 @@ class TrainingRun(Run):
 
     def _run(self) -> None:
         try:
-            with Alarm(longest_wait(self._doc), lambda: self.stop("wait")):
+            with Alarm(wait_left(self._doc), lambda: self.stop("wait")):
                 self._live()
         except (JobFailure, DataProblem) as problem:
             self._end_failed(str(problem))
@@ -206,8 +204,8 @@ class TrainingRun(Run):
     def _retry(self, error: Exception) -> bool:
         """Whether the job's RetryStrategy has an attempt left after a failure of this service."""
         with self._lock:
-            left = self._cause is None and retries_left(self._current())
-        if left:
+            left = 0 if self._cause or self._decided else retries_left(self._current())
+        if left > 0:
             log.warning("training job %s failed and is tried again", self.name, exc_info=error)
             self._say(f"InternalServerError: {cause_of(error)} The job is tried again.")
             self._change(lambda doc: doc.update({"_Retries": doc.get("_Retries", 0) + 1}))
@@ -441,7 +439,11 @@ class TrainingRun(Run):
         reason = self._failure_reason(hosts, codes) if failed else ""
         if cause is None or cause == "runtime":
             self._enter("Uploading")
-        self._upload(hosts, model=not failed)
+        # Docker's hosts share what they write; the first one's model is the job's.
+        base = hosts[0].base
+        uri = upload(self._services.config, self._doc, base, self._scratch, model=not failed)
+        if uri is not None:
+            self._change(lambda doc: doc.update({"ModelArtifacts": {"S3ModelArtifacts": uri}}))
         if failed:
             self._end_failed(reason)
         elif cause is None:
@@ -453,43 +455,9 @@ class TrainingRun(Run):
         else:
             self._end_stopped()
 
-    def _upload(self, hosts: list[Host], *, model: bool) -> None:
-        output = self._doc["OutputDataConfig"]
-        uri = f"{output['S3OutputPath'].rstrip('/')}/{self.name}/output"
-        # Docker's hosts share what they write; the first one's model is the job's.
-        base = hosts[0].base
-        try:
-            target = self._services.config.output_path(uri)
-            data = base / "output" / "data"
-            if any(True for _ in regular_files(data, base)):
-                pack(data, target / "output.tar.gz", self._scratch, base)
-            if not model:
-                return
-            if output.get("CompressionType") == "NONE":
-                uri += "/model/"
-                put_uncompressed(base / "model", target / "model", self._scratch, base)
-            else:
-                uri += "/model.tar.gz"
-                pack(base / "model", target / "model.tar.gz", self._scratch, base)
-        except (OSError, ValueError) as error:
-            text = (error.strerror if isinstance(error, OSError) else None) or error
-            raise JobFailure(f"ClientError: Artifact upload failed: {uri}: {text}.") from error
-        self._change(lambda doc: doc.update({"ModelArtifacts": {"S3ModelArtifacts": uri}}))
-
     def _failure_reason(self, hosts: list[Host], codes: list[int | None]) -> str:
         number, code = next((number, code) for number, code in enumerate(codes) if code != 0)
-        try:
-            base = hosts[number].base
-            with os.fdopen(open_below(base, base / "output" / "failure"), errors="replace") as file:
-                text = file.read(FAILURE_LIMIT).strip()
-        except OSError:
-            text = ""
-        if not text and code == 137:
-            text = "The process was killed (SIGKILL), most likely because the machine ran out of memory"
-        if not text:
-            last = " ".join(self._logs[number].tail())
-            text = f"No /opt/ml/output/failure; the log's last line: {last}" if last else "No output"
-        return f"AlgorithmError: {text[:FAILURE_LIMIT]}, exit code: {code}"
+        return failure_reason(hosts[number].base, code, " ".join(self._logs[number].tail()))
 
     # --- the document -----------------------------------------------------------------------------
 
