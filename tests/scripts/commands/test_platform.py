@@ -72,8 +72,9 @@ def test_interruptions_are_the_services(folder: Path, home: Path, port: int, run
 
 
 def test_only_the_local_sagemaker_interrupts_when_it_is_asked_to(project: Path, run: Run) -> None:
-    run("init")
+    (project / "byoc.toml").write_text('[aws]\nregion = "eu-west-1"\n')
     assert "AWS interrupts spot jobs by itself" in run("local", "interrupt", "job", code=2).stderr
+    run("local", "interrupt", "job", "--endpoint-url", "http://127.0.0.1:9", code=4)
 
 
 def test_up_tells_whose_address_it_is(folder: Path, port: int, run: Run) -> None:
