@@ -223,6 +223,7 @@ def interrupt(
     """
     from scripts import spot
     from scripts.aws import is_loopback
+    from scripts.localstatus import check
 
     url = context.settings.aws.endpoint_url
     if not is_loopback(url):
@@ -230,6 +231,7 @@ def interrupt(
             "AWS interrupts spot jobs by itself, and at no one's request.",
             "Rehearse it on this machine: `byoc local up`, and --endpoint-url with its address.",
         )
+    check(context.local_home, url, anyone=bool(context.flags.get("endpoint_url")))
     name = last(context, job, "training_job", "training job", "train")
     spot.interrupt(url, name, wait=wait, grace=grace)
     context.out.say("[bold]{name}[/] loses its machine; `byoc watch {name}` shows how it goes on.", name=name)
