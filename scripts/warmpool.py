@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from report.words import duration
-from scripts import running
+from scripts import prices
+from scripts.prices import money
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -21,9 +22,13 @@ def sentence(clients: Clients, job: Mapping[str, Any]) -> str:
     """What a pool goes on costing, for how long, and what ends it."""
     resources = job["ResourceConfig"]
     count, machine = resources["InstanceCount"], resources["InstanceType"]
-    each = running.hourly(clients, machine, "Training")
-    price = f"at the price of {count} × {machine}" if each is None else f"for ${each * count:,.2f} an hour"
-    cost = "" if each == 0 else f" {price}"  # nothing costs anything on this machine
+    each = prices.find(clients, machine, "Training")
+    what = (
+        f"at the price of {count} × {machine}"
+        if each is None
+        else f"for {money(each.hourly * count)} an hour"
+    )
+    cost = "" if each and each.hourly == 0 else f" {what}"  # nothing costs anything on this machine
     kept = duration(resources["KeepAlivePeriodInSeconds"])
     return (
         f"Its machine stays warm for {kept}{cost}, unless the next training job takes it; "
@@ -31,15 +36,13 @@ def sentence(clients: Clients, job: Mapping[str, Any]) -> str:
     )
 
 
-def end(clients: Clients, job: Mapping[str, Any]) -> bool:
-    """End the pool that a described job has left; whether there was one."""
+def end(clients: Clients, job: str) -> bool:
+    """End the pool that a job has left; whether there still was one."""
     from botocore.exceptions import ClientError
 
-    if not is_left(job):
-        return False
     try:
         clients.sagemaker.update_training_job(
-            TrainingJobName=job["TrainingJobName"], ResourceConfig={"KeepAlivePeriodInSeconds": 0}
+            TrainingJobName=job, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
         )
     except ClientError as error:
         # Its time has just ended, or another job has taken it.

@@ -234,8 +234,8 @@ def _show_trained(
     out.say("Model: {uri}", uri=artifact or "not kept, because save_model = false")
     if "TrainingTimeInSeconds" in job:
         out.say("Training took {time}.", time=duration(job["TrainingTimeInSeconds"]))
-    if job.get("EnableManagedSpotTraining") and "BillableTimeInSeconds" in job:
-        out.say("Billed: {time}, without the waiting.", time=duration(job["BillableTimeInSeconds"]))
+    if cost is None and job.get("EnableManagedSpotTraining") and "BillableTimeInSeconds" in job:
+        out.say("Of that it had a machine for {time}.", time=duration(job["BillableTimeInSeconds"]))
     if artifact:
         out.say("Next: [bold]byoc deploy[/]")
     out.result(

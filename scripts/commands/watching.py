@@ -231,7 +231,7 @@ def stop(
             pass
         stopped = watched.describe(context.clients, name)
         status = stopped["TrainingJobStatus"]
-        if warmpool.end(context.clients, stopped):
+        if warmpool.is_left(stopped) and warmpool.end(context.clients, name):
             context.out.raw("Its warm pool is ended.")
     elif wait and kind == "tuning job":
         for snapshot in tuning.follow(context.clients, name):

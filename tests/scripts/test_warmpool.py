@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from scripts import warmpool
 from scripts.aws import Clients
 from tests.scripts.failing import failing
-from tests.scripts.test_running import listed
+from tests.scripts.test_prices import listed
 
 
 def job(status: str | None = "Available") -> dict[str, Any]:
@@ -29,7 +29,7 @@ def job(status: str | None = "Available") -> dict[str, Any]:
 def test_what_it_costs(price: Any, cost: str) -> None:
     with failing() as server:
         server.after = price
-        said = warmpool.sentence(Clients(boto3.Session("a", "b"), "eu-west-1", server.url), job())
+        said = warmpool.sentence(Clients(boto3.Session("a", "b"), "sa-east-1", server.url), job())
     assert f"stays warm for {cost}" in said
     assert "`byoc stop digits-1` ends it" in said
 
@@ -38,13 +38,13 @@ def test_it_is_ended_once() -> None:
     with failing() as server:
         clients = Clients(boto3.Session("a", "b"), "eu-west-1", server.url)
         for status in (None, "InUse", "Reused", "Terminated"):
-            assert not warmpool.end(clients, job(status))
-        assert server.seen == []
-        assert warmpool.end(clients, job())
+            assert not warmpool.is_left(job(status))
+        assert warmpool.is_left(job())
+        assert warmpool.end(clients, "digits-1")
         assert server.seen == ["UpdateTrainingJob"]
         # Its time has ended in between.
         server.after = (400, {"__type": "ValidationException", "message": "no warm pool"})
-        assert not warmpool.end(clients, job())
+        assert not warmpool.end(clients, "digits-1")
         server.after = (400, {"__type": "AccessDeniedException", "message": "no"})
         with pytest.raises(ClientError):
-            warmpool.end(clients, job())
+            warmpool.end(clients, "digits-1")
