@@ -38,6 +38,7 @@ log = logging.getLogger("local")
 
 # The commands of this repository's own images, for the process runtime.
 _COMMANDS = Path(__file__).resolve().parent.parent / "docker" / "bin"
+_MOST_PER_HOUR = 3600  # interruptions of a job
 _OWN_IMAGES = (TRAIN_IMAGE, "byoc-serve", "byoc-serve-cpu")
 
 
@@ -183,6 +184,13 @@ def _arguments() -> tuple[Config, bool]:
         f"{TRAIN_IMAGE})",
     )
     parser.add_argument(
+        "--spot-interruptions",
+        type=_rate,
+        default=0.0,
+        metavar="PER_HOUR",
+        help="how often a spot job loses its machine by chance, per hour of training (default: 0)",
+    )
+    parser.add_argument(
         "--sweep",
         action="store_true",
         help="only remove what a killed service of this home left, and say what",
@@ -197,8 +205,19 @@ def _arguments() -> tuple[Config, bool]:
         runtime=given.runtime,
         images={**own, **dict(given.image)},
         train_image=given.train_image,
+        spot_interruptions=given.spot_interruptions,
     )
     return config, given.sweep
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= _MOST_PER_HOUR:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0 to {_MOST_PER_HOUR}")
+    return rate
 
 
 def _image(text: str) -> tuple[str, Path]:

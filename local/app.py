@@ -15,23 +15,28 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
 from importlib.metadata import version
+from urllib.parse import parse_qs
 
 from starlette.types import Message, Receive, Scope, Send
 
 from local.api.account import Prices, Quotas, Tagging
 from local.api.registry import handlers
+from local.cloudwatch import Metrics
 from local.config import Config
 from local.dispatch import operations
 from local.errors import (
     AccessDenied,
+    AwsError,
     InvalidParameterException,
     RequestTooLarge,
     UnknownOperationException,
+    ValidationException,
 )
 from local.fakes import SERVICES, Call, Fakes
 from local.invoke import Runtime, endpoint_of, too_large
 from local.logs import Logs
-from local.protocol import Answer, JsonService
+from local.metricprotocols import MetricService
+from local.protocol import Answer, JsonService, error_answer
 from local.refusal import refuse
 from local.s3.app import S3
 from local.seam import EngineLike
@@ -47,9 +52,12 @@ _TARGETS = {
     "ResourceGroupsTaggingAPI_20170126": "tagging",
     "ServiceQuotasV20190624": "servicequotas",
     "TrentService": "kms",
+    "GraniteServiceVersion20100801": "monitoring",
 }
 _SCOPE = re.compile(r"Credential=[^/]*/\d{8}/(?P<region>[^/]*)/(?P<service>[\w-]+)/aws4_request")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
+_INTERRUPT = re.compile(r"/_local/training-jobs/(?P<job>[A-Za-z0-9-]{1,63})/interrupt")
+_MOST_SECONDS = 86_400
 _LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
@@ -74,6 +82,7 @@ class App:
         self._json = lru_cache(maxsize=8)(self._services)  # by region
         self._json(config.region)  # now, so that the first request need not wait
         self._runtime = Runtime(config, store, engine)
+        self._metrics = MetricService(operations(Metrics(config, store)))
         self.fakes = Fakes(config)
         self._s3 = s3
         # Invocations may take a minute each and must not keep the control plane from answering.
@@ -112,6 +121,11 @@ class App:
         if (why := self._forbidden(headers)) is not None:
             await _send(refuse(service, headers, AccessDenied(why)), send, close=waits)
             return
+        if (job := interrupted_job(scope["path"])) is not None and scope["method"] == "POST":
+            work = partial(self._interrupt, job, scope["query_string"].decode("latin-1"))
+            answer = await asyncio.get_running_loop().run_in_executor(self._control_threads, work)
+            await _send(answer, send, close=waits)
+            return
         if scope["path"] == "/health" and scope["method"] == "GET":
             await _send(self._health(), send, close=waits)
             return
@@ -137,6 +151,8 @@ class App:
         json_service = self._json(region).get(service)
         if json_service is not None and "x-amz-target" in headers:
             return json_service.call(headers["x-amz-target"].rpartition(".")[2], body)
+        if service == "monitoring":
+            return self._metrics.answer(scope["path"], body, headers)
         if service in SERVICES:
             path = scope["path"] + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
             return self.fakes.call(Call(service, scope["method"], path, body, headers, region))
@@ -159,6 +175,15 @@ class App:
             return "Web pages may not use the local SageMaker."
         return None
 
+    def _interrupt(self, job: str, query: str) -> Answer:
+        """Takes the machine of a spot job away: what AWS does, and has no operation for."""
+        try:
+            given = {name: values[-1] for name, values in parse_qs(query).items()}
+            self._engine.interrupt(job, wait=_seconds(given, "wait"), grace=_seconds(given, "grace"))
+        except AwsError as error:
+            return error_answer(error)
+        return Answer(200, b"{}", {"content-type": "application/json"})
+
     def _health(self) -> Answer:
         body = {
             "service": NAME,
@@ -169,6 +194,27 @@ class App:
             "pid": os.getpid(),
         }
         return Answer(200, json.dumps(body).encode(), {"content-type": "application/json"})
+
+
+def interrupted_job(path: str) -> str | None:
+    """The training job that a path asks to interrupt. Its first part is no bucket's name."""
+    found = _INTERRUPT.fullmatch(path)
+    return found["job"] if found is not None else None
+
+
+def _seconds(given: Mapping[str, str], name: str) -> float | None:
+    """A parameter of the request; None where it is not given. ValidationException."""
+    if name not in given:
+        return None
+    try:
+        seconds = float(given[name])
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MOST_SECONDS:
+        raise ValidationException(
+            f"{name} is {given[name][:20]!r}, and must be seconds, from 0 to {_MOST_SECONDS}."
+        )
+    return seconds
 
 
 def service_of(headers: Mapping[str, str], path: str, method: str) -> str:
@@ -200,8 +246,8 @@ def region_of(headers: Mapping[str, str]) -> str | None:
 def _unknown(service: str) -> str:
     return (
         f"The local SageMaker does not have the service {service!r}; it has SageMaker, "
-        "SageMaker Runtime, S3, CloudWatch Logs, STS, IAM, ECR, KMS, EC2, Service Quotas, Pricing and "
-        "Resource Groups Tagging."
+        "SageMaker Runtime, S3, CloudWatch, CloudWatch Logs, STS, IAM, ECR, KMS, EC2, Service Quotas, "
+        "Pricing and Resource Groups Tagging."
     )
 
 

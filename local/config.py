@@ -35,6 +35,7 @@ class Config:
     `images`: last component of an image reference, without tag and digest → folder with the commands
     `train`, `serve`, `rules` (process mode only).
     `train_image`: the image whose `rules` command judges rules and measures the machine, of whatever job.
+    `spot_interruptions`: how often a spot job loses its machine by chance, per hour of training.
     """
 
     home: Path
@@ -44,6 +45,7 @@ class Config:
     runtime: str = "process"
     images: Mapping[str, Path] = field(default_factory=dict)
     train_image: str = TRAIN_IMAGE
+    spot_interruptions: float = 0.0
 
     @property
     def s3_root(self) -> Path:

@@ -78,6 +78,27 @@ class InvalidParameterException(AwsError):
     status = 400
 
 
+class InvalidParameterValue(AwsError):
+    """CloudWatch's word for a value that it does not take."""
+
+    code = "InvalidParameterValue"
+    status = 400
+
+
+class InvalidParameterCombination(AwsError):
+    """CloudWatch's word for values that do not go together."""
+
+    code = "InvalidParameterCombination"
+    status = 400
+
+
+class InvalidNextToken(AwsError):
+    """CloudWatch's word for a token of another request."""
+
+    code = "InvalidNextToken"
+    status = 400
+
+
 class UnknownOperationException(AwsError):
     """An operation that this service does not have. A 4xx, so that clients do not retry it."""
 

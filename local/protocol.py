@@ -11,6 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from botocore.loaders import Loader
@@ -33,6 +34,12 @@ Handler = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 log = logging.getLogger(__name__)
 
 _LOADER = Loader()  # keeps what it has read
+
+
+@cache
+def service_model(service: str) -> ServiceModel:
+    """botocore's description of a service, by botocore's name."""
+    return ServiceModel(_LOADER.load_service_model(service, "service-2"), service)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class JsonService:
 
         ValueError if a handler is for no operation of that service.
         """
-        self.model = ServiceModel(_LOADER.load_service_model(service, "service-2"), service)
+        self.model = service_model(service)
         strange = set(handlers) - set(self.model.operation_names)
         if strange:
             raise ValueError(f"{service} has no operation {', '.join(sorted(strange))}")
@@ -68,27 +75,31 @@ class JsonService:
     def call(self, operation: str, body: bytes) -> Answer:
         """Runs one operation; never raises."""
         try:
-            return Answer(200, dump(self._run(operation, body)), _headers())
+            self.check(operation)
+            return Answer(200, dump(self.run(operation, _parse(body))), _headers())
         except AwsError as error:
             return error_answer(error)
         except Exception as error:
-            return error_answer(_internal(error, operation))
+            return error_answer(internal(error, operation))
 
-    def _run(self, operation: str, body: bytes) -> Mapping[str, Any]:
-        handler = self._handlers.get(operation)
-        if handler is None:
+    def check(self, operation: str) -> None:
+        """UnknownOperationException unless the service has the operation here."""
+        if operation not in self._handlers:
             exists = operation in self.model.operation_names
             raise UnknownOperationException(
                 f"The local SageMaker does not have {operation}; it has {', '.join(sorted(self._handlers))}."
                 if exists
                 else f"{self.model.service_name} has no operation {operation!r}."
             )
+
+    def run(self, operation: str, given: Any) -> Mapping[str, Any]:
+        """The answer to a request in JSON's types; any error that a handler raises."""
         described = self.model.operation_model(operation)
         try:
-            request = shapes.read(described.input_shape, _parse(body))
+            request = shapes.read(described.input_shape, given)
         except ValidationException as error:
             raise self._invalid(error.message) from None
-        answer = handler(request) or {}
+        answer = self._handlers[operation](request) or {}
         if described.output_shape is None:
             return {}
         shaped: Mapping[str, Any] = shapes.write(described.output_shape, answer)
@@ -130,7 +141,7 @@ def _parse(body: bytes) -> Any:
     return parsed
 
 
-def _internal(error: Exception, operation: str) -> AwsError:
+def internal(error: Exception, operation: str) -> AwsError:
     """What a client may know about an error that no handler foresaw."""
     if is_disk_full(error):
         return InsufficientStorage(DISK_FULL)

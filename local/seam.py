@@ -38,6 +38,12 @@ class EngineLike(Protocol):
     def stop(self, kind: str, name: str) -> None:
         """Asks a job to stop; the document says Stopping when this returns, unless the job is over."""
 
+    def keep_warm(self, name: str, seconds: int) -> None:
+        """How long the warm pool that a training job has left stays; 0 ends it. ValidationException."""
+
+    def interrupt(self, name: str, *, wait: float | None = None, grace: float | None = None) -> None:
+        """Takes the machine of a spot training job away for `wait` seconds; SIGKILL after `grace`."""
+
     def update_endpoint(self, name: str) -> None:
         """Moves a document in status Updating to the configuration that its `PendingDeploymentSummary` names.
 

@@ -38,6 +38,7 @@ FIELDS = {
     " json_extract(body, '$.TransformJobStatus'), json_extract(body, '$.EndpointStatus'))",
     "objective": "json_extract(body, '$._FinalObjectiveMetric.Value')",
     "parent": "json_extract(body, '$.TuningJobArn')",
+    "warm_pool": "json_extract(body, '$.WarmPoolStatus.Status')",
 }
 
 # A page of a list is read from one of these, and not from all documents.

@@ -66,8 +66,10 @@ def examine(context: Context) -> Iterator[Finding]:
     yield _guard("training image", lambda: image(settings, clients, "train"))
     for which in serving.needed(settings)[1:]:
         yield _guard(_IMAGES[which], partial(image, settings, clients, which))
+    warm = [("training warm pool", settings.train.instance_type)] if settings.train.keep_alive_minutes else []
     for use, kind in (
         ("spot training job" if settings.train.spot else "training job", settings.train.instance_type),
+        *warm,
         ("endpoint", settings.deploy.instance_type),
     ):
         yield _guard("quota", lambda use=use, kind=kind: quota(clients, kind, use))  # type: ignore[misc]

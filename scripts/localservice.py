@@ -1,6 +1,7 @@
 """The local SageMaker as a background process: started and stopped; `scripts.localstatus` asks who answers.
 
 It is the program `python -m local`; these two know its command line and `GET /health`, nothing else of it.
+`scripts.spot` knows its interruption of a spot job.
 """
 
 from __future__ import annotations
@@ -57,17 +58,20 @@ class Setup:
     """What jobs run in. `images`: further ones of the process runtime, each as NAME=DIR with a whole path.
 
     `train_image`: whose command `rules` the service uses; empty for the service's default.
+    `spot_interruptions`: of a spot job, by chance, per hour of training.
     """
 
     runtime: str = "process"
     images: tuple[str, ...] = ()
     train_image: str = ""
+    spot_interruptions: float = 0.0
 
     def arguments(self) -> list[str]:
         """Options of `python -m local`, and of `up`."""
         images = (part for image in self.images for part in ("--image", image))
         rules = ["--train-image", self.train_image] if self.train_image else []
-        return ["--runtime", self.runtime, *images, *rules]
+        spot = ["--spot-interruptions", f"{self.spot_interruptions:g}"] if self.spot_interruptions else []
+        return ["--runtime", self.runtime, *images, *rules, *spot]
 
     def __str__(self) -> str:
         return shlex.join(self.arguments())
@@ -92,7 +96,12 @@ def last(home: Path) -> Setup | None:
     try:
         last_settings = json.loads((home / _LAST).read_text())
         images = tuple(map(str, last_settings["images"]))
-        return Setup(str(last_settings["runtime"]), images, str(last_settings.get("train_image", "")))
+        return Setup(
+            str(last_settings["runtime"]),
+            images,
+            str(last_settings.get("train_image", "")),
+            float(last_settings.get("spot_interruptions", 0.0)),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

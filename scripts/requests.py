@@ -97,7 +97,14 @@ def conversion_job(settings: Settings, place: Place, name: str, artifact: str) -
         artifact: S3 address of its model.tar.gz. The trainer converts where `model` is the only channel and
             there are no hyperparameters.
     """
-    train = replace(settings.train, instance_count=1, input_mode="File", spot=False, checkpoints=False)
+    train = replace(
+        settings.train,
+        instance_count=1,
+        input_mode="File",
+        spot=False,
+        checkpoints=False,
+        keep_alive_minutes=0,
+    )
     request = _training(replace(settings, train=train), place, name)
     request |= {
         "TrainingJobName": name,
@@ -136,11 +143,14 @@ def _training(settings: Settings, place: Place, checkpoints: str, *, trial: bool
             "InstanceCount": train.instance_count,
             "VolumeSizeInGB": train.volume_gb,
             **_disk_key(settings, train.instance_type, "VolumeKmsKeyId", place.key_arn),
+            **_keep_alive(settings, trial=trial),
         },
         "StoppingCondition": condition,
         "EnableManagedSpotTraining": train.spot,
         **_network(settings),
     }
+    if train.retries:
+        request["RetryStrategy"] = {"MaximumRetryAttempts": train.retries}
     if settings.aws.encrypt_between_containers:
         request["EnableInterContainerTrafficEncryption"] = True
     if train.spot or train.checkpoints:
@@ -152,6 +162,12 @@ def _training(settings: Settings, place: Place, checkpoints: str, *, trial: bool
     if environment:
         request["Environment"] = environment
     return request
+
+
+def _keep_alive(settings: Settings, *, trial: bool) -> Request:
+    """A tuning job reuses its machines by itself, and takes no such member."""
+    seconds = 0 if trial else settings.train.keep_alive_minutes * 60
+    return {"KeepAlivePeriodInSeconds": seconds} if seconds else {}
 
 
 def _aws_debugger(settings: Settings, place: Place) -> Request:

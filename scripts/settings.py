@@ -147,6 +147,16 @@ class Train:
     max_wait_minutes: int = option(
         0, "With spot: longest time with waiting. 0: twice max_minutes.", minimum=0
     )
+    keep_alive_minutes: int = option(
+        0,
+        "Keep the machine for the next training: it starts sooner; the time between is billed. Trials "
+        "reuse their machines anyway.",
+        minimum=0,
+        maximum=360,
+    )
+    retries: int = option(
+        0, "Start the job again, at most so often, after a failure of AWS's.", minimum=0, maximum=30
+    )
     input_mode: str = option(
         "File", "File copies the data first, FastFile streams it.", choices=("File", "FastFile")
     )
@@ -486,6 +496,11 @@ def _check_together(settings: Settings) -> None:
         raise ByocError("aws.subnets and aws.security_groups go together: set both or neither.")
     if settings.train.max_wait_minutes and settings.train.max_wait_minutes < settings.train.max_minutes:
         raise ByocError("train.max_wait_minutes must be at least train.max_minutes: it counts both.")
+    if settings.train.spot and settings.train.keep_alive_minutes:
+        raise ByocError(
+            "train.spot and train.keep_alive_minutes exclude each other: AWS keeps no spot machine warm.",
+            "Leave one of them out: `--no-spot`, or `--set train.keep_alive_minutes=0`.",
+        )
 
 
 _MOST_TAGS = 49  # AWS's 50 less byoc's own

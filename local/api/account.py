@@ -45,6 +45,7 @@ def _quota_names(sagemaker: ServiceModel) -> Iterator[str]:
             yield f"{kind} for {use} usage"
             if use == "training job":
                 yield f"{kind} for spot {use} usage"
+                yield f"{kind} for training warm pool usage"
 
 
 class Prices:

@@ -25,6 +25,7 @@ _FIELDS = {
 _FILTERS = {
     "NameContains": ("name", "contains"),
     "StatusEquals": ("status", "equals"),
+    "WarmPoolStatusEquals": ("warm_pool", "equals"),
     "CreationTimeAfter": ("created", "after"),
     "CreationTimeBefore": ("created", "before"),
     "LastModifiedTimeAfter": ("modified", "after"),

@@ -118,8 +118,8 @@ TRAINING = Members(
             ChannelName ContentType CompressionType RecordWrapperType InputMode DataSource({_S3_SOURCE})
         )
         OutputDataConfig(S3OutputPath CompressionType)
-        ResourceConfig(InstanceType InstanceCount VolumeSizeInGB)
-        StoppingCondition(MaxRuntimeInSeconds MaxWaitTimeInSeconds)
+        ResourceConfig(InstanceType InstanceCount VolumeSizeInGB KeepAlivePeriodInSeconds)
+        StoppingCondition(MaxRuntimeInSeconds MaxWaitTimeInSeconds) RetryStrategy(MaximumRetryAttempts)
         CheckpointConfig(S3Uri LocalPath)
         DebugHookConfig(
             LocalPath S3OutputPath HookParameters
@@ -140,8 +140,6 @@ TRAINING = Members(
         "InputDataConfig.DataSource.S3DataSource.InstanceGroupNames": "has no instance groups; leave it out",
         "InputDataConfig.DataSource.S3DataSource.HubAccessConfig": _NO_HUB,
         "InputDataConfig.ShuffleConfig": "does not shuffle; let the container do it",
-        "ResourceConfig.KeepAlivePeriodInSeconds": "has no warm pools, and starts a job in less than a "
-        "second; leave it out",
         "ResourceConfig.InstanceGroups": "has no instance groups; give InstanceType and InstanceCount",
         "ResourceConfig.InstancePreferences": "has no instance preferences; give InstanceType and "
         "InstanceCount",
@@ -150,7 +148,6 @@ TRAINING = Members(
         "ResourceConfig.SelectedInstanceType": "takes no member that belongs to an answer; give InstanceType",
         "ResourceConfig.SelectedInstanceCount": "takes no member that belongs to an answer; give "
         "InstanceCount",
-        "RetryStrategy": "does not start a job again; leave it out",
         "RemoteDebugConfig.EnableRemoteDebug": "has no Systems Manager; a job's processes are on this "
         "machine",
         "ExperimentConfig": _NO_EXPERIMENTS,
@@ -176,6 +173,17 @@ TRAINING = Members(
         "ProfilerRuleConfigurations.VolumeSizeInGB": _ONE_PROCESS,
         "InfraCheckConfig": "there is no instance to check",
         "SessionChainingConfig": "credentials carry no tags here",
+    },
+)
+
+_NO_CHANGE = "changes neither profiler nor rules of a job that runs; leave it out"
+TRAINING_UPDATE = Members(
+    _paths("TrainingJobName ResourceConfig(KeepAlivePeriodInSeconds)"),
+    {
+        "ProfilerConfig": _NO_CHANGE,
+        "ProfilerRuleConfigurations": _NO_CHANGE,
+        "RemoteDebugConfig.EnableRemoteDebug": "has no Systems Manager; a job's processes are on this "
+        "machine",
     },
 )
 
@@ -341,6 +349,7 @@ TRANSFORM = Members(
 
 OPERATIONS: Mapping[str, Members] = {
     "CreateTrainingJob": TRAINING,
+    "UpdateTrainingJob": TRAINING_UPDATE,
     "CreateHyperParameterTuningJob": TUNING,
     "CreateModel": MODEL,
     "CreateEndpointConfig": ENDPOINT_CONFIG,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from local.api.endpoints import Endpoints
 from local.api.models import Models
+from local.api.search import Search
 from local.api.tags import Tags
 from local.api.training import TrainingJobs
 from local.api.transform import TransformJobs
@@ -16,7 +17,7 @@ from local.protocol import Handler
 from local.seam import EngineLike
 from local.store import Store
 
-RESOURCES = (TrainingJobs, TuningJobs, TransformJobs, Models, Endpoints, Tags)
+RESOURCES = (TrainingJobs, TuningJobs, TransformJobs, Models, Endpoints, Tags, Search)
 
 
 def handlers(config: Config, store: Store, engine: EngineLike) -> Mapping[str, Handler]:

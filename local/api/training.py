@@ -10,7 +10,7 @@ from contract.debugger import INTERVALS_MS
 from contract.metrics import compiled, is_explosive
 from local.api.control import Control, Request, unique
 from local.api.listing import page
-from local.api.members import TRAINING
+from local.api.members import TRAINING, TRAINING_UPDATE
 from local.config import Config
 from local.errors import ResourceInUse, ResourceNotFound, ValidationException
 from local.jobs.documents import training_document
@@ -38,10 +38,25 @@ class TrainingJobs(Control):
         return self.find("training-job", request["TrainingJobName"], lambda _: ValidationException(NOT_FOUND))
 
     def ListTrainingJobs(self, request: Request) -> dict[str, Any]:
-        if "WarmPoolStatusEquals" in request or "TrainingPlanArnEquals" in request:
-            return {"TrainingJobSummaries": []}  # there are no warm pools and no training plans here
+        if "TrainingPlanArnEquals" in request:
+            return {"TrainingJobSummaries": []}  # there are no training plans here
         jobs = page(self.store, "training-job", request)
         return jobs.answer("TrainingJobSummaries", jobs.items)
+
+    def UpdateTrainingJob(self, request: Request) -> dict[str, Any]:
+        TRAINING_UPDATE.check(request)
+        name = request["TrainingJobName"]
+        doc = self.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
+        if "ResourceConfig" not in request:
+            raise ValidationException("The request changes nothing: give ResourceConfig.")
+        status = doc["TrainingJobStatus"]
+        if status in ("InProgress", "Stopping"):
+            raise ValidationException(
+                f"The training job {name} is {status}: its KeepAlivePeriodInSeconds can be changed when it "
+                "has ended and its warm pool is Available."
+            )
+        self.engine.keep_warm(name, request["ResourceConfig"]["KeepAlivePeriodInSeconds"])
+        return {"TrainingJobArn": doc["TrainingJobArn"]}
 
     def StopTrainingJob(self, request: Request) -> None:
         name = request["TrainingJobName"]
@@ -58,6 +73,11 @@ class TrainingJobs(Control):
         doc = self.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
         if doc["TrainingJobStatus"] in ("InProgress", "Stopping"):
             raise ResourceInUse(f"The training job {name} is {doc['TrainingJobStatus']}: stop it first.")
+        if doc.get("WarmPoolStatus", {}).get("Status") == "Available":
+            raise ResourceInUse(
+                f"The training job {name} retains a warm pool that is Available: end it first, by "
+                "UpdateTrainingJob with a KeepAlivePeriodInSeconds of 0."
+            )
         parent = doc.get("_TuningJobName", "")
         tuning = self.store.get("tuning-job", parent) if parent else None
         # Its search and its counters need the results of all its training jobs.
@@ -191,6 +211,11 @@ def _check_resources(config: Config, request: Mapping[str, Any]) -> None:
     for member in ("InstanceType", "InstanceCount", "VolumeSizeInGB"):
         if not resources.get(member):
             raise ValidationException(f"ResourceConfig.{member} is missing or 0.")
+    if resources.get("KeepAlivePeriodInSeconds") and request.get("EnableManagedSpotTraining"):
+        raise ValidationException(
+            "ResourceConfig.KeepAlivePeriodInSeconds: warm pools are not for spot capacity; leave it out, or "
+            "EnableManagedSpotTraining."
+        )
     count = resources["InstanceCount"]
     if count > 1 and config.runtime == "process":
         raise ValidationException(

@@ -48,6 +48,8 @@ MESSAGES: Mapping[str, str] = {
     "Stopping": "Stopping the training job",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
+    "Interrupted": "Spot capacity was taken away. The job waits for new capacity.",
 }
 
 # The end of a job, by secondary status.
@@ -56,6 +58,7 @@ TERMINAL: Mapping[str, str] = {
     "Failed": "Failed",
     "Stopped": "Stopped",
     "MaxRuntimeExceeded": "Stopped",
+    "MaxWaitTimeExceeded": "Stopped",
 }
 
 _REASON_LIMIT = 1024  # characters of a FailureReason, in every Describe*
@@ -175,15 +178,34 @@ def enter(doc: Document, status: str, message: str | None = None) -> None:
     transitions.append(transition)
     doc["SecondaryStatus"] = status
     if status == "Downloading":
-        doc["TrainingStartTime"] = now
+        doc.setdefault("TrainingStartTime", now)  # of the first attempt
     elif status == "Stopping":
         doc["TrainingJobStatus"] = "Stopping"
     elif status in TERMINAL:
         doc["TrainingJobStatus"] = TERMINAL[status]
         transition["EndTime"] = now
         doc["TrainingEndTime"] = now
-        seconds = max(0, round(now - doc.get("TrainingStartTime", now)))
-        doc["TrainingTimeInSeconds"] = doc["BillableTimeInSeconds"] = seconds
+        # Of a job that had a machine at least 1: clients divide by it.
+        least = 1 if "TrainingStartTime" in doc else 0
+        doc["TrainingTimeInSeconds"] = max(least, round(now - doc.get("TrainingStartTime", now)))
+        billed = max(least, round(seconds_with_machine(doc)))
+        doc["BillableTimeInSeconds"] = min(doc["TrainingTimeInSeconds"], billed)
+
+
+def seconds_with_machine(doc: Document) -> float:
+    """How long a job had a machine, all attempts together: not the times in which it waited for one."""
+    seconds, has_machine = 0.0, False
+    for transition in doc["SecondaryStatusTransitions"]:
+        if transition["Status"] in ("Downloading", "Interrupted", "Starting"):
+            has_machine = transition["Status"] == "Downloading"
+        if has_machine and transition["Status"] not in TERMINAL:
+            seconds += max(0.0, transition.get("EndTime", time.time()) - transition["StartTime"])
+    return seconds
+
+
+def retries_left(doc: Document) -> int:
+    """How often a job may start again after a failure of the service (RetryStrategy)."""
+    return int(doc.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)) - int(doc.get("_Retries", 0))
 
 
 def fail(doc: Document, reason: str) -> None:

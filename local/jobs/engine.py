@@ -8,7 +8,9 @@ import time
 from functools import partial
 
 from local.config import Config
-from local.jobs.documents import Document
+from local.errors import ResourceNotFound, ValidationException
+from local.jobs import warmpools
+from local.jobs.documents import Document, enter, retries_left
 from local.jobs.endpoints import Endpoints
 from local.jobs.files import remove_tree
 from local.jobs.rules import settle_rules, unsettled_rules
@@ -43,19 +45,30 @@ class Engine:
         self._endpoints.restore()
 
     def _fail_orphans(self) -> None:
-        """Jobs that a dead service left behind end as Failed, and their private folders go."""
+        """Jobs that a dead service left behind end as Failed, and their private folders go.
+
+        Those whose RetryStrategy has an attempt left start again.
+        """
         store = self._services.store
+        again = []
         for run in _RUNS:
             for doc in store.each(run.kind):
-                if run.under_way(doc):
+                if run is TrainingRun and _may_start_again(doc):
+                    again.append(doc["TrainingJobName"])
+                    store.mutate("training-job", again[-1], _start_again)
+                elif run.under_way(doc):
                     store.mutate(run.kind, doc[f"{run.noun}Name"], partial(run.fail, reason=_ORPHANED))
         for doc in store.each("training-job"):
             if unsettled_rules(doc):
                 store.mutate("training-job", doc["TrainingJobName"], _settle)
+            if warmpools.terminate(doc):
+                store.mutate("training-job", doc["TrainingJobName"], _end_pool)
         root = self._services.config.jobs_root
         if root.is_dir():
             for folder in root.iterdir():
                 remove_tree(folder)
+        for name in again:
+            self.submit("training-job", name)
 
     # --- jobs -------------------------------------------------------------------------------------
 
@@ -93,6 +106,19 @@ class Engine:
         if run is not None:
             run.stop("user")
 
+    def keep_warm(self, name: str, seconds: int) -> None:
+        self._services.pools.prolong(self._services.store, name, seconds)
+
+    def interrupt(self, name: str, *, wait: float | None = None, grace: float | None = None) -> None:
+        with self._lock:
+            named = [run for run in self._runs if isinstance(run, TrainingRun) and run.name == name]
+        if named and named[-1].alive:
+            named[-1].interrupt(wait=wait, grace=grace)
+        elif self._services.store.get("training-job", name) is None:
+            raise ResourceNotFound(f"There is no training job {name!r}.")
+        else:
+            raise ValidationException(f"The training job {name} does not run: nothing can be taken away.")
+
     # --- endpoints --------------------------------------------------------------------------------
 
     def update_endpoint(self, name: str) -> None:
@@ -120,12 +146,29 @@ class Engine:
             runs = list(self._runs)
         for run in runs:
             run.join(max(0.1, deadline - time.monotonic()))
+        self._services.pools.close(self._services.store)
         self._services.runtime.close()
+
+
+def _may_start_again(doc: Document) -> bool:
+    """Whether a job that a dead service has left starts again: one that nobody has stopped, and no trial."""
+    return doc["TrainingJobStatus"] == "InProgress" and retries_left(doc) > 0 and "_TuningJobName" not in doc
+
+
+def _start_again(doc: Document) -> None:
+    doc["_Retries"] = doc.get("_Retries", 0) + 1
+    # The machine went when the document was changed last, not now.
+    doc["SecondaryStatusTransitions"][-1].setdefault("EndTime", doc["LastModifiedTime"])
+    enter(doc, "Starting")
 
 
 def _mark_stopping(doc: Document, *, member: str) -> None:
     if doc[member] == "InProgress":
         doc[member] = "Stopping"
+
+
+def _end_pool(doc: Document) -> None:
+    warmpools.terminate(doc)
 
 
 def _settle(doc: Document) -> None:

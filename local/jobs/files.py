@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,23 @@ def remove_tree(folder: Path) -> None:
             with os.scandir(path) as entries:
                 pending.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear(folder: Path, kept: Collection[Path]) -> None:
+    """Removes what is in `folder`, but for the folders `kept` below it. No error if it is not there."""
+    if not folder.is_dir():
+        return
+    _unlock(str(folder))
+    for path in list(folder.iterdir()):
+        real = path.is_dir() and not path.is_symlink()
+        if real and path in kept:
+            continue
+        if real and any(path in below.parents for below in kept):
+            clear(path, kept)
+        elif real:
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _unlock(folder: str) -> None:

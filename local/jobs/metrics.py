@@ -6,13 +6,24 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from contract.metrics import compiled
 
 _INTERVAL = 0.5  # seconds between two writes of a running job's metrics
 _MAX_LINE = 4096  # characters of a line that are searched
+
+
+def values_in(pattern: re.Pattern[str], line: str) -> Iterator[float]:
+    """The finite values that a metric's expression finds in a line."""
+    for match in pattern.finditer(line[:_MAX_LINE]):
+        try:
+            value = float(match.group(1))
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(value):  # CloudWatch takes no NaN and no infinity
+            yield value
 
 
 class MetricReader:
@@ -44,13 +55,7 @@ class MetricReader:
         """Takes a line of output; the names of the metrics that it holds (finite values only)."""
         names = []
         for name, pattern in self._patterns:
-            for match in pattern.finditer(line[:_MAX_LINE]):
-                try:
-                    value = float(match.group(1))
-                except (TypeError, ValueError):
-                    continue
-                if not math.isfinite(value):
-                    continue  # CloudWatch takes no NaN and no infinity
+            for value in values_in(pattern, line):
                 with self._lock:
                     self._series.setdefault(name, []).append(value)
                     self._latest[name] = (value, time.time())

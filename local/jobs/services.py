@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from local.config import Config
 from local.jobs.slots import Slots
+from local.jobs.warmpools import WarmPools
 from local.runtime.container import Runtime
 from local.store import Store
 
@@ -19,6 +20,8 @@ class Timing:
 
     stop_grace: float = 120.0
     """Between SIGTERM and SIGKILL of a training job that is stopped."""
+    spot_wait: float = 10.0
+    """How long there is no machine for a spot job that was interrupted, where nobody says otherwise."""
     close_grace: float = 10.0
     """The same when this service shuts down."""
     endpoint_grace: float = 30.0
@@ -43,6 +46,7 @@ class Services:
     runtime: Runtime
     slots: Slots = field(default_factory=Slots)
     timing: Timing = field(default_factory=Timing)
+    pools: WarmPools = field(default_factory=WarmPools)
     payload_limit: int = 6_291_456
 
     def aws_environment(self, region: str) -> dict[str, str]:

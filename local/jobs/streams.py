@@ -26,7 +26,7 @@ _BLOCKS = (
 
 
 class Streams:
-    """Restores checkpoints, then keeps the buckets up to date until `finish`.
+    """Restores checkpoints, then keeps the buckets up to date until `pause` or `finish`.
 
     Of several hosts, the first one's files are the job's. `report` takes a problem for the job's log.
     ValueError for an S3 path that is none, OSError if the checkpoints cannot be restored.
@@ -54,25 +54,35 @@ class Streams:
                 continue
             target = services.config.output_path(uri.rstrip("/") + below.format(job=doc["TrainingJobName"]))
             mirrors[block] = self._mirror(block, target, scratch)
-        self._profile = mirrors.get("ProfilerConfig")
+        self._for_rules = {block: mirrors.get(block) for block in ("DebugHookConfig", "ProfilerConfig")}
         self._syncer = Syncer(list(mirrors.values()), report)
+        self._paused = self._finished = False
+
+    def pause(self) -> None:
+        """The job's containers have ended, and perhaps they start again: brings the last files away."""
+        if not self._paused:
+            self._paused = True
+            self._syncer.finish()
 
     def finish(self) -> None:
-        """The job has ended: writes the end files of tensors and profiles, and brings the last files away."""
-        for block in ("DebugHookConfig", "ProfilerConfig"):
+        """The job has ended: writes the end files of tensors and profiles.
+
+        Checkpoints are not looked at any more: their folder may be another attempt's, and empty.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        self.pause()
+        for block, mirror in self._for_rules.items():
             if block in self._folders:
                 with contextlib.suppress(OSError):  # the job has put a link or a file in the folder's place
                     path = self._folders[block] / END_FILE
                     os.close(open_below(self._base, path, os.O_WRONLY | os.O_CREAT, make=True))
-        self._syncer.finish()
+                _sync(mirror)
 
     def finish_profile(self) -> None:
         """After `finish`: brings away the samples that were written until their process saw the end."""
-        if self._profile is not None:
-            try:
-                self._profile.sync()
-            except OSError as error:
-                log.warning("cannot sync the last samples to the bucket: %s", error)
+        _sync(self._for_rules["ProfilerConfig"])
 
     def _mirror(self, block: str, target: Path, scratch: Path) -> Mirror:
         folder = self._folders[block]
@@ -86,6 +96,14 @@ class Streams:
         )
         mirror.known()
         return mirror
+
+
+def _sync(mirror: Mirror | None) -> None:
+    if mirror is not None:
+        try:
+            mirror.sync()
+        except OSError as error:
+            log.warning("cannot sync the last files to the bucket: %s", error)
 
 
 def _unfinished(path: Path) -> bool:

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sqlite3
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 from local.config import region_in
+from local.errors import ValidationException
 from local.jobs import contract
-from local.jobs.artifacts import pack, put_uncompressed
 from local.jobs.channels import DataProblem, Downloader
 from local.jobs.contract import Host
-from local.jobs.documents import DEFAULT_MAX_RUNTIME, MESSAGES, Document, enter, fail
-from local.jobs.files import open_below, regular_files, remove_tree
+from local.jobs.documents import (
+    DEFAULT_MAX_RUNTIME,
+    MESSAGES,
+    Document,
+    enter,
+    fail,
+    retries_left,
+    seconds_with_machine,
+)
+from local.jobs.files import clear, remove_tree
 from local.jobs.logfile import LogFile
 from local.jobs.metrics import MetricReader
+from local.jobs.results import failure_reason, upload
 from local.jobs.rules import RulesRun, sampling_interval, settle_rules, wants_rules
 from local.jobs.run import Cause, JobFailure, Run, cause_of
 from local.jobs.services import Services, log
+from local.jobs.spot import Alarm, Interruption, is_spot, next_interruption, wait_left
 from local.jobs.streams import Streams
+from local.jobs.warmpools import CACHE, VARIABLE
 from local.runtime.container import Container, ContainerSpec, RuntimeProblem
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 WAITING = "Waiting for one of the training jobs that run on this machine to end"
-FAILURE_LIMIT = 960  # characters of output/failure that become the reason, which has 1,024 with its exit code
 
 _STOPPED: dict[Cause, str] = {
     "user": MESSAGES["Stopped"],
@@ -67,6 +78,9 @@ class TrainingRun(Run):
         self._cause: Cause | None = None
         self._kill_at = float("inf")
         self._cancelled = threading.Event()
+        self._has_machine = False
+        self._pooled: list[tuple[Path, Path]] = []  # base and cache folder of each host in a warm pool
+        self._interruption: Interruption | None = None
         self._decided = False
         self._containers: list[Container] = []
         self._logs: list[LogFile] = []
@@ -91,18 +105,45 @@ class TrainingRun(Run):
                 container.terminate()
         self._services.slots.wake()
 
+    def interrupt(self, *, wait: float | None = None, grace: float | None = None) -> None:
+        """Takes the machine away. The job waits for `wait` seconds, and goes on from its checkpoints.
+
+        `grace`: seconds between SIGTERM and SIGKILL, where they are not SageMaker's.
+        ValidationException for a job that has no machine or is not on spot capacity.
+        """
+        timing = self._services.timing
+        with self._lock:
+            self._check_interruptible()
+            interruption = Interruption(
+                timing.stop_grace if grace is None else grace, timing.spot_wait if wait is None else wait
+            )
+            self._interruption = interruption
+            self._kill_at = min(self._kill_at, time.monotonic() + interruption.grace)
+            for container in self._containers:
+                if interruption.grace > 0:
+                    container.terminate()
+                else:
+                    container.kill()
+
+    def _check_interruptible(self) -> None:
+        if not is_spot(self._doc):
+            why = "does not run on spot capacity (EnableManagedSpotTraining)"
+        elif self._interruption is not None:
+            why = "is being interrupted already"
+        elif not self._has_machine or self._cause is not None or self._decided:
+            why = "has no machine at the moment, or is about to end"
+        elif self._containers and all(container.exit_code is not None for container in self._containers):
+            why = "has just ended"
+        else:
+            return
+        raise ValidationException(f"The training job {self.name} {why}: nothing can be taken away.")
+
     # --- the job's life ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            share = self._services.slots.acquire(self._siblings, self._cancelled, self._tell_waiting)
-            if share is None:
-                self._end_stopped()
-                return
-            try:
-                self._train(share.cores)
-            finally:
-                self._services.slots.release()
+            with Alarm(wait_left(self._doc), lambda: self.stop("wait")):
+                self._live()
         except (JobFailure, DataProblem) as problem:
             self._end_failed(str(problem))
         except RuntimeProblem as problem:
@@ -114,8 +155,8 @@ class TrainingRun(Run):
             log.exception("training job %s", self.name)
             self._end_failed(f"InternalServerError: {cause_of(error)}")
         finally:
-            for output in self._logs:
-                output.close()
+            self._end_streams()
+            self._close_logs()
             if self._rules is None and wants_rules(self._doc):
                 self._change(lambda doc: settle_rules(doc, "Stopped", "The job ended before it trained."))
             if self._on_end is not None:
@@ -125,29 +166,82 @@ class TrainingRun(Run):
                 self._streams.finish_profile()
             remove_tree(self._folder)
 
+    def _live(self) -> None:
+        """One attempt after the other, until the job is over: a spot machine may be taken away."""
+        cores = 0
+        while True:
+            share = self._services.slots.acquire(self._siblings, self._cancelled, self._tell_waiting)
+            if share is None:
+                self._end_stopped()
+                return
+            # Later attempts get as many as the first: sums over other numbers of threads are other sums.
+            cores = cores or share.cores
+            with self._lock:
+                self._has_machine = True
+            try:
+                over = self._train(cores)
+            except (JobFailure, DataProblem, RuntimeProblem):
+                raise
+            except Exception as error:
+                if not self._retry(error):
+                    raise
+                over = False
+            finally:
+                with self._lock:
+                    self._has_machine = False
+                self._services.slots.release()
+            if over:
+                return
+            with self._lock:
+                interruption, self._interruption = self._interruption, None
+                if self._cause is None:
+                    self._kill_at = float("inf")
+            if interruption is not None:
+                self._enter("Interrupted")
+                self._cancelled.wait(interruption.wait)
+            self._enter("Starting")
+
+    def _retry(self, error: Exception) -> bool:
+        """Whether the job's RetryStrategy has an attempt left after a failure of this service."""
+        with self._lock:
+            left = 0 if self._cause or self._decided else retries_left(self._current())
+        if left > 0:
+            log.warning("training job %s failed and is tried again", self.name, exc_info=error)
+            self._say(f"InternalServerError: {cause_of(error)} The job is tried again.")
+            self._change(lambda doc: doc.update({"_Retries": doc.get("_Retries", 0) + 1}))
+        return left > 0
+
+    def _current(self) -> Document:
+        return self._services.store.get(self.kind, self.name) or self._doc
+
     def _tell_waiting(self) -> None:
         def change(doc: Document) -> None:
             doc["SecondaryStatusTransitions"][-1]["StatusMessage"] = WAITING
 
         self._change(change)
 
-    def _train(self, cores: int) -> None:
+    def _train(self, cores: int) -> bool:
+        """One attempt, from the data to the results; False if it was interrupted and another follows."""
         runtime = self._services.runtime
         algorithm = self._doc["AlgorithmSpecification"]
         names = contract.host_names(self._doc)
         runtime.check(algorithm["TrainingImage"], None if "ContainerEntrypoint" in algorithm else "train")
         self._check_output()
-        remove_tree(self._folder)
-        self._scratch.mkdir(parents=True)
         hosts = [Host(name, self._folder / name) for name in names]
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._empty_disks(hosts)
         self._enter("Downloading")
-        started = time.monotonic()
+        limit = int(self._doc.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME))
+        deadline = time.monotonic() + limit - seconds_with_machine(self._current())
         environments = [self._prepare(host, names) for host in hosts]
-        if not self._cancelled.is_set():
+        self._join_pool(hosts, environments)
+        if not self._losing():
             self._download(hosts)
         if self._cancelled.is_set():
             self._end_stopped()
-            return
+            return True
+        if self._interruption is not None:
+            return False
         try:
             self._streams = Streams(self._services, self._doc, hosts[0], self._scratch, self._say)
         except ValueError as error:
@@ -159,15 +253,77 @@ class TrainingRun(Run):
             self._open_logs(hosts)
             self._start_rules(hosts[0])
             self._start_containers(hosts, environments, cores)
-            self._watch(started)
+            with Alarm(next_interruption(self._interruptions_per_hour()), self._interrupt_by_chance):
+                self._watch(deadline)
         finally:
             for container in self._containers:
                 container.kill()
                 container.wait(10)
-            if self._rules is not None:
-                self._rules.training_over()
-            self._streams.finish()
+            self._streams.pause()
+        if self._interrupted():
+            return False
+        self._end_streams()
         self._finish(hosts)
+        return True
+
+    def _join_pool(self, hosts: list[Host], environments: list[dict[str, str]]) -> None:
+        """Gives the hosts the cache folders of a warm pool, if the job has one; the first attempt only."""
+        runtime = self._services.runtime
+        caches = [runtime.outside(host.base, CACHE) for host in hosts]
+        if not self._pooled and self._services.pools.take(self._services.store, self._doc, caches):
+            self._pooled = [(host.base, cache) for host, cache in zip(hosts, caches, strict=True)]
+        for environment, (base, cache) in zip(environments, self._pooled, strict=False):
+            cache.mkdir(parents=True, exist_ok=True)
+            environment[VARIABLE] = runtime.inside(base, CACHE)
+
+    def _leave_pool(self, *, healthy: bool = True) -> None:
+        """Before the job's last status is there to be seen: whoever sees it may count on the pool."""
+        folder = self._services.config.jobs_root / f"pool-{uuid.uuid4().hex}"
+        services = self._services
+        services.pools.keep(services.store, self._current(), self._pooled, folder, healthy=healthy)
+
+    def _losing(self) -> bool:
+        """Whether the job is asked to stop, or is about to lose its machine."""
+        return self._cancelled.is_set() or self._interruption is not None
+
+    def _interrupted(self) -> bool:
+        """Whether the attempt was ended by an interruption, and by nothing that ends the job."""
+        with self._lock:
+            return self._interruption is not None and self._cause is None
+
+    def _interruptions_per_hour(self) -> float:
+        return self._services.config.spot_interruptions if is_spot(self._doc) else 0.0
+
+    def _interrupt_by_chance(self) -> None:
+        with contextlib.suppress(ValidationException):  # it is over, or about to be
+            self.interrupt()
+
+    def _empty_disks(self, hosts: list[Host]) -> None:
+        """Removes what an earlier attempt has left: another machine has an empty disk.
+
+        What rules read stays. On AWS they read it from S3.
+        """
+        kept = [
+            folder
+            for block in ("DebugHookConfig", "ProfilerConfig")
+            if self._rules is not None
+            and (folder := hosts[0].local(self._services.runtime, self._doc, block)) is not None
+        ]
+        for host in hosts:
+            clear(host.base, kept)
+        self._containers = []
+        self._close_logs()
+
+    def _end_streams(self) -> None:
+        """The job has trained for the last time: its rules come to an end."""
+        if self._rules is not None:
+            self._rules.training_over()
+        if self._streams is not None:
+            self._streams.finish()
+
+    def _close_logs(self) -> None:
+        for output in self._logs:
+            output.close()
 
     def _check_output(self) -> None:
         """A job whose results have no place to go fails before it costs anything."""
@@ -183,9 +339,7 @@ class TrainingRun(Run):
             raise JobFailure(f"ClientError: LocalPath {error}") from error
 
     def _download(self, hosts: list[Host]) -> None:
-        downloader = Downloader(
-            self._services.config, self._doc.get("RoleArn", "-"), cancelled=self._cancelled.is_set
-        )
+        downloader = Downloader(self._services.config, self._doc.get("RoleArn", "-"), cancelled=self._losing)
         for number, host in enumerate(hosts):
             for channel in contract.channels(self._doc):
                 folder = host.base / "input" / "data" / channel["ChannelName"]
@@ -193,6 +347,7 @@ class TrainingRun(Run):
 
     def _open_logs(self, hosts: list[Host]) -> None:
         stamp = int(time.time())
+        self._logs = []
         for host in hosts:
             stream = f"{self.name}/{host.name}-{stamp}"
             output = LogFile(self._services.config.log_file(LOG_GROUP, stream))
@@ -201,6 +356,8 @@ class TrainingRun(Run):
                 output.write(f"[local SageMaker] {problem}")
 
     def _start_rules(self, host: Host) -> None:
+        if self._rules is not None:  # of an earlier attempt; they go on
+            return
         if not wants_rules(self._doc) and sampling_interval(self._doc) is None:
             return
         rules = RulesRun(
@@ -240,7 +397,7 @@ class TrainingRun(Run):
                 network=self.name if len(hosts) > 1 else None,
             )
             with self._lock:
-                if self._cause is not None:
+                if self._cause is not None or self._interruption is not None:
                     return
                 self._containers.append(services.runtime.start(spec, self._reader(output)))
 
@@ -253,18 +410,17 @@ class TrainingRun(Run):
 
         return read
 
-    def _watch(self, started: float) -> None:
+    def _watch(self, deadline: float) -> None:
         """Waits until all containers have ended; obeys limits on the way."""
-        limit = int(self._doc.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME))
         tick = self._services.timing.tick
         while running := [container for container in self._containers if container.exit_code is None]:
             now = time.monotonic()
             if now >= self._kill_at:
                 for container in running:
                     container.kill()
-            if now >= started + limit:
+            if now >= deadline:
                 self.stop("runtime")
-            running[0].wait(min(tick, max(0.01, started + limit - now), max(0.01, self._kill_at - now)))
+            running[0].wait(min(tick, max(0.01, deadline - now), max(0.01, self._kill_at - now)))
             if any(container.exit_code for container in self._containers):
                 # A host that fails takes the job with it, as on AWS.
                 for container in running:
@@ -283,64 +439,41 @@ class TrainingRun(Run):
         reason = self._failure_reason(hosts, codes) if failed else ""
         if cause is None or cause == "runtime":
             self._enter("Uploading")
-        self._upload(hosts, model=not failed)
+        # Docker's hosts share what they write; the first one's model is the job's.
+        base = hosts[0].base
+        uri = upload(self._services.config, self._doc, base, self._scratch, model=not failed)
+        if uri is not None:
+            self._change(lambda doc: doc.update({"ModelArtifacts": {"S3ModelArtifacts": uri}}))
         if failed:
             self._end_failed(reason)
         elif cause is None:
+            self._leave_pool()
             self._enter("Completed")
         elif cause == "runtime":
+            self._leave_pool()
             self._enter("MaxRuntimeExceeded")
         else:
             self._end_stopped()
 
-    def _upload(self, hosts: list[Host], *, model: bool) -> None:
-        output = self._doc["OutputDataConfig"]
-        uri = f"{output['S3OutputPath'].rstrip('/')}/{self.name}/output"
-        # Docker's hosts share what they write; the first one's model is the job's.
-        base = hosts[0].base
-        try:
-            target = self._services.config.output_path(uri)
-            data = base / "output" / "data"
-            if any(True for _ in regular_files(data, base)):
-                pack(data, target / "output.tar.gz", self._scratch, base)
-            if not model:
-                return
-            if output.get("CompressionType") == "NONE":
-                uri += "/model/"
-                put_uncompressed(base / "model", target / "model", self._scratch, base)
-            else:
-                uri += "/model.tar.gz"
-                pack(base / "model", target / "model.tar.gz", self._scratch, base)
-        except (OSError, ValueError) as error:
-            text = (error.strerror if isinstance(error, OSError) else None) or error
-            raise JobFailure(f"ClientError: Artifact upload failed: {uri}: {text}.") from error
-        self._change(lambda doc: doc.update({"ModelArtifacts": {"S3ModelArtifacts": uri}}))
-
     def _failure_reason(self, hosts: list[Host], codes: list[int | None]) -> str:
         number, code = next((number, code) for number, code in enumerate(codes) if code != 0)
-        try:
-            base = hosts[number].base
-            with os.fdopen(open_below(base, base / "output" / "failure"), errors="replace") as file:
-                text = file.read(FAILURE_LIMIT).strip()
-        except OSError:
-            text = ""
-        if not text and code == 137:
-            text = "The process was killed (SIGKILL), most likely because the machine ran out of memory"
-        if not text:
-            last = " ".join(self._logs[number].tail())
-            text = f"No /opt/ml/output/failure; the log's last line: {last}" if last else "No output"
-        return f"AlgorithmError: {text[:FAILURE_LIMIT]}, exit code: {code}"
+        return failure_reason(hosts[number].base, code, " ".join(self._logs[number].tail()))
 
     # --- the document -----------------------------------------------------------------------------
 
     def _end_stopped(self) -> None:
-        message = _STOPPED[self._cause or "user"]
-        self._change(lambda doc: enter(doc, "Stopped", message))
+        cause = self._cause or "user"
+        self._leave_pool(healthy=cause != "service")
+        if cause == "wait":
+            self._change(lambda doc: enter(doc, "MaxWaitTimeExceeded"))
+        else:
+            self._change(lambda doc: enter(doc, "Stopped", _STOPPED[cause]))
 
     def _end_failed(self, reason: str) -> None:
         with self._lock:
             self._decided = True
         try:
+            self._leave_pool(healthy=not reason.startswith("InternalServerError"))
             self._change(lambda doc: fail(doc, reason))
         except sqlite3.Error:
             # Most likely the disk is full; the job's own files make room for telling so.

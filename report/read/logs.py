@@ -29,7 +29,7 @@ class LogTail:
     Attributes:
         since: epoch milliseconds. Only lines from then on; and only those of the streams that have begun
             since, if any have: they are of new machines.
-        mark_hosts: lines of several streams begin with their host: `[algo-1] `.
+        mark_hosts: lines of several hosts begin with their host: `[algo-1] `.
     """
 
     clients: Clients
@@ -45,7 +45,8 @@ class LogTail:
         new = [stream for stream in streams if stream.get("creationTime", 0) >= self.since]
         names = sorted(stream["logStreamName"] for stream in new or streams)
         for name in names:
-            host = f"[{_host(name)}] " if self.mark_hosts and len(names) > 1 else ""
+            # A host that was started again has several streams.
+            host = f"[{_host(name)}] " if self.mark_hosts and len(set(map(_host, names))) > 1 else ""
             for line in self._new_lines(name):
                 yield host + line
 

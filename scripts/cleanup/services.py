@@ -11,7 +11,7 @@ from contract.errors import FAILED, ByocError
 from report.read import aws, jobs
 from report.read.pace import Pace
 from report.words import plural
-from scripts import endpoints, kinds, prices, spending
+from scripts import endpoints, kinds, prices, spending, warmpool
 from scripts.cleanup.part import Found, Part
 from scripts.tags import Owner
 
@@ -107,12 +107,12 @@ class Services:
 
     def warm_pools(self) -> Found:
         """Machines that wait for the next job, and are paid for until then."""
-        kept = [name for name, job in self.training.items() if _keeps_machines(job)]
+        kept = [name for name, job in self.training.items() if warmpool.is_left(job)]
         parts = [
             Part(
                 "warm pool",
                 name,
-                lambda name=name: _end_warm_pool(self.clients, name),  # type: ignore[misc]
+                lambda name=name: warmpool.end(self.clients, name),  # type: ignore[misc]
                 hourly=_hourly(self.clients, [("training", name)], ended=True),
             )
             for name in kept
@@ -202,15 +202,5 @@ def _end(clients: Clients, names: Sequence[str]) -> None:
             f"{', '.join(left)} did not end.", "`byoc stop` stops a job.", code=FAILED, kind="JobStillRuns"
         )
     for name in names:
-        if _keeps_machines(jobs.find(clients, name) or {}):
-            _end_warm_pool(clients, name)
-
-
-def _keeps_machines(job: Mapping[str, Any]) -> bool:
-    return bool(job.get("WarmPoolStatus", {}).get("Status") == "Available")
-
-
-def _end_warm_pool(clients: Clients, name: str) -> None:
-    clients.sagemaker.update_training_job(
-        TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
-    )
+        if warmpool.is_left(jobs.find(clients, name) or {}):
+            warmpool.end(clients, name)

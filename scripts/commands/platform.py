@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from contract.errors import FAILED, UNREACHABLE, ByocError
-from scripts.context import Context, command
+from scripts.context import Context, command, last
 
 if TYPE_CHECKING:
     from scripts.localstatus import Service
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     command(local, "up")(up)
     command(local, "down")(down)
     command(local, "status")(status)
+    command(local, "interrupt")(interrupt)
     app.add_typer(local, name="local", rich_help_panel="Begin")
 
 
@@ -53,16 +54,27 @@ def up(
             "Default: as last time; the first time, byoc-train.",
         ),
     ] = None,
+    spot_interruptions: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PER_HOUR",
+            min=0,
+            max=3600,
+            help="How often a spot job loses its machine, by chance, per hour of training. Default: as last "
+            "time; the first time, never.",
+        ),
+    ] = None,
 ) -> None:
     """Start the local SageMaker in the background. Its data lies in .byoc/local beside byoc.toml.
 
-    Without --runtime, --image and --train-image it starts as last time.
+    Without --runtime, --image, --train-image and --spot-interruptions it starts as last time.
 
     Examples:
 
         byoc local up
         byoc local up --port 6000
         byoc local up --runtime docker
+        byoc local up --spot-interruptions 60
     """
     from scripts import localservice
     from scripts.settings import FILE
@@ -70,8 +82,13 @@ def up(
     configured = _configured_port(context)
     chosen = port or configured or localservice.DEFAULT_PORT
     setup = None
-    if runtime or image or train_image:
-        setup = localservice.Setup(runtime or "process", tuple(map(_whole, image or [])), train_image or "")
+    if runtime or image or train_image or spot_interruptions is not None:
+        setup = localservice.Setup(
+            runtime or "process",
+            tuple(map(_whole, image or [])),
+            train_image or "",
+            spot_interruptions or 0.0,
+        )
     before = None if setup else localservice.last(context.local_home)
     as_before = f"as last time, with `{before}`" if before and before != localservice.Setup() else ""
     try:
@@ -180,6 +197,45 @@ def status(context: Context) -> None:
     if other:
         _show_other(context, other)
     raise typer.Exit(UNREACHABLE)
+
+
+def interrupt(
+    context: Context,
+    job: Annotated[str, typer.Argument(help="A training job or a trial; `last`: the last one.")] = "last",
+    wait: Annotated[
+        float | None,
+        typer.Option(min=0, max=86400, help="Seconds until there is another machine. Default: 10."),
+    ] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option(min=0, max=86400, help="Seconds from SIGTERM to SIGKILL. Default: 120, as on AWS."),
+    ] = None,
+) -> None:
+    """Take the machine of a spot job away; it waits for another, and goes on from its checkpoints.
+
+    Only on this machine: AWS takes spot capacity away by itself. --grace 0 kills at once.
+
+    Examples:
+
+        byoc local interrupt
+        byoc local interrupt digits-0412-093007-51 --wait 60
+        byoc local interrupt --grace 0
+    """
+    from scripts import spot
+    from scripts.aws import is_loopback
+    from scripts.localstatus import check
+
+    url = context.settings.aws.endpoint_url
+    if not is_loopback(url):
+        raise ByocError(
+            "AWS interrupts spot jobs by itself, and at no one's request.",
+            "Rehearse it on this machine: `byoc local up`, and --endpoint-url with its address.",
+        )
+    check(context.local_home, url, anyone=bool(context.flags.get("endpoint_url")))
+    name = last(context, job, "training_job", "training job", "train")
+    spot.interrupt(url, name, wait=wait, grace=grace)
+    context.out.say("[bold]{name}[/] loses its machine; `byoc watch {name}` shows how it goes on.", name=name)
+    context.out.result({"training_job": name, "interrupted": True})
 
 
 def _other(context: Context) -> Service | None:

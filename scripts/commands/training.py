@@ -134,8 +134,10 @@ def conclude_training(
 ) -> None:
     """Show report and verdicts, then the result or the error; only the error if the job failed at once."""
     from report.read import findings, jobs
-    from scripts import costs
+    from scripts import costs, warmpool
 
+    if warmpool.is_left(job):
+        context.out.warn(warmpool.sentence(context.clients, job))
     judged = judged or findings.of_description(job)
     bill = costs.bill_of_training(job, price)
     if job["TrainingJobStatus"] == "Failed" and not findings.have_evidence(judged):
@@ -232,6 +234,8 @@ def _show_trained(
     out.say("Model: {uri}", uri=artifact or "not kept, because save_model = false")
     if "TrainingTimeInSeconds" in job:
         out.say("Training took {time}.", time=duration(job["TrainingTimeInSeconds"]))
+    if cost is None and job.get("EnableManagedSpotTraining") and "BillableTimeInSeconds" in job:
+        out.say("Of that it had a machine for {time}.", time=duration(job["BillableTimeInSeconds"]))
     if artifact:
         out.say("Next: [bold]byoc deploy[/]")
     out.result(

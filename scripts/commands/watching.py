@@ -212,13 +212,15 @@ def stop(
 ) -> None:
     """Stop a training, tuning or transform job; a training keeps its best model so far.
 
+    The warm pool of a training job (train.keep_alive_minutes) ends too, after the job's own end as well.
+
     Example:
 
         byoc stop digits-train-0412-093007-51
     """
     from report.read import jobs as watched
     from report.read import tuning
-    from scripts import transform
+    from scripts import transform, warmpool
     from scripts.kinds import stop as stop_job
 
     name = chosen_job(context, job)
@@ -227,7 +229,10 @@ def stop(
     if wait and kind == "training job":
         for _ in watched.follow(context.clients, name):
             pass
-        status = watched.describe(context.clients, name)["TrainingJobStatus"]
+        stopped = watched.describe(context.clients, name)
+        status = stopped["TrainingJobStatus"]
+        if warmpool.is_left(stopped) and warmpool.end(context.clients, name):
+            context.out.raw("Its warm pool is ended.")
     elif wait and kind == "tuning job":
         for snapshot in tuning.follow(context.clients, name):
             status = snapshot.status

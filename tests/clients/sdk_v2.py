@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sagemaker
 from botocore.exceptions import ClientError
+from sagemaker.analytics import TrainingJobAnalytics
 from sagemaker.debugger import ProfilerRule, Rule, rule_configs
 from sagemaker.estimator import Estimator
 from sagemaker.exceptions import UnexpectedStatusException
@@ -138,6 +139,36 @@ def rules() -> None:
     assert {"LossNotDecreasing", "LowGPUUtilization"} <= names, statuses
     attached = Estimator.attach(job.latest_training_job.name, sagemaker_session=session)
     assert attached.latest_training_job.rule_job_summary()
+
+
+def analytics() -> None:
+    """A job's metrics as a table, by its estimator and by name; a search."""
+    job = estimator(hyperparameters={"lr": 0.25})
+    job.fit(logs=False)
+    name = job.latest_training_job.name
+    table = TrainingJobAnalytics(name, ["score"], sagemaker_session=session, period=1).dataframe()
+    assert list(table.value) == [0.25], table
+    assert list(table.timestamp) == [0.0], table
+    assert list(job.training_job_analytics.dataframe().metric_name) == ["score"]
+    found = session.search("TrainingJob", search_expression=metric_above(0.2))["Results"]
+    assert [each["TrainingJob"]["TrainingJobName"] for each in found].count(name) == 1
+
+
+def metric_above(value: float) -> dict:
+    return {"Filters": [{"Name": "Metrics.score", "Operator": "GreaterThan", "Value": str(value)}]}
+
+
+def warm() -> None:
+    """A warm pool, its update, and a spot job."""
+    job = estimator(keep_alive_period_in_seconds=600)
+    job.fit(logs=False)
+    name = job.latest_training_job.name
+    assert session.describe_training_job(name)["WarmPoolStatus"] == {"Status": "Available"}
+    session.update_training_job(name, resource_config={"KeepAlivePeriodInSeconds": 0})
+    assert session.describe_training_job(name)["WarmPoolStatus"]["Status"] == "Terminated"
+    spot = estimator(use_spot_instances=True, max_run=60, max_wait=120)
+    spot.fit(logs="All")
+    assert session.describe_training_job(spot.latest_training_job.name)["EnableManagedSpotTraining"]
 
 
 if __name__ == "__main__":

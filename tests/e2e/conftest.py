@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from scripts import digits, localservice
 
@@ -45,6 +48,20 @@ class Project:
     def json(self, *arguments: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.byoc(*arguments, "--json"))
         return found
+
+
+def client(project: Project, service: str, **config: Any) -> Any:
+    """A client of the project's local SageMaker."""
+    url = re.search(r'^endpoint_url = "(.*)"', (project.folder / "byoc.toml").read_text(), re.M)
+    assert url
+    return boto3.client(
+        service,
+        endpoint_url=url[1],
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(**config),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,10 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.e2e.conftest import BYOC, ENVIRONMENT
+from tests.e2e.conftest import BYOC, ENVIRONMENT, client
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -70,19 +68,6 @@ def test_the_endpoint_answers_as_training_did(project: Project, trained: dict[st
     finally:
         project.byoc("delete")
     assert "There is no endpoint" in project.byoc("predict", str(text), code=5)
-
-
-def client(project: Project, service: str, **config: Any) -> Any:
-    url = re.search(r'^endpoint_url = "(.*)"', (project.folder / "byoc.toml").read_text(), re.M)
-    assert url
-    return boto3.client(
-        service,
-        endpoint_url=url[1],
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-        config=Config(**config),
-    )
 
 
 @contextmanager

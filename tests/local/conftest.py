@@ -59,6 +59,12 @@ class FakeEngine:
             noun = "HyperParameterTuningJob" if kind == "tuning-job" else "TransformJob"
             self.store.update(kind, name, **{f"{noun}Status": "Stopping"})
 
+    def keep_warm(self, name: str, seconds: int) -> None:
+        self._called(f"keep_warm {seconds}", name)
+
+    def interrupt(self, name: str, *, wait: float | None = None, grace: float | None = None) -> None:
+        self._called(f"interrupt {wait} {grace}", name)
+
     def update_endpoint(self, name: str) -> None:
         self._called("update_endpoint", name)
 

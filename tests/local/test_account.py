@@ -21,7 +21,7 @@ def test_quotas_are_there_for_every_machine(service: Service) -> None:
         for page in pages.paginate(ServiceCode="sagemaker")
         for quota in page["Quotas"]
     }
-    for use in ("training job", "spot training job", "endpoint", "transform job"):
+    for use in ("training job", "spot training job", "training warm pool", "endpoint", "transform job"):
         assert found[f"ml.g5.xlarge for {use} usage"] >= 1
     assert service.client("service-quotas").list_service_quotas(ServiceCode="ec2")["Quotas"] == []
 
@@ -104,7 +104,7 @@ def test_a_fault_of_motos_is_no_passing_one(
         ("resourcegroupstaggingapi", "get_tag_keys", {}),
         ("pricing", "describe_services", {}),
         ("sagemaker", "list_domains", {}),
-        ("cloudwatch", "list_metrics", {}),
+        ("cloudwatch", "describe_alarms", {}),
         ("cloudformation", "list_stacks", {}),
         ("dynamodb", "list_tables", {}),
         ("lambda", "list_functions", {}),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from local.app import service_of
+from local.errors import ValidationException
 
 Service = Any  # conftest.Service
 Refused = Callable[..., str]
@@ -62,6 +63,20 @@ def test_health(service: Service) -> None:
     assert status == 200
     assert (told["service"], told["port"], told["runtime"]) == ("byoc-local", service.server.port, "process")
     assert told["home"] == str(service.config.home)
+
+
+def test_a_spot_job_is_interrupted(service: Service) -> None:
+    path = "/_local/training-jobs/job-1/interrupt"
+    assert ask(service, "POST", f"{path}?wait=2.5&grace=0")[0] == 200
+    assert ask(service, "POST", path)[0] == 200
+    assert service.engine.calls == [("interrupt 2.5 0.0", "job-1"), ("interrupt None None", "job-1")]
+    for wrong in ("wait=-1", "grace=nan", "wait=long"):
+        status, body = ask(service, "POST", f"{path}?{wrong}")
+        assert status == 400
+        assert "and must be seconds, from 0 to 86400" in json.loads(body)["message"]
+    service.engine.refusal = ValidationException("The training job job-1 has just ended.")
+    assert ask(service, "POST", path)[0] == 400
+    assert ask(service, "POST", path, headers={"Origin": "https://site"})[0] == 403
 
 
 def test_a_service_that_is_not_here(service: Service, refused: Refused) -> None:

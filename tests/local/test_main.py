@@ -73,6 +73,8 @@ def test_sweep_leaves_a_service_that_runs_alone(tmp_path: Path) -> None:
     [
         (("--runtime", "dcoker"), 2, "invalid choice: 'dcoker'"),
         (("--image", "x=/nowhere"), 2, "must be NAME=DIR"),
+        (("--spot-interruptions", "-1"), 2, "'-1' must be a number from 0 to 3600"),
+        (("--spot-interruptions", "often"), 2, "'often' must be a number"),
         (("--runtime", "docker"), 4, "No Docker engine answers: start it"),
     ],
 )

@@ -73,6 +73,12 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
         "CreateTrainingJob",
         lambda: requests.training_job(FULL, FULL_PLACE, "flowers-train-1"),
     ),
+    "training_job_kept_warm_and_tried_again": (
+        "CreateTrainingJob",
+        lambda: requests.training_job(
+            settings_of("train.keep_alive_minutes=30", "train.retries=2"), PLACE, "pictures-train-1"
+        ),
+    ),
     "training_job_bare": (
         "CreateTrainingJob",
         lambda: requests.training_job(

@@ -133,6 +133,36 @@ def test_a_tuning_job_keeps_its_training_jobs_until_it_has_ended(
     sagemaker.delete_training_job(TrainingJobName="job")
 
 
+def test_a_warm_pool_is_updated_listed_and_in_the_way_of_a_deletion(
+    service: Service, training: Make, refused: Refused
+) -> None:
+    sagemaker = service.client("sagemaker")
+    update = sagemaker.update_training_job
+    longer = {"ResourceConfig": {"KeepAlivePeriodInSeconds": 600}}
+    refused(update, "ResourceNotFound", TrainingJobName="job", **longer)
+    arn = sagemaker.create_training_job(**training())["TrainingJobArn"]
+    assert "is InProgress" in refused(update, "ValidationException", TrainingJobName="job", **longer)
+    service.engine.end_training("job", "Completed")
+    service.store.update("training-job", "job", WarmPoolStatus={"Status": "Available"})
+    assert update(TrainingJobName="job", **longer)["TrainingJobArn"] == arn
+    assert service.engine.calls[-1] == ("keep_warm 600", "job")
+    assert "changes nothing" in refused(update, "ValidationException", TrainingJobName="job")
+    for members, says in (
+        ({"ProfilerConfig": {"DisableProfiler": True}}, "changes neither profiler nor rules"),
+        ({"RemoteDebugConfig": {"EnableRemoteDebug": True}}, "has no Systems Manager"),
+    ):
+        assert says in refused(update, "ValidationException", TrainingJobName="job", **members)
+    for status, names in (("Available", ["job"]), ("InUse", [])):
+        found = sagemaker.list_training_jobs(WarmPoolStatusEquals=status)["TrainingJobSummaries"]
+        assert [each["TrainingJobName"] for each in found] == names
+    [job] = sagemaker.list_training_jobs()["TrainingJobSummaries"]
+    assert job["WarmPoolStatus"] == {"Status": "Available"}
+    message = refused(sagemaker.delete_training_job, "ResourceInUse", TrainingJobName="job")
+    assert "retains a warm pool that is Available" in message
+    service.store.update("training-job", "job", WarmPoolStatus={"Status": "Terminated"})
+    sagemaker.delete_training_job(TrainingJobName="job")
+
+
 MACHINE = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
 METRIC = {"Name": "loss", "Regex": "loss=(.*)"}
 RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byoc-train"}
@@ -187,15 +217,20 @@ RULE = {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluatorImage": "byo
             {"InputDataConfig": [{**channel("a"), "ShuffleConfig": {"Seed": 1}}]},
             "InputDataConfig.ShuffleConfig: the local SageMaker does not shuffle",
         ),
+        ({"ResourceConfig": {**MACHINE, "KeepAlivePeriodInSeconds": 21601}}, "less than or equal to 21600"),
         (
-            {"ResourceConfig": {**MACHINE, "KeepAlivePeriodInSeconds": 60}},
-            "ResourceConfig.KeepAlivePeriodInSeconds: the local SageMaker has no warm pools",
+            {
+                "ResourceConfig": {**MACHINE, "KeepAlivePeriodInSeconds": 60},
+                "EnableManagedSpotTraining": True,
+                "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
+            },
+            "warm pools are not for spot capacity",
         ),
         (
             {"ResourceConfig": {**MACHINE, "InstanceCount": 2}},
             "InstanceCount is 2: the local SageMaker's process",
         ),
-        ({"RetryStrategy": {"MaximumRetryAttempts": 3}}, "RetryStrategy: the local SageMaker does not start"),
+        ({"RetryStrategy": {"MaximumRetryAttempts": 31}}, "less than or equal to 30"),
         ({"ExperimentConfig": {"ExperimentName": "e"}}, "ExperimentConfig: the local SageMaker has no"),
         (
             {"RemoteDebugConfig": {"EnableRemoteDebug": True}},

@@ -329,7 +329,7 @@ def test_jobs_are_stopped_and_waited_for_and_keep_no_machines(monkeypatch: pytes
     monkeypatch.setattr(services.Pace, "wait", lambda *_, **__: None)
     pool = {"WarmPoolStatus": {"Status": "Available"}}
     monkeypatch.setattr(services.jobs, "find", lambda clients, name: pool if name == "b" else {})
-    monkeypatch.setattr(services, "_end_warm_pool", lambda clients, name: done.append(f"pool {name}"))
+    monkeypatch.setattr(services.warmpool, "end", lambda clients, name: done.append(f"pool {name}"))
     services._end(None, ["a", "b"])  # type: ignore[arg-type]
     assert done == ["stop a", "stop b", "pool b"]
     monkeypatch.setattr(services, "_LOOKS", 2)

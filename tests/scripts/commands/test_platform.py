@@ -60,6 +60,23 @@ def test_the_image_that_judges_is_the_services(folder: Path, home: Path, port: i
     assert "as last time, with `--runtime docker --train-image team:2`" in run(*up).stdout
 
 
+def test_interruptions_are_the_services(folder: Path, home: Path, port: int, run: Run) -> None:
+    up = ("local", "up", "--port", str(port))
+    run(*up, "--spot-interruptions", "30")
+    assert localservice.last(home) == Setup(spot_interruptions=30)
+    run("local", "down")
+    assert "as last time, with `--runtime process --spot-interruptions 30`" in run(*up).stdout
+    run("local", "down")
+    run(*up, "--spot-interruptions", "0")
+    assert localservice.last(home) == Setup()
+
+
+def test_only_the_local_sagemaker_interrupts_when_it_is_asked_to(project: Path, run: Run) -> None:
+    (project / "byoc.toml").write_text('[aws]\nregion = "eu-west-1"\n')
+    assert "AWS interrupts spot jobs by itself" in run("local", "interrupt", "job", code=2).stderr
+    run("local", "interrupt", "job", "--endpoint-url", "http://127.0.0.1:9", code=4)
+
+
 def test_up_tells_whose_address_it_is(folder: Path, port: int, run: Run) -> None:
     url = f"http://127.0.0.1:{port}"
     up = ("local", "up", "--port", str(port))

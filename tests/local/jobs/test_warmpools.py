@@ -1,0 +1,167 @@
+"""Warm pools, as AWS documents them: lifecycle, matching, the cache folder, billed time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from local.errors import ValidationException
+from local.jobs import warmpools
+from local.jobs.channels import Downloader
+from local.jobs.documents import training_document
+
+# Shows what the job before left in the cache folder, and leaves something.
+CACHING = """
+cache = os.environ.get("SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY")
+print("cache", cache and sorted(path.name for path in pathlib.Path(cache).iterdir()))
+if cache: pathlib.Path(cache, os.environ["TRAINING_JOB_NAME"]).mkdir()
+if config("hyperparameters").get("fail"): sys.exit(3)
+while config("hyperparameters").get("wait"): time.sleep(0.1)
+"""
+
+
+def machine(keep: int | None, **members: Any) -> dict[str, Any]:
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, **members}
+    return {"ResourceConfig": resources if keep is None else {**resources, "KeepAlivePeriodInSeconds": keep}}
+
+
+def pool(platform: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = platform.store.get("training-job", name).get("WarmPoolStatus", {})
+    return found
+
+
+def run(platform: Any, name: str, keep: int | None = 600, **members: Any) -> list[str]:
+    """A job from its start to its end; what it printed."""
+    platform.train(name, **{**machine(keep), **members})
+    platform.ended(name)
+    lines: list[str] = platform.log(name)
+    return lines
+
+
+def test_a_pool_moves_from_job_to_job(platform: Any) -> None:
+    platform.command("train", CACHING)
+    assert run(platform, "one") == ["cache []"]
+    assert pool(platform, "one") == {"Status": "Available"}
+    platform.train("two", **machine(600), HyperParameters={"wait": "1"})
+    assert platform.log_line("cache", "two") == "cache ['one']"
+    assert pool(platform, "two") == {"Status": "InUse"}
+    reused = pool(platform, "one")
+    assert (reused["Status"], reused["ReusedByJob"]) == ("Reused", "two")
+    assert reused["ResourceRetainedBillableTimeInSeconds"] >= 0
+    # While it is in use there is none for others.
+    assert run(platform, "other", keep=None) == ["cache None"]
+    assert pool(platform, "other") == {}
+    platform.engine.stop("training-job", "two")
+    platform.ended("two")
+    assert pool(platform, "two") == {"Status": "Available"}
+    # A job that keeps nothing alive gets the pool, which ends with it.
+    assert run(platform, "three", keep=None) == ["cache ['one', 'two']"]
+    assert pool(platform, "three")["Status"] == "Terminated"
+    assert run(platform, "four") == ["cache []"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"RoleArn": "arn:aws:iam::123456789012:role/other"},
+        machine(600, InstanceType="ml.m5.xlarge"),
+        machine(600, VolumeSizeInGB=2),
+        machine(600, VolumeKmsKeyId="key"),
+        {"VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}},
+        {"EnableInterContainerTrafficEncryption": True},
+        {"EnableNetworkIsolation": True},
+    ],
+)
+def test_another_machine_does_not_match(platform: Any, members: dict[str, Any]) -> None:
+    platform.command("train", CACHING)
+    run(platform, "one")
+    assert run(platform, "two", **members) == ["cache []"]
+    assert pool(platform, "one") == {"Status": "Available"}
+
+
+def test_spot_jobs_get_none(platform: Any) -> None:
+    platform.command("train", CACHING)
+    run(platform, "one")
+    condition = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}
+    lines = run(platform, "two", None, EnableManagedSpotTraining=True, StoppingCondition=condition)
+    assert lines == ["cache None"]
+
+
+def test_hyperparameters_and_image_may_differ(platform: Any) -> None:
+    platform.command("train", CACHING)
+    run(platform, "one")
+    assert run(platform, "two", HyperParameters={"lr": "1"}, Environment={"A": "b"}) == ["cache ['one']"]
+
+
+def test_a_pool_ends_after_its_time(platform: Any) -> None:
+    platform.command("train", CACHING)
+    run(platform, "one", 1)
+    doc = platform.wait("training-job", "one", lambda doc: doc["WarmPoolStatus"]["Status"] == "Terminated")
+    assert doc["WarmPoolStatus"]["ResourceRetainedBillableTimeInSeconds"] == 1
+    assert "ReusedByJob" not in doc["WarmPoolStatus"]
+    assert run(platform, "two") == ["cache []"]
+    assert not [path for path in platform.config.jobs_root.iterdir() if "pool-" in path.name][1:]
+
+
+def test_its_time_is_changed(platform: Any) -> None:
+    platform.command("train", CACHING)
+    run(platform, "one", 2)
+    platform.engine.keep_warm("one", 600)
+    doc = platform.store.get("training-job", "one")
+    assert doc["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
+    platform.engine.keep_warm("one", 0)
+    assert pool(platform, "one")["Status"] == "Terminated"
+    with pytest.raises(ValidationException, match="one has no warm pool that is Available"):
+        platform.engine.keep_warm("one", 600)
+
+
+@pytest.mark.parametrize(("fault", "left"), [("the job", "Available"), ("the service", "Terminated")])
+def test_after_a_failure(platform: Any, monkeypatch: pytest.MonkeyPatch, fault: str, left: str) -> None:
+    def fail(*_: Any, **__: Any) -> int:
+        raise RuntimeError("a fault of the service")
+
+    platform.command("train", CACHING)
+    platform.put("s3://bucket/data/a.txt", "a")
+    source = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}
+    if fault == "the service":
+        monkeypatch.setattr(Downloader, "download", fail)
+    platform.train(
+        "one",
+        **machine(600),
+        HyperParameters={"fail": "1"},
+        InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+    )
+    assert platform.ended("one")["TrainingJobStatus"] == "Failed"
+    assert pool(platform, "one")["Status"] == left
+
+
+def test_a_job_that_makes_a_link_of_the_cache_leaves_none(platform: Any) -> None:
+    platform.command(
+        "train",
+        """
+cache = pathlib.Path(os.environ["SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY"])
+print("cache", sorted(path.name for path in cache.iterdir()))
+cache.rmdir(); cache.symlink_to("/etc")
+""",
+    )
+    run(platform, "one")
+    assert run(platform, "two") == ["cache []"]
+
+
+def test_pools_end_with_the_service(platform: Any) -> None:
+    platform.command("train", CACHING)
+    run(platform, "one")
+    platform.engine.close()
+    assert pool(platform, "one")["Status"] == "Terminated"
+
+
+def test_pools_of_a_service_that_was_killed(stopped: Any) -> None:
+    for name, status in (("one", "Available"), ("two", "Reused")):
+        doc = training_document(stopped.config, stopped.request(name))
+        doc.update({"TrainingJobStatus": "Completed", "WarmPoolStatus": {"Status": status}})
+        stopped.store.put("training-job", name, doc)
+    stopped.start()
+    assert pool(stopped, "one")["Status"] == "Terminated"
+    assert pool(stopped, "two")["Status"] == "Reused"
+    assert not warmpools.terminate({})
