@@ -88,6 +88,7 @@ def _print(context: Context, what: Printed) -> None:
     from scripts.policies.user import administrator, user
     from scripts.setup.template import template
 
+    context.out.to_stderr = True
     if what == "cloudformation":
         text: dict[str, Any] = template(context.settings)
     else:
