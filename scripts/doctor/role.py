@@ -1,4 +1,4 @@
-"""The role exists, lets SageMaker take it, and has the policy that `byoc setup` gives it."""
+"""The role exists and lets SageMaker take it. Whether it has its policy, `byoc setup` sees."""
 
 from __future__ import annotations
 

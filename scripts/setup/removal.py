@@ -101,17 +101,16 @@ def _bucket(names: Names, s3: Any) -> Iterator[Step]:
 
 def _held(s3: Any, names: Names) -> str:
     """What the bucket holds, in words; "" for nothing. S3 deletes no bucket with objects in it."""
-    mine, others, size = 0, 0, 0
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=names.bucket):
-        for item in page.get("Contents", ()):
-            if item["Key"].startswith(f"{names.settings.prefix}/"):
-                mine, size = mine + 1, size + item["Size"]
-            else:
-                others += 1
-    if others:
-        return f"holds {plural(others, 'object')} that are not this project's, and {mine} that are"
-    if mine:
-        where = f"s3://{names.bucket}/{names.settings.prefix}/"
-        held = f"{plural(mine, 'object')} ({size / 1e6:.1f} MB)"
-        return f"holds {held}. To delete them: aws s3 rm --recursive {where}"
-    return ""
+    prefix, pages = f"{names.settings.prefix}/", s3.get_paginator("list_objects_v2")
+
+    def objects(**narrow: str) -> Iterator[Any]:
+        for page in pages.paginate(Bucket=names.bucket, **narrow):
+            yield from page.get("Contents", ())
+
+    sizes = [item["Size"] for item in objects(Prefix=prefix)]
+    mine = f"{plural(len(sizes), 'object')} of this project ({sum(sizes) / 1e6:.1f} MB)"
+    if any(not item["Key"].startswith(prefix) for item in objects()):
+        return f"holds {mine}, and others that are not"
+    if not sizes:
+        return ""
+    return f"holds {mine}. To delete them: aws s3 rm --recursive s3://{names.bucket}/{prefix}"

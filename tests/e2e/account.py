@@ -60,7 +60,8 @@ def asked(headers: Message, path: str, body: bytes) -> tuple[str, str, dict[str,
 
 @contextmanager
 def account(local: str) -> Iterator[Account]:
-    """
+    """Both halves behind one address.
+
     Args:
         local: address of the local SageMaker.
     """

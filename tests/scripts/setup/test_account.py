@@ -220,7 +220,7 @@ def test_removal_takes_back_what_was_made_and_nothing_with_contents(clients: Cli
     assert "holds 1 image." in left["repository sagemaker-byoc-train"]
     s3.put_object(Bucket=BUCKET, Key="byoc/pictures-2/data/train/a.png", Body=b"1")
     [step] = [each for each in removal.planned(names_of(), clients) if each.what.startswith("bucket")]
-    assert step.notes == ("holds 1 object that are not this project's, and 1 that are",)
+    assert step.notes == ("holds 1 object of this project (0.0 MB), and others that are not",)
     boto3.resource("s3").Bucket(BUCKET).objects.all().delete()
     ecr.batch_delete_image(repositoryName="sagemaker-byoc-train", imageIds=[{"imageTag": "latest"}])
     for step in removal.planned(names_of(), clients):
