@@ -77,14 +77,19 @@ class Names:
         return f"arn:{self.partition}:ecr:{self.region}:{self.account}:repository/{name}"
 
     @property
+    def own_arns(self) -> tuple[str, ...]:
+        """Repositories of this account that hold the project's images: with those of earlier versions."""
+        images = ((getattr(self.settings.images, which), usual) for which, usual in IMAGES.items())
+        old = [self.repository_arn(image_name(name, usual)) for name, usual in images if "/" not in name]
+        return tuple(dict.fromkeys((*self.repository_arns, *old)))
+
+    @property
     def image_arns(self) -> tuple[str, ...]:
-        """Repositories that jobs may pull from: with those of earlier versions, and those named in full."""
-        arns = list(self.repository_arns)
-        for which, usual in IMAGES.items():
+        """Repositories that jobs may pull from: this account's, and those that the settings name in full."""
+        arns = list(self.own_arns)
+        for which in IMAGES:
             setting: str = getattr(self.settings.images, which)
-            if "/" not in setting:
-                arns.append(self.repository_arn(image_name(setting, usual)))
-            elif ".dkr.ecr." in setting:
+            if ".dkr.ecr." in setting:
                 host, _, path = setting.partition("/")
                 account, region = host.split(".")[0], host.split(".")[3]
                 name = path.partition("@")[0].partition(":")[0]

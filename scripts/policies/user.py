@@ -16,7 +16,14 @@ TO_SAGEMAKER = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com
 
 def user(names: Names) -> list[Grant]:
     """For all commands but `setup`, in an account that `byoc setup` has prepared."""
-    return [*_jobs(names), *_endpoints(names), *_storage(names), *_images(names), *_account(names)]
+    return [
+        *_jobs(names),
+        *_endpoints(names),
+        *_storage(names),
+        *_images(names),
+        *_account(names),
+        *_clean_up(names),
+    ]
 
 
 def _jobs(names: Names) -> list[Grant]:
@@ -25,17 +32,17 @@ def _jobs(names: Names) -> list[Grant]:
     )
     return [
         grant("train convert", "sagemaker:CreateTrainingJob AddTags", *training),
-        grant(f"{_READ_JOBS} stop", "sagemaker:DescribeTrainingJob", *training),
+        grant(f"{_READ_JOBS} stop jobs", "sagemaker:DescribeTrainingJob", *training),
         grant("stop", "sagemaker:StopTrainingJob", *training),
         grant("tune", "sagemaker:CreateHyperParameterTuningJob AddTags", *tuning),
         grant(
-            "tune train best logs watch report stop",
+            "tune train best logs watch report stop jobs",
             "sagemaker:DescribeHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob",
             *tuning,
         ),
         grant("stop", "sagemaker:StopHyperParameterTuningJob", *tuning),
         grant("transform", "sagemaker:CreateTransformJob AddTags", *transform),
-        grant("transform logs watch stop", "sagemaker:DescribeTransformJob", *transform),
+        grant("transform logs watch stop jobs", "sagemaker:DescribeTransformJob", *transform),
         grant("stop", "sagemaker:StopTransformJob", *transform),
         grant("jobs best", "sagemaker:ListHyperParameterTuningJobs"),
         grant("jobs", "sagemaker:ListTrainingJobs ListTransformJobs ListEndpoints"),
@@ -51,12 +58,12 @@ def _endpoints(names: Names) -> list[Grant]:
         grant("deploy transform delete evaluate", "sagemaker:DescribeModel", *model),
         grant("deploy transform delete", "sagemaker:DeleteModel", *model),
         grant("deploy", "sagemaker:CreateEndpointConfig AddTags", *config),
-        grant("deploy delete evaluate", "sagemaker:DescribeEndpointConfig", *config),
+        grant("deploy delete evaluate jobs", "sagemaker:DescribeEndpointConfig", *config),
         grant("deploy delete", "sagemaker:DeleteEndpointConfig", *config),
         grant("deploy delete", "sagemaker:ListEndpointConfigs"),
         grant("deploy", "sagemaker:CreateEndpoint UpdateEndpoint", *endpoint, *config),
         grant("deploy", "sagemaker:AddTags", *endpoint),
-        grant("deploy delete evaluate", "sagemaker:DescribeEndpoint", *endpoint),
+        grant("deploy delete evaluate jobs", "sagemaker:DescribeEndpoint", *endpoint),
         grant("deploy delete", "sagemaker:DeleteEndpoint", *endpoint),
         grant("delete", "sagemaker:ListEndpoints"),
         grant("delete", "tag:GetResources", optional=True),
@@ -140,6 +147,59 @@ def _account(names: Names) -> list[Grant]:
             grant(
                 "doctor",
                 "ec2:DescribeSubnets DescribeSecurityGroups DescribeVpcEndpoints DescribeRouteTables",
+                optional=True,
+            )
+        )
+    return grants
+
+
+def _clean_up(names: Names) -> list[Grant]:
+    """`byoc delete --all`: what AWS does not allow is named, and stays."""
+    training, tuning, transform = (
+        names.sagemaker(kind) for kind in ("training-job", "hyper-parameter-tuning-job", "transform-job")
+    )
+    grants = [
+        grant(
+            "delete",
+            "sagemaker:ListTrainingJobs ListHyperParameterTuningJobs ListTransformJobs ListModels",
+            optional=True,
+        ),
+        grant(
+            "delete",
+            "sagemaker:DescribeTrainingJob StopTrainingJob UpdateTrainingJob DeleteTrainingJob",
+            *training,
+            optional=True,
+        ),
+        grant(
+            "delete",
+            "sagemaker:DescribeHyperParameterTuningJob StopHyperParameterTuningJob "
+            "ListTrainingJobsForHyperParameterTuningJob DeleteHyperParameterTuningJob",
+            *tuning,
+            optional=True,
+        ),
+        grant("delete", "sagemaker:DescribeTransformJob StopTransformJob", *transform, optional=True),
+        grant(
+            "delete",
+            "s3:ListBucket ListBucketVersions ListBucketMultipartUploads",
+            names.bucket_arn,
+            optional=True,
+        ),
+        grant(
+            "delete",
+            "s3:DeleteObject DeleteObjectVersion AbortMultipartUpload",
+            *names.objects(),
+            optional=True,
+        ),
+        grant("delete", "logs:DescribeLogStreams DeleteLogStream DeleteLogGroup", *names.logs, optional=True),
+        grant("delete", "logs:DescribeLogGroups", optional=True),
+        grant("delete jobs", "pricing:GetProducts", optional=True),
+    ]
+    if names.own_arns:
+        grants.append(
+            grant(
+                "delete",
+                "ecr:DescribeRepositories DescribeImages ListTagsForResource DeleteRepository",
+                *names.own_arns,
                 optional=True,
             )
         )

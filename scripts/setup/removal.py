@@ -72,8 +72,8 @@ def _repository(names: Names, ecr: Any, repository: str) -> Iterator[Step]:
     digests = {each["imageDigest"] for page in pages for each in page["imageIds"]}
     if digests:
         why = (
-            f"holds {plural(len(digests), 'image')}. If no project needs them: "
-            f"aws ecr delete-repository --force --repository-name {repository}"
+            f"holds {plural(len(digests), 'image')}; `byoc delete --all` says who needs them. To delete "
+            f"them: aws ecr delete-repository --force --repository-name {repository}"
         )
         yield Step(what, "foreign", notes=(why,))
         return
@@ -113,4 +113,4 @@ def _held(s3: Any, names: Names) -> str:
         return f"holds {mine}, and others that are not"
     if not sizes:
         return ""
-    return f"holds {mine}. To delete them: aws s3 rm --recursive s3://{names.bucket}/{prefix}"
+    return f"holds {mine}; `byoc delete --all` deletes them"

@@ -16,6 +16,8 @@ _SERVICES = {
 _S3 = {
     "HeadBucket": "ListBucket",
     "ListObjectsV2": "ListBucket",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
     "HeadObject": "GetObject",
     "DeleteObjects": "DeleteObject",
     "GetBucketEncryption": "GetEncryptionConfiguration",
@@ -58,6 +60,8 @@ def needed(service: str, operation: str, request: Mapping[str, Any], where: Wher
     if prefix == "sts":  # who one is, everybody may ask
         return []
     action = f"{prefix}:{_S3.get(operation, operation) if prefix == 's3' else operation}"
+    if operation == "DeleteObjects" and "VersionId" in str(request):
+        action = "s3:DeleteObjectVersion"
     resources = list(_resources(prefix, operation, request, where))
     return [(action, resource) for resource in resources] + list(
         _beside(prefix, operation, request, resources, where)
@@ -79,7 +83,7 @@ def _resources(prefix: str, operation: str, request: Mapping[str, Any], where: W
     elif prefix == "ecr" and operation != "GetAuthorizationToken":
         for name in request.get("repositoryNames") or [request["repositoryName"]]:
             yield where.arn("ecr", f"repository/{name}")
-    elif prefix == "logs":
+    elif prefix == "logs" and "logGroupName" in request:
         yield where.arn(
             "logs", f"log-group:{request['logGroupName']}:log-stream:{request.get('logStreamName', '')}"
         )

@@ -216,8 +216,8 @@ def test_removal_takes_back_what_was_made_and_nothing_with_contents(clients: Cli
         send(clients, step, pytest.fail)
     left = {step.what: step.notes[0] for step in removal.planned(names_of(), clients)}
     assert set(left) == {f"bucket {BUCKET}", "repository sagemaker-byoc-train"}
-    assert f"aws s3 rm --recursive s3://{BUCKET}/byoc/pictures/" in left[f"bucket {BUCKET}"]
-    assert "holds 1 image." in left["repository sagemaker-byoc-train"]
+    assert "holds 1 object of this project (0.0 MB); `byoc delete --all`" in left[f"bucket {BUCKET}"]
+    assert "holds 1 image;" in left["repository sagemaker-byoc-train"]
     s3.put_object(Bucket=BUCKET, Key="byoc/pictures-2/data/train/a.png", Body=b"1")
     [step] = [each for each in removal.planned(names_of(), clients) if each.what.startswith("bucket")]
     assert step.notes == ("holds 1 object of this project (0.0 MB), and others that are not",)
