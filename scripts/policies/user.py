@@ -132,6 +132,7 @@ def _account(names: Names) -> list[Grant]:
     grants = [
         grant("train tune convert deploy transform", "iam:PassRole", names.role_arn, condition=TO_SAGEMAKER),
         grant("train tune convert deploy transform doctor", "iam:GetRole", names.role_arn, optional=True),
+        grant("doctor", "iam:GetRolePolicy", names.role_arn, optional=True),
         grant(
             "doctor",
             "iam:SimulatePrincipalPolicy",

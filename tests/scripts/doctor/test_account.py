@@ -12,6 +12,8 @@ from scripts.aws import Clients
 from scripts.doctor import credentials, key, permissions, role
 from scripts.doctor.finding import Finding
 from scripts.policies.user import user
+from scripts.setup import role as made
+from scripts.setup.plan import send
 from tests.scripts.conftest import Refuse
 from tests.scripts.doctor.conftest import names_of, settings_of
 
@@ -136,9 +138,22 @@ def test_whom_iam_is_asked_about(arn: str, principal: str) -> None:
 def test_a_role_that_sagemaker_may_not_take(clients: Clients, refuse: Refuse) -> None:
     trust = '{"Version": "2012-10-17", "Statement": {"Principal": {"Service": "ec2.amazonaws.com"}}}'
     boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
-    assert "does not let SageMaker take it" in role.role(settings_of(), clients).message
+    [found] = role.role(settings_of(), clients)
+    assert "does not let SageMaker take it" in found.message
     with refuse("GetRole", "AccessDenied"), refuse("ListRoles", "AccessDenied"):
-        assert role.role(settings_of(), clients).severity == "skipped"
+        assert [each.severity for each in role.role(settings_of(), clients)] == ["skipped"]
+
+
+def test_a_role_whose_policy_is_older_than_the_settings(clients: Clients, refuse: Refuse) -> None:
+    send(clients, made.planned(names_of(), clients), pytest.fail)
+    assert [each.severity for each in role.role(settings_of(), clients)] == ["ok", "ok"]
+    _, changed = role.role(settings_of("data.weights=s3://weights/resnet/"), clients)
+    assert changed.severity == "warning"
+    assert "byoc setup" in changed.remedy
+    with refuse("GetRolePolicy", "AccessDenied"):
+        assert [each.severity for each in role.role(settings_of(), clients)] == ["ok"]
+    # Somebody else's role: nothing is known of its policies.
+    assert len([*role.role(settings_of("project.name=dogs"), clients)]) == 1
 
 
 def test_a_key_that_may_be_used(clients: Clients, refuse: Refuse) -> None:
