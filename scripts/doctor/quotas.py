@@ -31,8 +31,10 @@ def needs(settings: Settings) -> list[Need]:
     use = "spot training job" if train.spot else "training job"
     at_a_time = f"{trials} trials at a time" if trials > 1 else "one training job"
     each = f", {train.instance_count} machines each" if train.instance_count > 1 else ""
+    warm = _need(train.instance_type, "training warm pool", train.instance_count, "the warm pool")
     return [
         _need(train.instance_type, use, train.instance_count * trials, f"{at_a_time}{each}"),
+        *([warm] if train.keep_alive_minutes else []),
         _need(deploy.instance_type, "endpoint", deploy.instance_count, "the endpoint"),
         _need(transform.instance_type, "transform job", transform.instance_count, "a transform job"),
     ]

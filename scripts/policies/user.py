@@ -33,7 +33,7 @@ def _jobs(names: Names) -> list[Grant]:
     return [
         grant("train convert", "sagemaker:CreateTrainingJob AddTags", *training),
         grant(f"{_READ_JOBS} stop jobs", "sagemaker:DescribeTrainingJob", *training),
-        grant("stop", "sagemaker:StopTrainingJob", *training),
+        grant("stop", "sagemaker:StopTrainingJob UpdateTrainingJob", *training),
         grant("tune", "sagemaker:CreateHyperParameterTuningJob AddTags", *tuning),
         grant(
             "tune train best logs watch report stop jobs",

@@ -18,6 +18,8 @@ from tests.scripts.doctor.conftest import settings_of
         (("train.instance_type=ml.g5.xlarge", "train.instance_count=3", "tune.parallel=4"),
          {"ml.g5.xlarge for training job usage": 12}),
         (("tune.jobs=1",), {"ml.m5.xlarge for training job usage": 1}),
+        (("train.keep_alive_minutes=5", "train.instance_count=2"),
+         {"ml.m5.xlarge for training warm pool usage": 2}),
         (("train.spot=true", "tune.parallel=1"), {"ml.m5.xlarge for spot training job usage": 1}),
         (("deploy.instance_count=5", "transform.instance_count=2"),
          {"ml.m5.large for endpoint usage": 5, "ml.m5.large for transform job usage": 2}),
