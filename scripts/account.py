@@ -16,6 +16,7 @@ from contract.debugger import HOPELESS, VARIABLE, ConfigurationError
 from contract.errors import NOT_FOUND, ByocError
 from scripts import awsdebugger, state
 from scripts.aws import dns_suffix
+from scripts.policies.names import bucket_name
 from scripts.registry import ecr_name
 from scripts.requests import CHANNELS, Place, data_uri, debugger_configuration, hopeless_rules, root_uri
 from scripts.settings import Scalar, Settings, text_of
@@ -55,7 +56,7 @@ def role(settings: Settings, clients: Clients) -> Role:
     if found is None:
         raise ByocError(
             f"There is no IAM role {role} in account {clients.account}.",
-            "Create it with `byoc doctor --create-role`, or name another one as aws.role in byoc.toml.",
+            "Create it with `byoc setup`, or name another one as aws.role in byoc.toml.",
             code=NOT_FOUND,
             kind="NoRole",
         )
@@ -85,7 +86,7 @@ def _look_up(clients: Clients, name: str) -> tuple[Any, datetime]:
 
 def bucket(settings: Settings, clients: Clients) -> str:
     """The bucket's name; SageMaker's usual one where none is set."""
-    return settings.aws.bucket or f"sagemaker-{clients.region}-{clients.account}"
+    return settings.aws.bucket or bucket_name(settings, clients.region, clients.account)
 
 
 def image(settings: Settings, clients: Clients, which: str) -> str:

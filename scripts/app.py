@@ -8,7 +8,19 @@ import typer
 from typer.core import TyperGroup
 
 from contract.errors import BAD_INPUT, ByocError
-from scripts.commands import convert, data, platform, serving, training, transform, tuning, watch, watching
+from scripts.commands import (
+    convert,
+    data,
+    doctor,
+    platform,
+    serving,
+    setup,
+    training,
+    transform,
+    tuning,
+    watch,
+    watching,
+)
 from scripts.output import Output
 
 
@@ -57,6 +69,7 @@ From pictures to answers:
     "5 not found, 130 interrupted.",
 )
 data.register(app)
+setup.register(app)
 tuning.register(app)
 training.register(app)
 watch.register(app)
@@ -64,6 +77,7 @@ watching.register(app)
 serving.register(app)
 convert.register(app)
 transform.register(app)
+doctor.register(app)
 platform.register(app)
 
 

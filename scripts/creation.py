@@ -60,7 +60,7 @@ def _unknown_role(place: Place, error: Exception) -> ByocError:
         f"{error}",
         "If the role has a path, as those made in the console have, set "
         f'aws.role = "{beginning}/service-role/{name}" in byoc.toml, as IAM shows its ARN; if there is none, '
-        "somebody who may can make it: `byoc doctor --create-role`.",
+        "somebody who may can make it: `byoc setup`.",
         code=REFUSED,
         kind="NoRole",
     )

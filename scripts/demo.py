@@ -186,7 +186,7 @@ def _tell(demo: Demo, summary: dict[str, Any]) -> None:
     table.add_row(
         "Everything", f"{_relative(demo.folder)}/  (byoc.toml, summary.json, reports, the S3 bucket)"
     )
-    table.add_row("Next, on AWS", "[bold]byoc init --aws --force && byoc doctor[/], then the same commands")
+    table.add_row("Next, on AWS", "[bold]byoc init --aws --force && byoc setup[/], then the same commands")
     demo.console.print()
     demo.console.print(Panel(table, title="It works", title_align="left", border_style="green", expand=False))
 

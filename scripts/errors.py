@@ -76,8 +76,10 @@ _CODES: Final[dict[str, _Meaning]] = {
     "LimitExceeded": _QUOTA,
     "LimitExceededException": _QUOTA,
     "ModelNotReadyException": _Meaning(FAILED, "The model is still being loaded: try again in a moment."),
-    "NoSuchBucket": _Meaning(NOT_FOUND, "`byoc upload` creates the bucket; or set aws.bucket in byoc.toml."),
-    "NoSuchEntity": _Meaning(NOT_FOUND, "`byoc doctor` says how to create what is missing."),
+    "NoSuchBucket": _Meaning(
+        NOT_FOUND, "`byoc setup` or `byoc upload` creates the bucket; or set aws.bucket in byoc.toml."
+    ),
+    "NoSuchEntity": _Meaning(NOT_FOUND, "`byoc doctor` says what is missing, and `byoc setup` makes it."),
     "NoSuchKey": _Meaning(NOT_FOUND, "Check the address; `byoc upload` puts the data set in place."),
     "NoSuchResourceException": _MISSING,
     "OperationAborted": _BUSY,

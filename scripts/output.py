@@ -40,12 +40,14 @@ class Output:
         self.json = json
         self.document: Mapping[str, Any] = {}
         """The command's outcome."""
+        self.to_stderr = json
+        """Where text goes. A command whose stdout is a file's content sets it before it says anything."""
 
     @cached_property
     def console(self) -> Console:
         from rich.console import Console
 
-        console = Console(stderr=self.json, highlight=False, soft_wrap=True)
+        console = Console(stderr=self.to_stderr, highlight=False, soft_wrap=True)
         if not console.is_terminal:
             console.width = _UNBOUNDED
         return console

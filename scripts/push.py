@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scripts.registry import Registry, Stored
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_LARGEST = 10 * 1024**3  # bytes
+LARGEST = 10 * 1024**3  # bytes
 IMAGES = {"train": "byoc-train", "serve": "byoc-serve", "serve_cpu": "byoc-serve-cpu"}
 _VERSION = "org.opencontainers.image.version"
 _FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
@@ -99,7 +99,7 @@ def check_stored(stored: Stored | None, uri: str, *, serves: bool) -> None:
             code=REFUSED,
             kind="BadManifest",
         )
-    if serves and stored.size > _LARGEST:
+    if serves and stored.size > LARGEST:
         raise ByocError(
             f"{uri} has {stored.size / 1e9:.1f} GB; SageMaker serves images of up to 10 GB.",
             "Leave out what serving does not need.",

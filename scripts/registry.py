@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Version tags never move, so what loses its tag is builds of uncommitted work. An endpoint that still names
 # one by digest has this long to go.
-_LIFECYCLE = {
+LIFECYCLE = {
     "rules": [
         {
             "rulePriority": 1,
@@ -150,7 +150,7 @@ class Ecr:
             self._afterwards(request)
         try:
             self.client.put_lifecycle_policy(
-                repositoryName=repository, lifecyclePolicyText=json.dumps(_LIFECYCLE)
+                repositoryName=repository, lifecyclePolicyText=json.dumps(LIFECYCLE)
             )
         except ClientError as refused:
             self.warn(f"Old untagged images of {repository} stay, and cost storage: {_told(refused)}")

@@ -90,7 +90,7 @@ class Aws:
     role: str = option("byoc-sagemaker", "Name or ARN of the IAM role that SageMaker's jobs run under.")
     permissions_boundary: str = option(
         "",
-        "ARN of the policy that bounds a role which `byoc doctor --create-role` makes.",
+        "ARN of the policy that bounds the role which `byoc setup` makes.",
         pattern=r"(arn:.+)?",
         form="an ARN, as in arn:aws:iam::123456789012:policy/NAME",
     )

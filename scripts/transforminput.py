@@ -14,9 +14,10 @@ from contract.folders import is_passed_over
 from contract.pictures import ENDINGS
 from scripts import upload
 from scripts.dataset import files_below
+from scripts.policies.names import Names
 from scripts.predict import folder_of, name_of, no_file
-from scripts.requests import tags
 from scripts.settings import Settings
+from scripts.setup.bucket import ensure
 from scripts.tags import Warn
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def send(
     bucket, prefix = s3.split(given.uri)
     files = {item.key: Path(item.file) for item in given.items}
     key = settings.aws.kms_key
-    upload.ensure_bucket(clients.s3, bucket, clients.region, tags(settings), warn)
+    ensure(clients.s3, Names.of(settings, clients), warn)
     upload.send(clients.s3, bucket, prefix, files, {}, progress, key)
     names = json.dumps({item.key: item.file for item in given.items}).encode()
     clients.s3.put_object(Bucket=bucket, Key=_names_key(prefix), Body=names, **upload.encryption(key))

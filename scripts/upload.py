@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import REFUSED, ByocError
-from scripts.errors import translate
-from scripts.tags import Warn
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,54 +32,6 @@ class Uploaded:
     unchanged: int
     removed: int
     bytes: int
-
-
-def ensure_bucket(s3: S3Client, bucket: str, region: str, tags: Sequence[Any], warn: Warn) -> bool:
-    """Create the bucket where it is missing; returns whether it was created.
-
-    Raises:
-        ByocError: it belongs to somebody else, or lies in another region than the jobs.
-    """
-    from botocore.exceptions import ClientError
-
-    try:
-        check_region(s3.head_bucket(Bucket=bucket), bucket, region)
-    except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if status == 403:
-            raise ByocError(
-                f"The bucket {bucket} exists, but is another account's or may not be used with these "
-                "credentials.",
-                "Set another one as aws.bucket in byoc.toml; of another account's, aws.bucket_owner too.",
-                code=REFUSED,
-                kind="BucketForbidden",
-            ) from None
-        if status != 404:
-            raise
-        if region == "us-east-1":
-            s3.create_bucket(Bucket=bucket)
-        else:
-            s3.create_bucket(
-                Bucket=bucket,
-                CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
-            )
-        try:
-            s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": list(tags)})
-        except ClientError as refused:
-            warn(f"The bucket {bucket} has no tags: {translate(refused)}")
-        return True
-    return False
-
-
-def check_region(head: Mapping[str, Any], bucket: str, region: str) -> None:
-    """ByocError where HeadBucket's answer names another region: jobs read and write in their own only."""
-    there = head.get("BucketRegion") or head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
-    if there and there != region:
-        raise ByocError(
-            f"The bucket {bucket} is in {there}, and the jobs are in {region}.",
-            f"Set aws.region to {there}, or another aws.bucket: SageMaker takes both in one region only.",
-            kind="OtherRegion",
-        )
 
 
 def sync(

@@ -80,7 +80,7 @@ def init(
     if not aws:
         context.out.say("Next: [bold]byoc local up[/] starts SageMaker on this machine.")
     else:
-        context.out.say("Next: [bold]byoc doctor[/] checks the AWS account.")
+        context.out.say("Next: [bold]byoc setup[/] prepares the AWS account, [bold]byoc doctor[/] checks it.")
     context.out.result({"file": str(file)})
 
 
@@ -153,7 +153,8 @@ def upload(
     """
     from scripts import account, dataset
     from scripts import upload as s3
-    from scripts.requests import tags
+    from scripts.policies.names import Names
+    from scripts.setup.bucket import ensure
     from scripts.weights import check_weights
 
     out = context.out
@@ -196,7 +197,7 @@ def upload(
         return
     clients = context.clients
     bucket = account.bucket(settings, clients)
-    if s3.ensure_bucket(clients.s3, bucket, clients.region, tags(settings), out.warn):
+    if ensure(clients.s3, Names.of(settings, clients), out.warn):
         out.say("Created the bucket {bucket}.", bucket=bucket)
     if missing := account.missing_weights(settings, clients):
         out.warn(f"data.weights: there is nothing at {missing}. Put a state dict there before you train.")

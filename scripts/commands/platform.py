@@ -1,4 +1,4 @@
-"""local up, local down, local status, doctor, push."""
+"""local up, local down, local status, push."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from contract.errors import FAILED, UNREACHABLE, ByocError
+from contract.errors import UNREACHABLE, ByocError
 from scripts.context import Context, command, last
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ PANEL = "Look after"
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "doctor", rich_help_panel=PANEL)(doctor)
     command(app, "push", rich_help_panel=PANEL)(push)
     local = typer.Typer(
         no_args_is_help=True, help="SageMaker on this machine: start it, stop it, see whether it runs."
@@ -260,38 +259,6 @@ def _show_other(context: Context, other: Service) -> None:
         pid=other.pid,
         how=how_to_stop(other),
     )
-
-
-def doctor(
-    context: Context,
-    create_role: Annotated[
-        bool, typer.Option("--create-role", help="Create the IAM role for SageMaker if it is missing.")
-    ] = False,
-) -> None:
-    """Check credentials, role, bucket, images, quotas and this machine; name a remedy for each problem.
-
-    Examples:
-
-        byoc doctor
-        byoc doctor --create-role
-    """
-    from rich.markup import escape
-
-    from scripts import doctor as checks
-    from scripts import role
-
-    if create_role:
-        context.out.say("Role: {arn}", arn=role.create(context.settings, context.clients))
-    marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]", "skipped": "[dim]–[/]"}
-    findings = []
-    for finding in checks.examine(context):
-        findings.append(finding)
-        context.out.console.print(f"{marks[finding.severity]} {finding.check}: {escape(finding.message)}")
-        if finding.remedy:
-            context.out.console.print(f"    [green]→[/] {escape(finding.remedy)}")
-    context.out.result({"checks": [vars(finding) for finding in findings]})
-    if any(finding.severity == "error" for finding in findings):
-        raise typer.Exit(FAILED)
 
 
 def push(

@@ -15,12 +15,14 @@ from botocore.exceptions import ClientError
 from botocore.loaders import JSONFileLoader
 from click.testing import Result
 from moto import mock_aws
+from moto.s3.models import FakeBucket
 from PIL import Image
 from typer.testing import CliRunner
 
 from scripts import aws as clients
-from scripts import localservice, patience, prices, role
+from scripts import localservice, patience, prices
 from scripts.app import app
+from scripts.policies.jobs import TRUST
 from scripts.settings import Settings, load
 
 Run = Callable[..., Result]
@@ -150,6 +152,17 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setattr(prices, "asked", lambda *_: None)  # moto has no price list, and would ask AWS
+    permission = FakeBucket.get_permission
+
+    def over_tls(bucket: Any, action: str, resource: str) -> Any:
+        """moto takes no notice of conditions, and would refuse everything that setup refuses without TLS."""
+        policy = json.loads(bucket.policy or "{}")
+        kept = [each for each in policy.get("Statement", ()) if "aws:SecureTransport" not in str(each)]
+        if policy and not kept:
+            return None
+        return permission(bucket, action, resource)
+
+    monkeypatch.setattr(FakeBucket, "get_permission", over_tls)
     with mock_aws():
         yield
 
@@ -178,7 +191,7 @@ def refuse(aws: None) -> Refuse:
 def ready(project: Path, aws: None, run: Run) -> Path:
     """byoc.toml, the role, and pictures in S3."""
     run("init", "--aws", "--example", "digits")
-    trust = json.dumps(role.TRUST_POLICY)
+    trust = json.dumps(TRUST)
     boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
     draw(project / "digits", each=6)
     run("upload")

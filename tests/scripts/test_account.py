@@ -8,8 +8,8 @@ import pytest
 from contract.errors import BAD_INPUT, ByocError
 from scripts import account
 from scripts.account import check_debugger, check_isolation
-from scripts.aws import connect
-from scripts.settings import load
+from scripts.aws import Clients, connect
+from scripts.settings import Settings, load
 from tests.scripts.conftest import Refuse
 
 
@@ -116,3 +116,50 @@ def test_the_key_behind_an_alias_is_looked_up(ready: object, refuse: Refuse) -> 
     assert account.place(settings, clients, data=True).key_arn == key["Arn"]
     with refuse("DescribeKey", "AccessDeniedException"):
         assert account.place(settings, clients, data=True).key_arn == ""
+
+
+def settings_of(*overrides: str) -> Settings:
+    return load(required=False, overrides=overrides, environment={})
+
+
+@pytest.fixture
+def clients(aws: None, project: object, settings: Settings) -> Clients:
+    return connect(settings)
+
+
+def test_a_role_is_looked_up(clients: Clients, settings: Settings) -> None:
+    boto3.client("iam").create_role(
+        RoleName="byoc-sagemaker", Path="/service-role/", AssumeRolePolicyDocument="{}"
+    )
+    found = account.role(settings, clients)
+    assert found == account.Role("arn:aws:iam::123456789012:role/service-role/byoc-sagemaker", new=True)
+
+
+def test_without_the_permission_its_arn_is_built(
+    clients: Clients, settings: Settings, refuse: Refuse
+) -> None:
+    with refuse("GetRole", "AccessDenied"), refuse("ListRoles", "AccessDenied"):
+        found = account.role(settings, clients)
+    assert found == account.Role("arn:aws:iam::123456789012:role/byoc-sagemaker", guessed=True)
+
+
+@pytest.mark.parametrize("name", ["mine", "service-role/mine"])
+def test_a_user_with_the_managed_policy_only_finds_a_role_of_the_console(
+    clients: Clients, refuse: Refuse, name: str
+) -> None:
+    """AmazonSageMakerFullAccess has iam:ListRoles, and no iam:GetRole."""
+    iam = boto3.client("iam")
+    iam.create_role(RoleName="mine-too", AssumeRolePolicyDocument="{}")
+    iam.create_role(RoleName="mine", Path="/service-role/", AssumeRolePolicyDocument='{"a": "ec2"}')
+    expected = account.Role("arn:aws:iam::123456789012:role/service-role/mine", new=True)
+    settings = settings_of(f"aws.role={name}")
+    assert account.role(settings, clients) == expected
+    with refuse("GetRole", "AccessDenied"):
+        assert account.role(settings, clients) == expected
+        with pytest.raises(ByocError, match="There is no IAM role other"):
+            account.role(settings_of("aws.role=other"), clients)
+
+
+def test_an_arn_is_taken_as_it_is(clients: Clients) -> None:
+    arn = "arn:aws-cn:iam::123456789012:role/x/y"
+    assert account.role(settings_of(f"aws.role={arn}"), clients) == account.Role(arn)

@@ -9,12 +9,12 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
-from scripts import doctor, localservice, state
-from scripts import role as roles
-from scripts.doctor import Finding
+from scripts import localservice, state
+from scripts.doctor import docker
+from scripts.doctor.finding import Finding
 from scripts.localstatus import free_port, home_of
+from scripts.policies.jobs import TRUST
 from scripts.settings import load
 from tests.scripts.conftest import Refuse, Run, draw
 
@@ -23,7 +23,7 @@ from tests.scripts.conftest import Refuse, Run, draw
 def _no_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
     """moto has none."""
     found = Finding("quota", "skipped", "")
-    monkeypatch.setattr("scripts.doctor.quota", lambda *_: found)
+    monkeypatch.setattr("scripts.doctor.examine.quotas", lambda *_: found)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def ready(project: Path, aws: None, run: Run) -> Path:
 
 
 def role() -> None:
-    trust = json.dumps(roles.TRUST_POLICY)
+    trust = json.dumps(TRUST)
     boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument=trust)
 
 
@@ -152,7 +152,7 @@ def test_training_without_data(project: Path, aws: None, run: Run) -> None:
 
 def test_training_without_a_role(project: Path, aws: None, run: Run) -> None:
     run("init", "--aws")
-    assert "byoc doctor --create-role" in run("train", code=5).stderr
+    assert "byoc setup" in run("train", code=5).stderr
 
 
 def test_no_settings(project: Path, run: Run) -> None:
@@ -236,7 +236,7 @@ def test_the_doctor_finds_the_engine_that_local_up_finds(
 
 def test_the_doctor_runs_nothing_of_the_folder(project: Path) -> None:
     (project / "local.py").write_text("open('ran', 'w')")
-    doctor.docker()
+    list(docker.docker())
     assert not (project / "ran").exists()
 
 
@@ -248,26 +248,14 @@ def test_the_doctor_judges_the_rules_too(project: Path, run: Run) -> None:
     assert "no rule 'Overftit'" in found["message"]
 
 
-def test_the_doctor_creates_the_role_whole_or_not_at_all(project: Path, aws: None, run: Run) -> None:
-    iam = boto3.client("iam")
-    run("init", "--aws")
-    run("doctor", "--create-role", code=5)  # moto does not know AWS's own policies unless asked to
-    assert iam.list_roles()["Roles"] == []
+def test_the_doctors_old_flag_names_the_command_that_replaces_it(project: Path, run: Run) -> None:
+    assert "`byoc setup` makes the role" in run("doctor", "--create-role", code=2).stderr
 
 
-@pytest.mark.slow
-def test_the_doctor_creates_the_role(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    # moto does not simulate policies, and says so in a way that AWS does not know.
-    monkeypatch.setattr(doctor, "permissions", lambda settings, clients: Finding("permissions", "ok", ""))
-    with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
-        run("init", "--aws")
-        run("doctor", "--create-role")
-        run("doctor", "--create-role")
-        policies = boto3.client("iam").list_attached_role_policies(RoleName="byoc-sagemaker")
-        managed = [item["PolicyArn"] for item in policies["AttachedPolicies"]]
-        assert managed == [f"arn:aws:iam::aws:policy/{roles.MANAGED_POLICY}"]
+def test_the_doctor_asks_nobody_offline(project: Path, run: Run) -> None:
+    run("init", "--aws")  # no credentials, no network
+    checks = stdout(run("doctor", "--offline", "--json"))["checks"]
+    assert {"Java", "disk", "settings", "machines", "AWS"} <= {item["check"] for item in checks}
 
 
 def test_help_is_there_for_every_command_with_an_example(run: Run) -> None:

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,14 +5,12 @@ import boto3
 import pytest
 
 from contract.errors import ByocError
-from scripts import account, doctor, requests, upload
+from scripts import account, requests, upload
 from scripts.aws import Clients, connect
+from scripts.doctor.data import data
 from scripts.requests import Place
 from scripts.settings import Settings, load
-from tests.scripts.conftest import Refuse, Run, draw
-
-TAGS = [{"Key": "byoc:project", "Value": "pictures"}]
-
+from tests.scripts.conftest import Run, draw
 
 TENSORS = b"\x80\x02tensors"  # begins as torch's oldest format does, which only torch can look into
 
@@ -21,7 +18,7 @@ TENSORS = b"\x80\x02tensors"  # begins as torch's oldest format does, which only
 @pytest.fixture
 def clients(aws: None, settings: Settings) -> Clients:
     clients = connect(settings)
-    assert upload.ensure_bucket(clients.s3, "pictures", "us-east-1", TAGS, pytest.fail)
+    clients.s3.create_bucket(Bucket="pictures")
     return clients
 
 
@@ -144,7 +141,7 @@ def test_nothing_is_trained_on_what_an_interrupted_upload_has_left(
     assert "Run `byoc upload` again" in told
     with pytest.raises(ByocError, match=r"was not finished: .* Run `byoc upload` again"):
         account.channels(settings, clients, place)
-    assert doctor.data(settings, clients).severity == "error"
+    assert data(settings, clients).severity == "error"
     run("upload", "--seed", "9")
     assert account.channels(settings, clients, place) == whole
 
@@ -184,29 +181,6 @@ def test_the_content_type_is_set_and_odd_names_survive(clients: Clients, project
     upload.sync(clients.s3, "pictures", "p", {name: folder / name})
     assert clients.s3.get_object(Bucket="pictures", Key=f"p/{name}")["ContentType"] == "image/jpeg"
     assert upload.sync(clients.s3, "pictures", "p", {name: folder / name}).unchanged == 1
-
-
-def test_the_bucket_is_created_once_and_in_its_region(clients: Clients) -> None:
-    assert not upload.ensure_bucket(clients.s3, "pictures", "us-east-1", TAGS, pytest.fail)
-    eu = clients.session.client("s3", region_name="eu-west-1")
-    assert upload.ensure_bucket(eu, "bilder", "eu-west-1", TAGS, pytest.fail)
-    assert eu.get_bucket_location(Bucket="bilder")["LocationConstraint"] == "eu-west-1"
-    assert eu.get_bucket_tagging(Bucket="bilder")["TagSet"] == TAGS
-    with pytest.raises(ByocError, match="is in eu-west-1, and the jobs are in us-east-1"):
-        upload.ensure_bucket(clients.s3, "bilder", "us-east-1", TAGS, pytest.fail)
-
-
-def test_no_bucket_is_made_here_for_another_account(clients: Clients) -> None:
-    theirs = replace(clients, bucket="their-pictres", bucket_owner="999999999999")
-    with pytest.raises(ByocError, match="no bucket their-pictres"):
-        upload.ensure_bucket(theirs.s3, "their-pictres", "us-east-1", TAGS, pytest.fail)
-
-
-def test_a_bucket_without_its_tags_is_a_bucket(clients: Clients, refuse: Refuse) -> None:
-    told: list[str] = []
-    with refuse("PutBucketTagging", "AccessDenied"):
-        assert upload.ensure_bucket(clients.s3, "more-pictures", "us-east-1", TAGS, told.append)
-    assert "has no tags: AWS does not allow PutBucketTagging" in told[0]
 
 
 def test_every_upload_is_encrypted_with_ones_own_key(clients: Clients, project: Path) -> None:

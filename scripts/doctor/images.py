@@ -1,0 +1,117 @@
+"""The images that jobs use are in ECR, in this region, of a kind and for a platform that SageMaker takes."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from scripts import account
+from scripts.doctor.finding import Finding
+from scripts.push import DOCKER_MANIFEST, LARGEST
+from scripts.settings import Settings
+from scripts.tags import is_forbidden
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+NAMES = {"train": "training image", "serve": "serving image", "serve_cpu": "serving image for CPUs"}
+_PLATFORM = ("linux", "amd64")
+_MOST = 4 << 20  # bytes of an image's configuration; ours have 10 kB
+_SECONDS = 10
+
+
+def image(settings: Settings, clients: Clients, which: str) -> Iterator[Finding]:
+    """The local SageMaker's process runtime needs none: one that is missing is a warning only."""
+    from botocore.exceptions import ClientError
+
+    name, uri = NAMES[which], account.image(settings, clients, which)
+    host, _, rest = uri.partition("/")
+    if host != clients.registry:
+        yield Finding(name, *_elsewhere(uri, host, clients))
+        return
+    repository, tag, digest = parts(rest)
+    wanted: Any = {"imageDigest": digest} if digest else {"imageTag": tag}
+    try:
+        [there] = clients.ecr.describe_images(repositoryName=repository, imageIds=[wanted])["imageDetails"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"RepositoryNotFoundException", "ImageNotFoundException"}:
+            yield Finding(
+                name,
+                "warning",
+                f"{uri} is not in ECR",
+                "`make build push` puts it there; process mode needs none.",
+            )
+            return
+        raise
+    kind, size = there.get("imageManifestMediaType", ""), there.get("imageSizeInBytes", 0)
+    if kind not in ("", DOCKER_MANIFEST):
+        yield Finding(
+            name,
+            "error",
+            f"{uri} is stored as {kind}, which SageMaker refuses",
+            "Build it with `make build`, which makes Docker's own kind of image, and `byoc push` it.",
+        )
+        return
+    if which != "train" and size > LARGEST:
+        yield Finding(
+            name, "error", f"{uri} has {size / 1e9:.1f} GB; SageMaker serves images of up to 10 GB",
+            "Leave out what serving does not need.",
+        )  # fmt: skip
+        return
+    by_tag = "" if digest else ", by a tag: `byoc push` makes jobs name it by digest"
+    try:
+        runs_on = platform(clients, repository, there["imageDigest"])
+    except (ClientError, OSError, ValueError, KeyError) as error:
+        forbidden = isinstance(error, ClientError) and is_forbidden(error)
+        why = "may not be read" if forbidden else "could not be read"
+        yield Finding(name, "ok", f"{uri}{by_tag} (its platform {why})")
+        return
+    if runs_on != _PLATFORM:
+        yield Finding(
+            name,
+            "error",
+            f"{uri} is for {'/'.join(runs_on)}, and SageMaker's machines are linux/amd64",
+            "Build it anew: `make build`, which asks for linux/amd64 unless PLATFORM says otherwise.",
+        )
+        return
+    yield Finding(name, "ok", f"{uri}{by_tag}")
+
+
+def _elsewhere(uri: str, host: str, clients: Clients) -> Any:
+    """Severity, message and remedy for an image that is not in this account's registry."""
+    if ".dkr.ecr." not in host:
+        return "warning", f"{uri} is in no ECR, and SageMaker pulls from there", "Push it with `byoc push`."
+    region = host.split(".")[3]
+    if region != clients.region:
+        return (
+            "error",
+            f"{uri} is in {region}, and SageMaker pulls from its own region, {clients.region}",
+            "Push it to this region with `byoc push`, or set aws.region.",
+        )
+    return "skipped", f"{uri} is another account's: only that account can look at it", ""
+
+
+def parts(reference: str) -> tuple[str, str, str]:
+    """`name:tag@digest` → (name, tag, digest)."""
+    name, _, digest = reference.partition("@")
+    name, _, tag = name.partition(":")
+    return name, tag or "latest", digest
+
+
+def platform(clients: Clients, repository: str, digest: str) -> tuple[str, str]:
+    """Operating system and architecture, from the image's configuration, which is a blob of its own.
+
+    Raises:
+        ClientError, OSError, ValueError, KeyError: it cannot be read.
+    """
+    asked: Any = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
+    [there] = clients.ecr.batch_get_image(**asked, acceptedMediaTypes=[DOCKER_MANIFEST])["images"]
+    blob = json.loads(there["imageManifest"])["config"]["digest"]
+    url = clients.ecr.get_download_url_for_layer(repositoryName=repository, layerDigest=blob)["downloadUrl"]
+    if not url.startswith("https://"):
+        raise ValueError(url)
+    with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - https, see above
+        configuration = json.loads(answer.read(_MOST))
+    return configuration["os"], configuration["architecture"]

@@ -1,0 +1,68 @@
+"""The role exists, lets SageMaker take it, and has the policy that these settings need by now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from scripts import account
+from scripts.doctor.finding import Finding
+from scripts.policies.grants import document
+from scripts.policies.jobs import jobs
+from scripts.policies.names import Names
+from scripts.settings import Settings
+from scripts.setup.role import policy_name
+from scripts.tags import is_forbidden
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+
+def role(settings: Settings, clients: Clients) -> Iterator[Finding]:
+    there = _there(settings, clients)
+    yield there
+    if there.severity == "ok" and (policy := _policy(Names.of(settings, clients), clients)):
+        yield policy
+
+
+def _policy(names: Names, clients: Clients) -> Finding | None:
+    """Of a role that `byoc setup` made: settings may have changed since. Nothing is known of others."""
+    from botocore.exceptions import ClientError
+
+    own = policy_name(names)
+    try:
+        found = clients.iam.get_role_policy(RoleName=names.role, PolicyName=own)["PolicyDocument"]
+    except ClientError as error:
+        if is_forbidden(error) or error.response["Error"]["Code"] == "NoSuchEntity":
+            return None
+        raise
+    if found == document(jobs(names)):
+        return Finding("role policy", "ok", f"{own} allows what these settings need")
+    return Finding(
+        "role policy",
+        "warning",
+        f"{own} is not what these settings need: key, bucket, weights or images have changed since",
+        "`byoc setup` shows the difference and mends it.",
+    )
+
+
+def _there(settings: Settings, clients: Clients) -> Finding:
+    found = account.role(settings, clients)
+    arn = found.arn
+    if found.guessed:
+        return Finding(
+            "role",
+            "skipped",
+            f"AWS does not allow GetRole: {arn} is what it would be called",
+            f'If it has a path, name it in full: aws.role = "{arn.rpartition("/")[0]}/…".',
+        )
+    if found.trust and "sagemaker.amazonaws.com" not in str(found.trust):
+        return Finding(
+            "role",
+            "error",
+            f"{arn} does not let SageMaker take it",
+            "Add sagemaker.amazonaws.com to its trust policy, or name another one as aws.role.",
+        )
+    if found.new:
+        return Finding("role", "ok", f"{arn}, minutes old: SageMaker may need one more to know it")
+    return Finding("role", "ok", arn)

@@ -1,0 +1,116 @@
+"""Taking back what `byoc setup` made: recognised by its tags, and never with what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from report.words import plural
+from scripts.policies.names import Names
+from scripts.setup import bucket, plan, repositories, role
+from scripts.setup.plan import Call, Step
+
+if TYPE_CHECKING:
+    from scripts.aws import Clients
+
+
+def planned(names: Names, clients: Clients) -> Iterator[Step]:
+    """What `byoc setup --remove` does; "foreign" is what stays, and its notes say why."""
+    yield from _role(names, clients.iam)
+    for repository in dict.fromkeys(names.repositories.values()):
+        yield from _repository(names, clients.ecr, repository)
+    yield from _bucket(names, clients.s3)
+
+
+def _stays(names: Names, what: str, tags: Any) -> Step | None:
+    owner, kind = plan.project_of(tags), what.partition(" ")[0]
+    if owner == names.settings.project.name:
+        return None
+    why = f"made for the project {owner}" if owner else f"`byoc` did not make this {kind}"
+    return Step(what, "foreign", notes=(why,))
+
+
+def _role(names: Names, iam: Any) -> Iterator[Step]:
+    name, what = names.role, f"role {names.role}"
+    if "/" in names.settings.aws.role:
+        yield Step(what, "foreign", notes=("aws.role is no plain name: `byoc` did not make this role",))
+        return
+    found = role.look(iam, names)
+    if found is None:
+        return
+    own = role.policy_name(names)
+    mine = (
+        [Call(f"policy {own} is deleted", "iam", "delete_role_policy", {"RoleName": name, "PolicyName": own})]
+        if found.policy is not None
+        else []
+    )
+    owner = plan.project_of(found.tags)
+    pages = iam.get_paginator("list_role_policies").paginate(RoleName=name)
+    others = [each for page in pages for each in page["PolicyNames"] if each != own]
+    if owner == names.settings.project.name and not others and not found.attached:
+        deletion = Call("is deleted", "iam", "delete_role", {"RoleName": name})
+        yield Step(what, "differs", (*mine, deletion))
+        return
+    if not owner:
+        why = "`byoc` did not make this role"
+    elif owner != names.settings.project.name:
+        why = f"made for the project {owner}"
+    else:
+        why = f"others use it: it has {', '.join([*others, *found.attached])}"
+    yield Step(what, "foreign", tuple(mine) if owner else (), (why,))
+
+
+def _repository(names: Names, ecr: Any, repository: str) -> Iterator[Step]:
+    what = f"repository {repository}"
+    found = repositories.look(ecr, repository)
+    if found is None:
+        return
+    if stays := _stays(names, what, found.tags):
+        yield stays
+        return
+    pages = ecr.get_paginator("list_images").paginate(repositoryName=repository)
+    digests = {each["imageDigest"] for page in pages for each in page["imageIds"]}
+    if digests:
+        why = (
+            f"holds {plural(len(digests), 'image')}; `byoc delete --all` says who needs them. To delete "
+            f"them: aws ecr delete-repository --force --repository-name {repository}"
+        )
+        yield Step(what, "foreign", notes=(why,))
+        return
+    yield Step(
+        what, "differs", (Call("is deleted", "ecr", "delete_repository", {"repositoryName": repository}),)
+    )
+
+
+def _bucket(names: Names, s3: Any) -> Iterator[Step]:
+    what = f"bucket {names.bucket}"
+    if names.settings.aws.bucket_owner not in ("", names.account):
+        yield Step(what, "foreign", notes=(f"it belongs to account {names.settings.aws.bucket_owner}",))
+        return
+    found = bucket.look(s3, names.bucket, names.region)
+    if found is None:
+        return
+    if stays := _stays(names, what, found.tags):
+        yield stays
+        return
+    if held := _held(s3, names):
+        yield Step(what, "foreign", notes=(held,))
+        return
+    yield Step(what, "differs", (Call("is deleted", "s3", "delete_bucket", {"Bucket": names.bucket}),))
+
+
+def _held(s3: Any, names: Names) -> str:
+    """What the bucket holds, in words; "" for nothing. S3 deletes no bucket with objects in it."""
+    prefix, pages = f"{names.settings.prefix}/", s3.get_paginator("list_objects_v2")
+
+    def objects(**narrow: str) -> Iterator[Any]:
+        for page in pages.paginate(Bucket=names.bucket, **narrow):
+            yield from page.get("Contents", ())
+
+    sizes = [item["Size"] for item in objects(Prefix=prefix)]
+    mine = f"{plural(len(sizes), 'object')} of this project ({sum(sizes) / 1e6:.1f} MB)"
+    if any(not item["Key"].startswith(prefix) for item in objects()):
+        return f"holds {mine}, and others that are not"
+    if not sizes:
+        return ""
+    return f"holds {mine}; `byoc delete --all` deletes them"
