@@ -8,7 +8,18 @@ import typer
 from typer.core import TyperGroup
 
 from contract.errors import BAD_INPUT, ByocError
-from scripts.commands import convert, data, platform, serving, training, transform, tuning, watch, watching
+from scripts.commands import (
+    convert,
+    data,
+    platform,
+    serving,
+    training,
+    transform,
+    tuning,
+    watch,
+    watching,
+    web,
+)
 from scripts.output import Output
 
 
@@ -61,6 +72,7 @@ tuning.register(app)
 training.register(app)
 watch.register(app)
 watching.register(app)
+web.register(app)
 serving.register(app)
 convert.register(app)
 transform.register(app)
