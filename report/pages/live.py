@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from report.read.jobs import UNDER_WAY
 from report.read.listing import KINDS
 from report.read.live import LiveTraining
 from report.read.series import Series, numbers, read_series
+from report.read.tuning import TuningJob
 from report.read.values import mapping, sequence
 from report.verdicts import Verdict, sentence, verdicts
 
@@ -218,9 +218,13 @@ def training_figures(live: LiveTraining) -> list[Figure]:
     ]
     figures = [item for item in drawn if item is not None]
     for item in figures:
-        item.wide = item.id == "loss"
+        item.wide = item.id == "loss" and len(figures) % 2 == 1  # two beside each other, and no gap
     return figures
 
 
-def plain_number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def tuning_figures(job: TuningJob) -> list[Figure]:
+    """The report's charts of the trials so far."""
+    from report.charts.tuning import parallel_figure, parameter_figures, progress_figure, timeline_figure
+
+    drawn = [progress_figure(job), *parameter_figures(job), parallel_figure(job), timeline_figure(job)]
+    return [item for item in drawn if item is not None]

@@ -9,16 +9,17 @@ export function open(main) {
   document.title = "Jobs – byoc";
   let documents = new Map(), shown = FIRST, before = null;
   const rows = new Map(), details = new Map(), asked = new Map(), waiting = new Set();
-  const filter = { text: "", kind: "", state: "", mine: true };
+  const filter = { text: "", kind: "", state: "", mine: true, trials: false };
 
   const summary = h("dl", { class: "tiles", "aria-label": "What runs now" });
   const count = h("p", { class: "count", "aria-live": "polite" });
-  const body = h("tbody");
+  const body = h("tbody", { role: "rowgroup" });
   const more = h("button", { type: "button", class: "plain", onclick: () => { shown += MORE; draw(); } }, "Show more");
   const empty = h("div", { class: "empty" });
   const search = h("input", { type: "search", placeholder: "Filter by name", "aria-label": "Filter by name", oninput: (event) => { filter.text = event.target.value; again(); } });
   const choice = (label, key, options) => h("select", { "aria-label": label, onchange: (event) => { filter[key] = event.target.value; again(); } },
     options.map(([value, text]) => h("option", { value }, text)));
+  const trials = h("input", { type: "checkbox", onchange: (event) => { filter.trials = event.target.checked; again(); } });
   const mine = h("input", { type: "checkbox", checked: true, onchange: (event) => { filter.mine = event.target.checked; again(); } });
 
   fill(main,
@@ -28,20 +29,26 @@ export function open(main) {
     h("div", { class: "filters", role: "search" }, search,
       choice("Kind", "kind", [["", "All kinds"], ["training", "Training jobs"], ["tuning", "Tuning jobs"], ["transform", "Transform jobs"], ["endpoint", "Endpoints"]]),
       choice("State", "state", [["", "Any state"], ["runs", "Running"], ["Completed", "Completed"], ["Failed", "Failed"], ["Stopped", "Stopped"]]),
-      h("label", { class: "check" }, mine, " this project only"), count),
-    h("table", { class: "jobs" },
+      h("label", { class: "check" }, mine, " this project only"), h("label", { class: "check" }, trials, " with trials"), count),
+    h("table", { class: "jobs list", role: "table" },
       h("caption", { class: "unseen" }, "Jobs and endpoints, newest first"),
-      h("thead", {}, h("tr", {}, ["Name", "Status", "Accuracy", "Created", "Took", "Machine", "Cost"].map((text, index) =>
-        h("th", { scope: "col", class: ["name", "", "n", "wide", "n wide", "wide", "n"][index] }, text)), h("th", { scope: "col" }, h("span", { class: "unseen" }, "Action")))),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ["Name", "Status", "Accuracy", "Created", "Took", "Machine", "Cost"].map((text, index) =>
+        h("th", { scope: "col", role: "columnheader", class: ["name", "", "n", "wide", "n wide", "wide", "n"][index] }, text)), h("th", { scope: "col", role: "columnheader" }, h("span", { class: "unseen" }, "Action")))),
       body),
     empty, h("p", { class: "more" }, more));
 
   function again() { shown = FIRST; draw(); }
 
+  // A tuning job's page lists them.
+  function isTrial(row) {
+    const parent = row.kind === "training" && /^(.+)-\d{3}-[0-9a-f]{8}$/.exec(row.name);
+    return Boolean(parent) && documents.has(`tuning/${parent[1]}`);
+  }
+
   function chosen() {
     const text = filter.text.trim().toLowerCase();
     return [...documents.values()]
-      .filter((row) => (!filter.mine || row.ours) && (!filter.kind || row.kind === filter.kind)
+      .filter((row) => (!filter.mine || row.ours) && (filter.trials || !isTrial(row)) && (!filter.kind || row.kind === filter.kind)
         && (!filter.state || (filter.state === "runs" ? row.runs : row.status === filter.state))
         && (!text || row.name.toLowerCase().includes(text)))
       .sort((a, b) => (a.at < b.at ? 1 : -1));
@@ -76,14 +83,18 @@ export function open(main) {
   function rowOf(row) {
     const page = row.kind === "transform" ? null : `/${row.kind}/${encodeURIComponent(row.name)}`;
     const kind = { training: "Training", tuning: "Tuning", transform: "Transform", endpoint: "Endpoint" }[row.kind];
-    const element = h("tr", { class: row.runs ? "runs" : "" },
-      h("th", { scope: "row", class: "name" }, page ? h("a", { href: page }, row.name) : row.name,
+    const element = h("tr", { class: row.runs ? "runs" : "", role: "row" },
+      h("th", { scope: "row", role: "rowheader", class: "name" }, page ? h("a", { href: page }, row.name) : row.name,
         h("small", {}, kind, h("span", { class: "narrow" }, " · ", ago(row.at)))),
-      h("td", {}, pill(row.status)), h("td", { class: "n", "data-of": "accuracy" }, "–"), h("td", { class: "wide" }, time(row.at)),
-      h("td", { class: "n wide", "data-of": "took" }, "–"), h("td", { class: "wide quiet", "data-of": "machine" }, "–"), h("td", { class: "n", "data-of": "cost" }, "–"),
-      h("td", { class: "act" }, row.runs && row.kind !== "endpoint" && row.status !== "Stopping" ? stopButton(row.name) : null));
+      cell("state", pill(row.status)), cell("n", "–", "accuracy"), cell("wide", time(row.at)),
+      cell("n wide", "–", "took"), cell("wide quiet", "–", "machine"), cell("n", "–", "cost"),
+      cell("act", row.runs && row.kind !== "endpoint" && row.status !== "Stopping" ? stopButton(row.name) : null));
     apply(element, row, details.get(`${row.kind}/${row.name}`));
     return element;
+  }
+
+  function cell(kind, content, of = null) {
+    return h("td", { role: "cell", class: kind, "data-of": of }, content);
   }
 
   function apply(element, row, found) {

@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from contract.errors import ByocError
@@ -33,25 +32,28 @@ class Activity:
     lines: list[str] = field(default_factory=list)
     state: str = "running"
     error: dict[str, str] | None = None
-    began: float = field(default_factory=time.time)
+    thread: threading.Thread = field(default_factory=threading.current_thread)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For the page."""
+        return {key: value for key, value in vars(self).items() if key != "thread"}
 
 
 class Activities:
     """The newest activities; safe to share between threads."""
-
-    ended = False
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._all: list[Activity] = []
         self._lock = threading.Lock()
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Activity]:
         with self._lock:
             return iter(list(self._all))
+
+    def about(self, page: str) -> Activity | None:
+        """The newest that concerns a page."""
+        return next((item for item in reversed(list(self)) if item.about == page), None)
 
     def start(
         self, session: Session, title: str, about: str, work: Callable[[Context], object], sets: Sequence[str]
@@ -65,7 +67,8 @@ class Activities:
             activity = Activity(next(self._numbers), title, about)
             self._all = [*self._all, activity][-_KEPT:]
         context = session.context(sets, heard=activity.lines.append)
-        threading.Thread(target=_run, args=(session, activity, work, context), daemon=True).start()
+        activity.thread = threading.Thread(target=_run, args=(session, activity, work, context), daemon=True)
+        activity.thread.start()
         return activity
 
 
@@ -145,13 +148,3 @@ def delete(session: Session, activities: Activities, endpoint: str) -> Activity:
         command(context, endpoint)
 
     return activities.start(session, f"Deleting the endpoint {endpoint}", f"endpoint/{endpoint}", work, ())
-
-
-def settings_from(values: Mapping[str, Any]) -> list[str]:
-    """`--set` options of a form's values; one that was left as it is is not among them."""
-    sets = []
-    for key, value in values.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise ByocError(f"The form sent {key!r} = {value!r}, which is no text.", kind="BadForm")
-        sets.append(f"{key}={value.strip()}")
-    return sets

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from contract.errors import BAD_INPUT, NOT_FOUND, REFUSED, UNREACHABLE, ByocError
 from report.pages.live import machines
 from report.pages.render import CONFIG, vega_bundle
-from scripts.web import actions, endpoint, sources
+from scripts.web import actions, data, endpoint, forms, sources, tuning
 from scripts.web.security import Guard, error_document, hosts
 from scripts.web.session import Session
 from scripts.web.stream import events
@@ -84,11 +84,12 @@ class Web:
         """The report on a training or tuning job, for a frame and for a tab of its own."""
         from report.pages.job import job_page
         from report.pages.tuning import tuning_page
-        from report.read import inputs, tuning
+        from report.read import inputs
+        from report.read.tuning import look, with_findings
 
         clients, name = self.session.clients, request.path_params["name"]
         if request.path_params["kind"] == "tuning":
-            page = tuning_page(tuning.with_findings(clients, tuning.look(clients, name)))
+            page = tuning_page(with_findings(clients, look(clients, name)))
         else:
             collected = inputs.collect(clients, name)
             machine, _ = machines(collected.describe.get("ResourceConfig", {}))
@@ -109,13 +110,33 @@ class Web:
         lines = LogTail(self.session.clients, *groups[kind]).read()
         return PlainTextResponse("\n".join(lines).encode("utf-8", "replace"))
 
+    def form(self, request: Request) -> Any:
+        return forms.form(self.session, request.path_params["kind"])
+
+    def price(self, request: Request) -> Any:
+        """Dollars for an hour of one machine."""
+        machine, use = (request.query_params.get(key, "") for key in ("machine", "use"))
+        return {"hourly": self.session.hourly(machine, "Hosting" if use == "Hosting" else "Training")}
+
+    def data(self, request: Request) -> Any:
+        return data.document(self.session)
+
+    def doubtful(self, request: Request) -> Any:
+        return data.doubtful(self.session)
+
+    def picture(self, request: Request) -> Response:
+        content = data.picture(self.session, request.query_params.get("key", ""))
+        headers = {"Cache-Control": "private, max-age=600"}
+        return Response(content, media_type="image/png", headers=headers)
+
     # --- what is live
 
     def _source(self, kind: str, name: str) -> Callable[[], Source]:
         makers: dict[str, Callable[[], Source]] = {
             "jobs": lambda: sources.JobList(self.session),
             "training": lambda: sources.Training(self.session, name),
-            "endpoint": lambda: endpoint.EndpointSource(self.session, name),
+            "tuning": lambda: tuning.TuningSource(self.session, name),
+            "endpoint": lambda: endpoint.EndpointSource(self.session, name, self.activities.about),
         }
         if kind not in makers:
             raise ByocError(f"There is nothing live of {kind}.", code=NOT_FOUND, kind="NoPage")
@@ -126,18 +147,15 @@ class Web:
         stream = events(self.session, make, lambda: self.closing)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
-    def running(self, request: Request) -> Any:
-        return [item.as_dict() for item in self.activities]
-
     # --- what is done
 
     def train(self, request: Request, body: dict[str, Any]) -> Any:
-        sets = actions.settings_from(body.get("set", {}))
+        sets = forms.sets_of(body.get("set", {}))
         name, best_of = str(body.get("name", "")), str(body.get("best_of", ""))
         return actions.train(self.session, sets, name=name, best_of=best_of)
 
     def tune(self, request: Request, body: dict[str, Any]) -> Any:
-        sets = actions.settings_from(body.get("set", {}))
+        sets = forms.sets_of(body.get("set", {}))
         ranges = [f"{key}={text}" for key, text in body.get("ranges", {}).items()]
         return actions.tune(self.session, sets, name=str(body.get("name", "")), ranges=ranges)
 
@@ -183,7 +201,11 @@ class Web:
             Route("/assets/{file}", self._answering(self.asset), methods=["GET"]),
             get("/api/project", self.project),
             get("/api/details", self.details),
-            get("/api/activities", self.running),
+            get("/api/form/{kind}", self.form),
+            get("/api/price", self.price),
+            get("/api/data", self.data),
+            get("/api/doubtful", self.doubtful),
+            get("/api/picture", self.picture),
             get("/report/{kind}/{name}", self.report),
             get("/log/{kind}/{name}", self.log),
             Route("/live/{kind}", self._answering(self.live), methods=["GET"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from scripts.web.values import dump
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
+    from scripts.web.actions import Activity
     from scripts.web.session import Session
 
 LARGEST: Final = 6_291_456
@@ -84,8 +85,8 @@ class EndpointSource:
 
     ended = False
 
-    def __init__(self, session: Session, name: str) -> None:
-        self.name = name
+    def __init__(self, session: Session, name: str, activity: Callable[[str], Activity | None]) -> None:
+        self.name, self._activity = name, activity
         self._session = session
         self._lock = threading.Lock()
         self._looked = -1e9
@@ -103,7 +104,8 @@ class EndpointSource:
             clients = self._session.clients
             endpoint = described(clients, self.name)
             if endpoint is None:
-                self._documents = {"endpoint": dump({"name": self.name, "status": "Deleted", "runs": False})}
+                gone = {"name": self.name, "status": "Deleted", "runs": False}
+                self._documents = {"endpoint": dump(gone), **self._changes()}
                 return
             if endpoint.model and endpoint.model not in self._jobs:
                 self._jobs[endpoint.model] = job_of_model(clients, endpoint.model)
@@ -122,8 +124,12 @@ class EndpointSource:
                 "hourly": None if each is None else each * endpoint.count,
                 "cost": pages.cost(endpoint.seconds, endpoint.count, each),
             }
-            self._documents = {"endpoint": dump(document)}
+            self._documents = {"endpoint": dump(document), **self._changes()}
             self._read_log()
+
+    def _changes(self) -> dict[str, str]:
+        activity = self._activity(f"endpoint/{self.name}")
+        return {"activity": dump(activity.as_dict())} if activity else {}
 
     def _read_log(self) -> None:
         if self._tail is None:
