@@ -218,6 +218,7 @@ def training_figures(live: LiveTraining) -> list[Figure]:
     ]
     figures = [item for item in drawn if item is not None]
     for item in figures:
+        item.spec["height"] = 260
         item.wide = item.id == "loss" and len(figures) % 2 == 1  # two beside each other, and no gap
     return figures
 

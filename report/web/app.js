@@ -49,5 +49,4 @@ show(false);
 ask("/api/project").then((project) => {
   const place = project.url ? project.url.replace(/^https?:\/\//, "") : `AWS ${project.region}`.trim();
   fill($("where"), h("strong", {}, project.project), h("span", {}, place));
-  for (const sentence of project.moved) trouble({ message: sentence });
 }, () => {});

@@ -186,12 +186,12 @@ export function open(main) {
   };
 }
 
-export function stopButton(name, label = "Stop") {
-  const control = button(label, async () => {
+export function stopButton(name, kind = "small") {
+  const control = button("Stop", async () => {
     if (!(await confirm(`Stop ${name}?`, "A training keeps its best model so far. It cannot be started again where it stopped, unless it keeps checkpoints.", "Stop it"))) return;
     await post("/api/stop", { name });
     say(`${name} is being stopped`);
-  }, "small");
+  }, kind);
   control.querySelector("button").setAttribute("aria-label", `Stop ${name}`);
   return control;
 }

@@ -14,16 +14,18 @@ export function open(main, name) {
   const how = h("div", { class: "progress", hidden: true }, bar, far);
   const tiles = h("dl", { class: "tiles" });
   const failure = h("section", { class: "card failure", hidden: true });
-  const rules = h("div"), charts = new Charts(), log = new Log(`/log/training/${encodeURIComponent(name)}`);
+  const rules = h("div", { class: "rules" }), charts = new Charts(), log = new Log(`/log/training/${encodeURIComponent(name)}`);
   const nothing = h("p", { class: "note" }, "No curves yet: the training has not begun.");
   const facts = h("div");
   const report = h("section", { hidden: true });
 
+  const curves = h("section", { "aria-labelledby": "curves" }, h("h2", { id: "curves" }, "Curves"), nothing, charts.element);
+  const found = h("section", { "aria-labelledby": "rules" }, h("h2", { id: "rules" }, "What the rules found"), rules);
+
   fill(main,
     h("div", { class: "head" }, h("div", {}, over, h("h1", {}, name), h("p", { class: "line" }, state), said), buttons),
     how, tiles, failure,
-    h("section", { "aria-labelledby": "curves" }, h("h2", { id: "curves" }, "Curves"), nothing, charts.element),
-    h("section", { "aria-labelledby": "rules" }, h("h2", { id: "rules" }, "What the rules found"), rules),
+    curves, found,
     h("section", { "aria-labelledby": "log" }, h("h2", { id: "log" }, "Log"), log.element),
     h("section", { "aria-labelledby": "facts" }, h("h2", { id: "facts" }, "Settings"), facts),
     report);
@@ -32,7 +34,7 @@ export function open(main, name) {
     fill(state, pill(job.status), job.runs && job.secondary && job.secondary !== job.status ? h("span", { class: "quiet" }, ` ${job.secondary}: ${job.message}`) : null);
     fill(said, job.headline);
     fill(buttons,
-      job.runs ? (job.status === "Stopping" ? null : stopButton(name, "Stop")) : null,
+      job.runs ? (job.status === "Stopping" ? null : stopButton(name, "plain")) : null,
       job.model && !job.runs ? h("a", { class: "button main", href: `/new/deploy?job=${encodeURIComponent(name)}` }, "Deploy") : null,
       h("a", { class: "button", href: `/report/training/${encodeURIComponent(name)}`, target: "_blank", rel: "noopener" }, "Report", h("span", { class: "unseen" }, " in a tab of its own")));
     how.hidden = !job.progress;
@@ -68,6 +70,8 @@ export function open(main, name) {
       if (!known.has(item.rule) && job.runs) say(`${item.rule}: ${item.advice[0]?.messages[0] ?? item.summary}`);
       known.add(item.rule);
     }
+    // What is wrong comes first.
+    if (bad.length && found.previousElementSibling === curves) main.insertBefore(found, curves);
     fill(rules, job.verdicts.length ? null : h("p", { class: "note" }, job.runs ? "Nothing so far. A finding is here a second after it is made." : "The log says nothing of rules."),
       bad.map((item) => h("article", { class: "issue" }, h("h3", {}, item.rule, " ", h("span", { class: "quiet" }, item.question)), item.summary && h("p", {}, item.summary),
         item.advice.map((advice) => h("div", { class: "advice" }, h("p", { class: "where" }, h("span", { class: `severity ${advice.severity}` }, advice.severity), " ", advice.span),

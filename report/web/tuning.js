@@ -26,7 +26,7 @@ export function open(main, name, go) {
     fill(said, job.best ? [`The best ${job.runs ? "so far " : ""}is trial ${job.best.number} with ${job.metric} ${job.best.objective}: ${words(job.best.values)}.`] : null);
     fill(buttons,
       job.best ? button("Train with the best", () => train(job.best), "main") : null,
-      job.runs && job.status !== "Stopping" ? stopButton(name) : null,
+      job.runs && job.status !== "Stopping" ? stopButton(name, "plain") : null,
       h("a", { class: "button", href: `/report/tuning/${encodeURIComponent(name)}`, target: "_blank", rel: "noopener" }, "Report", h("span", { class: "unseen" }, " in a tab of its own")));
     how.hidden = !job.runs;
     bar.value = job.total ? job.done / job.total : 0;

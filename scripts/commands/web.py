@@ -60,4 +60,5 @@ def web(
 
             webbrowser.open(address)
 
-    serve(session, bind(port), ready)
+    with bind(port) as listener:
+        serve(session, listener, ready)

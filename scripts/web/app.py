@@ -46,6 +46,13 @@ class Web:
         self.activities = actions.Activities()
         self.closing = False
 
+    def warm(self) -> None:
+        """Read before somebody waits for it: the list, and the charts' library. What fails is said later."""
+        with contextlib.suppress(Exception):
+            self._source("jobs", "")().look()
+        with contextlib.suppress(Exception):
+            vega_bundle()
+
     # --- what is shown
 
     async def page(self, request: Request) -> Response:
@@ -74,7 +81,6 @@ class Web:
             "machine": settings.deploy.instance_type,
             "train_machine": settings.train.instance_type,
             "charts": CONFIG,
-            "moved": list(settings.moved),
         }
 
     def details(self, request: Request) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -52,6 +53,7 @@ def serve(session: Session, listener: socket.socket, ready: Callable[[str], None
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             ready(f"http://{_HOST}:{port}/?token={token}")
+            threading.Thread(target=web.warm, daemon=True).start()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             web.closing = True  # streams would hold it up

@@ -106,12 +106,12 @@ class Session:
     def hourly(self, machine: str, kind: running.Component) -> float | None:
         """Dollars for an hour of one machine, asked once an hour."""
         key = (machine, kind)
-        with self._lock:
-            asked, price = self._prices.get(key, (0.0, None))
-            if not asked or time.monotonic() - asked > _PRICE_SECONDS:
-                price = running.hourly(self.clients, machine, kind)
-                self._prices[key] = (time.monotonic(), price)
-            return price
+        asked, price = self._prices.get(key, (None, None))
+        if asked is None or time.monotonic() - asked > _PRICE_SECONDS:
+            # Not under the lock: where AWS does not answer this, it takes seconds.
+            price = running.hourly(self.clients, machine, kind)
+            self._prices[key] = (time.monotonic(), price)
+        return price
 
     def source(self, key: str, make: Callable[[], Source]) -> Source:
         """The source of that key; the tabs that show the same share it."""

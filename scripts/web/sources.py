@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from scripts.web.values import dump
 
 if TYPE_CHECKING:
     from scripts.web.session import Session
+
+log = logging.getLogger("byoc.web")
 
 LISTED: Final = 2_000
 """Jobs of each kind that the list shows at most."""
@@ -41,7 +44,6 @@ class JobList:
         self._items: dict[str, dict[str, Any]] = {}
         self._ours: dict[str, bool] = {}
         self._looked = self._read_all = -1e9
-        self.warnings: list[str] = []
 
     def look(self) -> None:
         with self._lock:
@@ -79,7 +81,8 @@ class JobList:
     def _find_ours(self, project: str) -> None:
         unknown = [item["arn"] for item in self._items.values() if item["arn"] not in self._ours]
         if unknown:
-            ours = tags.of_project(self._session.clients, project, unknown[:PAGE], self.warnings.append)
+            # Of the newest only, as `byoc jobs` does: AWS may have to be asked for each.
+            ours = tags.of_project(self._session.clients, project, unknown[:PAGE], log.warning)
             self._ours |= {arn: arn in ours for arn in unknown}
 
     def documents(self) -> Mapping[str, str]:

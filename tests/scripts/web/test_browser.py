@@ -206,10 +206,11 @@ def test_a_job_that_ends_while_two_tabs_look(stage: Stage, opened: Open) -> None
         page.get_by_text("step 3 of 100").wait_for()
         drawn(page, "Accuracy")
     assert "LossNotDecreasing: The loss rose." in first.locator("#said").inner_text()
-    stage.say("digits-ends", "the last words", "END 0")
+    stage.say("digits-ends", "<img src=x onerror=alert(1)>", "the last words", "END 0")
     for page in (first, second):
         pill(page, "Completed")
         page.locator(".log", has_text="the last words").wait_for()
+        assert "<img src=x" in page.locator(".log").inner_text()  # text, and no element
         page.locator("progress").wait_for(state="hidden")
         frame = page.frame_locator("iframe")
         page.locator("iframe").scroll_into_view_if_needed()
