@@ -69,6 +69,7 @@ export function open(main) {
     doubts.setAttribute("aria-busy", "false");
     if (!data.job) return fill(doubts, h("p", { class: "note" }, "No training has completed yet: its model is what doubts labels."));
     const link = h("a", { href: `/training/${encodeURIComponent(data.job)}` }, data.job);
+    if (!data.good) return fill(doubts, h("p", { class: "note" }, "The model of ", link, ` is right on ${percent(data.accuracy)} of the pictures: too few for it to doubt labels.`));
     if (!data.mistakes.length) return fill(doubts, h("p", { class: "note" }, "The model of ", link, " makes no mistake, or left no report of them."));
     return fill(doubts, h("p", { class: "quiet small" }, "What the model of ", link, ` is surest of and the label contradicts, in the ${data.split} set. Look: either the label is wrong, or the picture is hard.`),
       h("div", { class: "mistakes" }, data.mistakes.map((item) => {

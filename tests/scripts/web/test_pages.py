@@ -154,11 +154,19 @@ def test_labels_are_doubted_by_the_last_model(
         return inputs
 
     monkeypatch.setattr(data, "collect", with_report)
+    reached = {"digits-train-1": 0.95}
+    monkeypatch.setattr(data.jobs, "metrics", lambda job: {"test:accuracy": reached[job["TrainingJobName"]]})
     doubted = web.get("/api/doubtful").json()
     assert doubted["job"] == "digits-train-1"
     assert doubted["mistakes"][0] == {
         "file": "cat/1.png", "truth": "cat", "predicted": "dog", "probability": 0.99, "image": ""
     }  # fmt: skip
+    run("train", "--name", "digits-train-2", "--no-wait")
+    reached["digits-train-2"] = 0.1  # it has learned nothing, and doubts nothing
+    assert web.get("/api/doubtful").json()["job"] == "digits-train-1"
+    reached["digits-train-1"] = 0.5
+    doubted = web.get("/api/doubtful").json()
+    assert (doubted["good"], doubted["mistakes"]) == (False, [])
 
 
 # --- endpoints
