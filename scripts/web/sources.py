@@ -50,7 +50,8 @@ class JobList:
             now = time.monotonic()
             if now - self._looked < _LIST_SECONDS:
                 return
-            whole = now - self._read_all > _WHOLE_LIST_SECONDS
+            # The first page of each kind first: on AWS the others take seconds.
+            whole = bool(self._items) and now - self._read_all > _WHOLE_LIST_SECONDS
             self._read(LISTED if whole else PAGE)
             self._looked = time.monotonic()
             if whole:
