@@ -19,6 +19,16 @@ export function fill(element, ...children) {
   return element;
 }
 
+const made = new WeakMap();
+
+/** The same, if `key` is another than last time: focus, selection and what is unfolded stay otherwise. */
+export function refill(element, key, make) {
+  const text = JSON.stringify(key);
+  if (made.get(element) === text) return;
+  made.set(element, text);
+  fill(element, [make()]);
+}
+
 export const $ = (id) => document.getElementById(id);
 
 /** Says something to those who do not see the page. */

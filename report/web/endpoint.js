@@ -1,5 +1,5 @@
 // One endpoint: try pictures on it, see what it costs, update and delete it.
-import { ago, ask, button, confirm, dollars, fill, h, hourly, percent, pill, post, say, tile } from "./dom.js";
+import { ago, ask, button, confirm, dollars, fill, h, hourly, percent, pill, post, refill, say, tile } from "./dom.js";
 import { Log } from "./log.js";
 import { watch } from "./live.js";
 
@@ -29,12 +29,12 @@ export function open(main, name) {
     h("section", { "aria-labelledby": "log" }, h("h2", { id: "log" }, "Log"), log.element));
 
   function head() {
-    fill(state, pill(endpoint.status));
-    fill(said, endpoint.reason, endpoint.job ? ["It serves the model of ", h("a", { href: `/training/${encodeURIComponent(endpoint.job)}` }, endpoint.job), "."] : null);
+    refill(state, endpoint.status, () => pill(endpoint.status));
+    refill(said, [endpoint.reason, endpoint.job], () => [endpoint.reason, endpoint.job ? ["It serves the model of ", h("a", { href: `/training/${encodeURIComponent(endpoint.job)}` }, endpoint.job), "."] : null]);
     const there = endpoint.status !== "Deleted";
-    fill(buttons, there && endpoint.status === "InService" ? h("a", { class: "button", href: `/new/deploy?${new URLSearchParams({ endpoint: name, machine: endpoint.machine })}` }, "Update the model") : null,
+    refill(buttons, [endpoint.status, endpoint.machine], () => [there && endpoint.status === "InService" ? h("a", { class: "button", href: `/new/deploy?${new URLSearchParams({ endpoint: name, machine: endpoint.machine })}` }, "Update the model") : null,
       there && endpoint.status !== "Deleting" ? button("Delete", remove) : null,
-      there ? null : h("a", { class: "button main", href: "/new/deploy" }, "Deploy a model"));
+      there ? null : h("a", { class: "button main", href: "/new/deploy" }, "Deploy a model")]);
     drop.classList.toggle("off", endpoint.status !== "InService" && endpoint.status !== "Updating");
     if (status && status !== endpoint.status) say(`${name} is ${endpoint.status}`);
     status = endpoint.status;

@@ -1,5 +1,5 @@
 // One training job: progress, findings, curves, machine, log, and the report.
-import { ago, dollars, duration, fill, h, hourly, pill, say, tile } from "./dom.js";
+import { ago, dollars, duration, fill, h, hourly, pill, refill, say, tile } from "./dom.js";
 import { Charts } from "./charts.js";
 import { Log } from "./log.js";
 import { stopButton } from "./jobs.js";
@@ -31,23 +31,23 @@ export function open(main, name) {
     report);
 
   function head() {
-    fill(state, pill(job.status), job.runs && job.secondary && job.secondary !== job.status ? h("span", { class: "quiet" }, ` ${job.secondary}: ${job.message}`) : null);
+    refill(state, [job.status, job.secondary, job.message, job.runs], () => [pill(job.status), job.runs && job.secondary && job.secondary !== job.status ? h("span", { class: "quiet" }, ` ${job.secondary}: ${job.message}`) : null]);
     fill(said, job.headline);
-    fill(buttons,
+    refill(buttons, [job.status, job.model], () => [
       job.runs ? (job.status === "Stopping" ? null : stopButton(name, "plain")) : null,
       job.model && !job.runs ? h("a", { class: "button main", href: `/new/deploy?job=${encodeURIComponent(name)}` }, "Deploy") : null,
-      h("a", { class: "button", href: `/report/training/${encodeURIComponent(name)}`, target: "_blank", rel: "noopener" }, "Report", h("span", { class: "unseen" }, " in a tab of its own")));
+      h("a", { class: "button", href: `/report/training/${encodeURIComponent(name)}`, target: "_blank", rel: "noopener" }, "Report", h("span", { class: "unseen" }, " in a tab of its own"))]);
     how.hidden = !job.progress;
     if (job.progress) { bar.value = job.progress.share; fill(far, job.progress.text); }
     failure.hidden = !job.reason;
-    if (job.reason) fill(failure, h("h2", {}, "Why it failed"), h("pre", { tabindex: "0" }, job.reason));
+    refill(failure, job.reason, () => [h("h2", {}, "Why it failed"), h("pre", { tabindex: "0" }, job.reason)]);
     clock();
     drawRules();
-    fill(facts, h("table", { class: "facts" }, h("caption", { class: "unseen" }, "Hyperparameters"), h("tbody", {}, Object.entries(job.settings).map(([key, value]) =>
+    refill(facts, [job.settings, job.tuning, job.phases], () => [h("table", { class: "facts" }, h("caption", { class: "unseen" }, "Hyperparameters"), h("tbody", {}, Object.entries(job.settings).map(([key, value]) =>
       h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, value))))),
       h("table", { class: "facts" }, h("caption", { class: "unseen" }, "Phases of the job"), h("tbody", {},
         job.tuning ? h("tr", {}, h("th", { scope: "row" }, "Trial of"), h("td", {}, h("a", { href: `/tuning/${encodeURIComponent(job.tuning)}` }, job.tuning))) : null,
-        job.phases.map((phase) => h("tr", {}, h("th", { scope: "row" }, phase.name), h("td", {}, phase.seconds === null ? "" : duration(phase.seconds), " ", h("span", { class: "quiet" }, phase.text)))))));
+        job.phases.map((phase) => h("tr", {}, h("th", { scope: "row" }, phase.name), h("td", {}, phase.seconds === null ? "" : duration(phase.seconds), " ", h("span", { class: "quiet" }, phase.text))))))]);
     if (!job.runs && !framed) frame();
     if (status && job.status !== status) say(`${name} is ${job.status}`);
     status = job.status;
@@ -72,12 +72,12 @@ export function open(main, name) {
     }
     // What is wrong comes first.
     if (bad.length && found.previousElementSibling === curves) main.insertBefore(found, curves);
-    fill(rules, job.verdicts.length ? null : h("p", { class: "note" }, job.runs ? "Nothing so far. A finding is here a second after it is made." : "The log says nothing of rules."),
+    refill(rules, [job.verdicts, job.runs], () => [job.verdicts.length ? null : h("p", { class: "note" }, job.runs ? "Nothing so far. A finding is here a second after it is made." : "The log says nothing of rules."),
       bad.map((item) => h("article", { class: "issue" }, h("h3", {}, item.rule, " ", h("span", { class: "quiet" }, item.question)), item.summary && h("p", {}, item.summary),
         item.advice.map((advice) => h("div", { class: "advice" }, h("p", { class: "where" }, h("span", { class: `severity ${advice.severity}` }, advice.severity), " ", advice.span),
           h("ul", {}, advice.messages.map((text) => h("li", {}, text))), advice.cause && h("p", { class: "quiet" }, advice.cause), advice.remedy && h("p", {}, h("strong", {}, "To do: "), advice.remedy))))),
       rest.length ? h("ul", { class: "passed" }, rest.map((item) => h("li", {}, h("span", { class: `mark ${item.outcome}`, "aria-hidden": "true" }, item.outcome === "NoIssuesFound" ? "✓" : "–"),
-        h("span", { class: "rule" }, item.rule, h("small", {}, item.label)), h("span", { class: "quiet" }, item.summary)))) : null);
+        h("span", { class: "rule" }, item.rule, h("small", {}, item.label)), h("span", { class: "quiet" }, item.summary)))) : null]);
   }
 
   function frame() {

@@ -1,5 +1,5 @@
 // One tuning job: trials, charts over the hyperparameters, the best.
-import { ago, button, dollars, duration, fill, h, hourly, pill, say, tile } from "./dom.js";
+import { ago, button, dollars, duration, fill, h, hourly, pill, refill, say, tile } from "./dom.js";
 import { Charts } from "./charts.js";
 import { stopButton } from "./jobs.js";
 import { watch } from "./live.js";
@@ -22,12 +22,12 @@ export function open(main, name, go) {
     h("section", { "aria-labelledby": "trials" }, h("h2", { id: "trials" }, "Trials"), trials));
 
   function head() {
-    fill(state, pill(job.status));
+    refill(state, job.status, () => pill(job.status));
     fill(said, job.best ? [`The best ${job.runs ? "so far " : ""}is trial ${job.best.number} with ${job.metric} ${job.best.objective}: ${words(job.best.values)}.`] : null);
-    fill(buttons,
+    refill(buttons, [job.status, job.best?.name], () => [
       job.best ? button("Train with the best", () => train(job.best), "main") : null,
       job.runs && job.status !== "Stopping" ? stopButton(name, "plain") : null,
-      h("a", { class: "button", href: `/report/tuning/${encodeURIComponent(name)}`, target: "_blank", rel: "noopener" }, "Report", h("span", { class: "unseen" }, " in a tab of its own")));
+      h("a", { class: "button", href: `/report/tuning/${encodeURIComponent(name)}`, target: "_blank", rel: "noopener" }, "Report", h("span", { class: "unseen" }, " in a tab of its own"))]);
     how.hidden = !job.runs;
     bar.value = job.total ? job.done / job.total : 0;
     fill(far, `${job.done} of ${job.total} trials, ${job.running} running, ${job.parallel} at a time, ${job.strategy}`);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from typing import Annotated
 
@@ -25,11 +26,11 @@ def web(
     ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
 ) -> None:
-    """Show jobs, curves, data and endpoints in the browser, live; start, stop and try them there.
+    """Show jobs, curves, data and endpoints in the browser, live; start and stop them there.
 
-    The page is for this machine's browser alone: it is served on 127.0.0.1, and its
-    address has a token. It works on AWS as on the local SageMaker. Ctrl-C ends it;
-    jobs and endpoints go on.
+    The page is for this machine's browser alone: it is served on 127.0.0.1, and
+    its address has a token. It works on AWS as on the local SageMaker. Ctrl-C
+    ends it; jobs and endpoints go on.
 
     Examples:
 
@@ -60,5 +61,5 @@ def web(
 
             webbrowser.open(address)
 
-    with bind(port) as listener:
+    with bind(port) as listener, contextlib.suppress(KeyboardInterrupt):  # which is how it ends
         serve(session, listener, ready)
