@@ -99,7 +99,8 @@ export function dollars(value) {
 
 export function hourly(value) {
   if (value === null || value === undefined) return "price unknown";
-  return value === 0 ? "free on this machine" : `${dollars(value)} an hour`;
+  if (value === 0) return "free on this machine";
+  return `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 3 })} an hour`;
 }
 
 const GOOD = ["Completed", "InService"];
@@ -150,6 +151,7 @@ export function button(label, action, kind = "plain") {
       fill(problem, h("strong", {}, error.message), " ", error.remedy ?? "");
     } finally {
       control.disabled = false;
+      if (document.activeElement === document.body) control.focus();  // which a disabled button loses
     }
   } }, label);
   return h("span", { class: "with-problem" }, control, problem);

@@ -238,6 +238,7 @@ def test_a_job_is_stopped_after_a_question(stage: Stage, opened: Open) -> None:
     page.get_by_role("dialog").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="detached")
+    expect(stop).to_be_focused()
     assert (
         stage.client().describe_training_job(TrainingJobName="digits-stops")["TrainingJobStatus"]
         == "InProgress"
