@@ -75,11 +75,11 @@ function job(main, form, query, go) {
     if (mine === asked) return;
     asked = mine;
     try {
-      const { hourly: each } = await ask(`/api/price?machine=${encodeURIComponent(machine)}&use=Training`);
+      const { hourly: each, origin } = await ask(`/api/price?machine=${encodeURIComponent(machine)}&use=Training`);
       if (mine !== asked) return;
       const most = each === null ? null : each * count * trials * (minutes / 60);
       fill(price, each === 0 ? "It costs nothing: it runs on this machine." : each === null ? `The price of ${machine} is not known here.`
-        : `${hourly(each * count * Math.min(parallel, trials))}; at most ${dollars(most)}, as ${trials > 1 ? `each of ${trials} trials` : "the job"} ends after ${minutes} minutes.`);
+        : `${hourly(each * count * Math.min(parallel, trials))}; at most ${dollars(most)}, as ${trials > 1 ? `each of ${trials} trials` : "the job"} ends after ${minutes} minutes (${origin}).`);
     } catch { fill(price); }
   }
 
@@ -140,10 +140,10 @@ function deploy(main, form, query, go) {
   async function askPrice(kind) {
     rate = null;
     try {
-      const { hourly: each } = await ask(`/api/price?machine=${encodeURIComponent(kind)}&use=Hosting`);
+      const { hourly: each, origin } = await ask(`/api/price?machine=${encodeURIComponent(kind)}&use=Hosting`);
       if (kind !== machine.value) return;
       rate = each === null ? null : each * form.count;
-      fill(price, rate === 0 ? "It costs nothing: it runs on this machine." : rate === null ? `The price of ${kind} is not known here.` : `${hourly(rate)}: ${dollars(rate * 730)} a month until it is deleted.`);
+      fill(price, rate === 0 ? "It costs nothing: it runs on this machine." : rate === null ? `The price of ${kind} is not known here.` : `${hourly(rate)}: ${dollars(rate * 730)} a month until it is deleted (${origin}).`);
     } catch { fill(price); }
   }
 

@@ -120,9 +120,10 @@ class Web:
         return forms.form(self.session, request.path_params["kind"])
 
     def price(self, request: Request) -> Any:
-        """Dollars for an hour of one machine."""
+        """Dollars for an hour of one machine, and where they are from."""
         machine, use = (request.query_params.get(key, "") for key in ("machine", "use"))
-        return {"hourly": self.session.hourly(machine, "Hosting" if use == "Hosting" else "Training")}
+        price = self.session.price(machine, "Hosting" if use == "Hosting" else "Training")
+        return {"hourly": price and price.hourly, "origin": price.origin if price else ""}
 
     def data(self, request: Request) -> Any:
         return data.document(self.session)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from contract.errors import FAILED, ByocError
-from scripts import running
+from scripts import prices
 from scripts.context import Context
 from scripts.output import Output, printable
+from scripts.prices import Price, Use
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Session:
     flags: dict[str, str] = field(default_factory=dict)
     _clients: Clients | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    _prices: dict[tuple[str, str], tuple[float, float | None]] = field(default_factory=dict)
+    _prices: dict[tuple[str, str], tuple[float, Price | None]] = field(default_factory=dict)
     _sources: OrderedDict[str, Source] = field(default_factory=OrderedDict)
 
     def context(
@@ -103,15 +104,20 @@ class Session:
             kind="Unforeseen",
         )
 
-    def hourly(self, machine: str, kind: running.Component) -> float | None:
-        """Dollars for an hour of one machine, asked once an hour."""
-        key = (machine, kind)
+    def price(self, machine: str, use: Use) -> Price | None:
+        """What an hour of one machine costs, asked once an hour."""
+        key = (machine, use)
         asked, price = self._prices.get(key, (None, None))
         if asked is None or time.monotonic() - asked > _PRICE_SECONDS:
             # Not under the lock: where AWS does not answer this, it takes seconds.
-            price = running.hourly(self.clients, machine, kind)
+            price = prices.find(self.clients, machine, use)
             self._prices[key] = (time.monotonic(), price)
         return price
+
+    def hourly(self, machine: str, use: Use) -> float | None:
+        """The same in dollars."""
+        price = self.price(machine, use)
+        return None if price is None else price.hourly
 
     def source(self, key: str, make: Callable[[], Source]) -> Source:
         """The source of that key; the tabs that show the same share it."""

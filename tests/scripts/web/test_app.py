@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from report.read.listing import newest
+from scripts.prices import Price
 from scripts.web import sources
 from scripts.web.app import ASSETS
 from scripts.web.session import Session
@@ -221,3 +222,13 @@ def test_lists_of_more_than_a_page(
     for number in range(5):
         run("train", "--name", f"digits-{number}", "--no-wait")
     assert len([item for item in newest(session.clients, 4, "digits") if item["kind"] == "training"]) == 4
+
+
+def test_prices_are_those_of_the_commands(web: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.prices.find", lambda *_: Price(0.25, "this test"))
+    assert web.get("/api/price?machine=ml.m5.xlarge").json() == {"hourly": 0.25, "origin": "this test"}
+    run("train", "--name", "digits-1", "--no-wait")
+    run("deploy", "digits-1", "--endpoint", "digits", "--no-wait", "--set", "deploy.instance_count=2")
+    endpoint = web.get("/api/details?job=endpoint/digits").json()["endpoint/digits"]
+    assert endpoint["hourly"] == 0.5
+    assert endpoint["cost"] == pytest.approx(endpoint["seconds"] / 3600 * 0.5)
