@@ -13,6 +13,7 @@ from scripts.web import sources
 from scripts.web.app import ASSETS
 from scripts.web.session import Session
 from scripts.web.stream import events
+from tests.scripts.commands.test_watching import write_log
 from tests.scripts.conftest import Refuse, Run
 from tests.scripts.web.conftest import TOKEN, TestClient
 
@@ -232,3 +233,13 @@ def test_prices_are_those_of_the_commands(web: TestClient, run: Run, monkeypatch
     endpoint = web.get("/api/details?job=endpoint/digits").json()["endpoint/digits"]
     assert endpoint["hourly"] == 0.5
     assert endpoint["cost"] == pytest.approx(endpoint["seconds"] / 3600 * 0.5)
+
+
+def test_the_whole_log_is_text(web: TestClient, run: Run) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    write_log("digits-1/algo-1-1", ["one", "<b>two</b>"])
+    answer = web.get("/log/training/digits-1")
+    assert answer.text == "one\n<b>two</b>"
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert web.get("/log/nothing/digits-1").status_code == 404
+    assert web.get("/live/nothing/digits-1").status_code == 404
