@@ -1,13 +1,14 @@
 """What the debugger reports: findings and verdicts, in files, and as lines of the job's log.
 
 `findings.json` is complete at any moment. While the job runs, its log has a line for each finding when it is
-made, one where a rule ends the training, one for each verdict at the end, and the progress at most once a
-second:
+made, one where a rule ends the training, one for each verdict at the end, and the progress and the machine's
+use at most once a second:
 
     debugger.finding {"rule": "LossNotDecreasing", "step": 100, …}
     debugger.stop {"rule": "LossNotDecreasing", "step": 120, …}
     debugger.verdict {"rule": "LossNotDecreasing", "outcome": "IssuesFound", …}
     progress {"epoch": 3, "step": 120, "steps": 400, "loss": 0.41, …}
+    machine {"time": 1733000000.5, "cpu": 93.1, "memory": 41.0, …}
 """
 
 from __future__ import annotations
@@ -112,12 +113,30 @@ class ProgressLine:
     seconds_left: float | None = None
 
 
-Line = FindingLine | StopLine | VerdictLine | ProgressLine
+@dataclass(frozen=True)
+class MachineLine:
+    """How busy the first host's machine is, in percent; None for what it does not have.
+
+    Attributes:
+        time: epoch seconds.
+        cpu, io_wait, gpu, gpu_memory: means over its cores and GPUs.
+    """
+
+    time: float = 0.0
+    cpu: float | None = None
+    memory: float | None = None
+    io_wait: float | None = None
+    gpu: float | None = None
+    gpu_memory: float | None = None
+
+
+Line = FindingLine | StopLine | VerdictLine | ProgressLine | MachineLine
 _PREFIXES: Final[dict[str, type[Line]]] = {
     "debugger.finding ": FindingLine,
     "debugger.stop ": StopLine,
     "debugger.verdict ": VerdictLine,
     "progress ": ProgressLine,
+    "machine ": MachineLine,
 }
 
 
@@ -165,7 +184,7 @@ def _build(kind: type[Line], content: Any) -> Line | None:
         else:
             return None
     if values.get("severity", "medium") not in SEVERITIES or (
-        kind is not ProgressLine and not values.get("rule")
+        kind not in (ProgressLine, MachineLine) and not values.get("rule")
     ):
         return None
     return kind(**values)

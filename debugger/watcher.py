@@ -20,10 +20,10 @@ from typing import Any, Final, TypeVar
 
 from contract.debugger import FINDINGS_FILE, FOLDER, SERIES_FILE
 from contract.files import write_atomically
-from contract.findings import Findings, StopLine, plain
+from contract.findings import Findings, MachineLine, StopLine, format_line, plain
 from debugger.judge import Judge, News
 from debugger.observation import Observation
-from debugger.profile import Profile, Sample, StepTime
+from debugger.profile import Profile, Row, Sample, StepTime
 from debugger.sampler import Machine
 from debugger.series import Series
 
@@ -33,6 +33,9 @@ log = logging.getLogger("train.debugger")
 SAMPLING_SHARE: Final = 0.004
 WRITING_SHARE: Final = 0.005
 SHORTEST_WRITE: Final = 2.0
+# The machine's use is a line of the log this often, in a long training less: as its progress is.
+SHORTEST_SAID: Final = 1.0
+SAID_SHARE: Final = 1 / 600
 LONGEST_CLOSE: Final = 30.0
 T = TypeVar("T")
 
@@ -76,6 +79,8 @@ class Watcher:
         self._writes = writes
         self._report, self._problems, self._failed, self._stopped = report, problems, failed, stopped
         self._machine: Machine | None = None
+        self._began = time.monotonic()
+        self._said_due = self._began
         self._unwritable = False
         self._steps: queue.SimpleQueue[StepTime] = queue.SimpleQueue()
         self._curves: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -199,12 +204,24 @@ class Watcher:
         if self._machine is None:
             return
         try:
-            rows = self._machine.sample()
+            rows, when = self._machine.sample(), time.time()
             with self.lock:
-                self.profile.add_metrics(self._node, time.time(), rows)
+                self.profile.add_metrics(self._node, when, rows)
+            self._say(rows, when)
         except Exception as error:
             self._machine = None
             self._failed("machine's measurement", error)
+
+    def _say(self, rows: Iterable[Row], when: float) -> None:
+        """The machine's use for those who look on: what is written to files is seen at the end only."""
+        now = time.monotonic()
+        if not self._writes or self._closing or now < self._said_due:
+            return
+        self._said_due = now + max(SHORTEST_SAID, (now - self._began) * SAID_SHARE)
+        sample = Sample(when, self._node)
+        for _, name, dimension, value in rows:
+            sample.add(name, dimension, value)
+        log.info("%s", format_line(machine_line(sample)))
 
     def _work(self, *, ended: bool) -> None:
         urgent, self._urgent = self._urgent and not ended, False
@@ -260,3 +277,19 @@ class Watcher:
                 self._failed("writing of its files", error)
             return
         self._written[name] = text
+
+
+def machine_line(sample: Sample) -> MachineLine:
+    """What the log says of a measurement: means over cores and GPUs."""
+
+    def mean(values: Mapping[str, float]) -> float | None:
+        return round(sum(values.values()) / len(values), 1) if values else None
+
+    return MachineLine(
+        time=round(sample.time, 2),
+        cpu=mean(sample.cores),
+        memory=None if sample.memory is None else round(sample.memory, 1),
+        io_wait=mean(sample.io_wait),
+        gpu=mean(sample.gpus),
+        gpu_memory=mean(sample.gpu_memory),
+    )

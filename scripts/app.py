@@ -20,6 +20,7 @@ from scripts.commands import (
     tuning,
     watch,
     watching,
+    web,
 )
 from scripts.output import Output
 
@@ -74,6 +75,7 @@ tuning.register(app)
 training.register(app)
 watch.register(app)
 watching.register(app)
+web.register(app)
 serving.register(app)
 convert.register(app)
 transform.register(app)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from contract.findings import Findings, ProgressLine
+from contract.findings import Findings, MachineLine, ProgressLine
 from contract.metrics import compiled, is_explosive
 from report.read import findings
 from report.read.toolkit import Preamble
@@ -89,28 +89,59 @@ def step_of(line: str) -> int | None:
     return int(step.group(1)) if step else None
 
 
-def parse_log(lines: Iterable[str], definitions: Iterable[tuple[str, str]]) -> Log:
-    """Read a whole log, with the job's own MetricDefinitions."""
-    parser, preamble, own = Parser(definitions), Preamble(), list[str]()
-    log = Log(unusable=parser.unusable)
-    for line in lines:
+class LogReader:
+    """Reads a log line by line, with the job's own MetricDefinitions; `log` is what the lines say so far."""
+
+    def __init__(self, definitions: Iterable[tuple[str, str]]) -> None:
+        self._parser, self._preamble = Parser(definitions), Preamble()
+        self._own = list[str]()
+        self.log = Log(unusable=self._parser.unusable)
+        self.machine: list[MachineLine] = []
+        self.progress: ProgressLine | None = None
+
+    def take(self, line: str) -> list[str]:
+        """Read the next line; returns what a person may want to read of it: nothing, or it."""
+        log = self.log
         log.lines += 1
         said = findings.line_of(line)
-        if said is None:
-            log.tail.extend(preamble.take(line))
-            del log.tail[:-TAIL]
-        else:
-            own.append(line)
-        if isinstance(said, ProgressLine) and said.loss is not None:
-            log.losses[said.step] = said.loss
-        values = parser.parse(line)
+        shown = self._preamble.take(line) if said is None else []
+        self._keep(shown)
+        if isinstance(said, MachineLine):
+            self.machine.append(said)
+            return []
+        if said is not None:
+            self._own.append(line)
+        if isinstance(said, ProgressLine):
+            self.progress = said
+            if said.loss is not None:
+                log.losses[said.step] = said.loss
+        values = self._parser.parse(line)
         step = step_of(line) if values else None
         for name, value in values.items():
             metric = log.metrics.setdefault(name, Metric())
             metric.value.append(value)
             metric.step.append(step)
             metric.epoch.append(values.get("epoch"))
-    log.findings = findings.of_lines(own)
-    log.tail.extend(preamble.end())  # where the script never started
-    del log.tail[:-TAIL]
-    return log
+        return shown
+
+    def findings(self) -> Findings | None:
+        """What the debugger's lines say so far."""
+        return findings.of_lines(self._own)
+
+    def end(self) -> Log:
+        """After the last line."""
+        self.log.findings = self.findings()
+        self._keep(self._preamble.end())  # where the script never started
+        return self.log
+
+    def _keep(self, lines: list[str]) -> None:
+        self.log.tail.extend(lines)
+        del self.log.tail[:-TAIL]
+
+
+def parse_log(lines: Iterable[str], definitions: Iterable[tuple[str, str]]) -> Log:
+    """Read a whole log, with the job's own MetricDefinitions."""
+    reader = LogReader(definitions)
+    for line in lines:
+        reader.take(line)
+    return reader.end()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from report.read.listing import KINDS
+from report.read.listing import newest as _newest
 from report.words import duration, percent, plural
 from scripts.context import Context
 from scripts.output import Output, short
@@ -18,17 +20,6 @@ if TYPE_CHECKING:
 
     from scripts.aws import Clients
 
-# Kind → method of boto3's client, the key of the items in its answer, and the prefix of their keys.
-_KINDS = {
-    "training": ("list_training_jobs", "TrainingJobSummaries", "TrainingJob"),
-    "tuning": (
-        "list_hyper_parameter_tuning_jobs",
-        "HyperParameterTuningJobSummaries",
-        "HyperParameterTuningJob",
-    ),
-    "transform": ("list_transform_jobs", "TransformJobSummaries", "TransformJob"),
-    "endpoint": ("list_endpoints", "Endpoints", "Endpoint"),
-}
 # Columns and time format, from wide to narrow: a name that is broken over two lines cannot be copied.
 _LAYOUTS = (
     (("kind", "name", "status", "created"), "%Y-%m-%d %H:%M:%S"),
@@ -101,32 +92,12 @@ def jobs(
     spent = spending.of(clients, listed, ended=costs)
     for sentence in spent.sentences():
         out.raw(sentence)
-    lists: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
+    lists: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for item in listed:
         lists[item["kind"]].append(
             {key: item[key] for key in ("name", "status", "at", "metrics") if key in item}
         )
     out.result({**lists, "others": others, "cost": spent.document()})
-
-
-def _newest(clients: Clients, limit: int, within: str) -> list[dict[str, Any]]:
-    """The newest `limit` of each kind, with `within` in their names; 100 endpoints, as these cost money."""
-    items = []
-    for kind, (method, answer, what) in _KINDS.items():
-        most = 100 if kind == "endpoint" else limit
-        page = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": most}
-        query = {**page, "NameContains": within} if within else page
-        for item in getattr(clients.sagemaker, method)(**query)[answer]:
-            items.append(
-                {
-                    "kind": kind,
-                    "name": item[f"{what}Name"],
-                    "status": item[f"{what}Status"],
-                    "at": item["CreationTime"],
-                    "arn": item[f"{what}Arn"],
-                }
-            )
-    return items
 
 
 def _cut(items: Iterable[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from contract.errors import INTERRUPTED, NOT_FOUND, ByocError
-from contract.findings import Findings, ProgressLine
+from contract.findings import Findings, MachineLine, ProgressLine
 from contract.log import alert
 from contract.names import ENDPOINT_LOGS, TRAINING_LOGS, TRANSFORM_LOGS
 from report.read.toolkit import Preamble, split_host
@@ -307,6 +307,8 @@ class LogLines:
         if isinstance(line, ProgressLine):
             if self._curves:
                 self._curves.advance(line)
+        elif isinstance(line, MachineLine):
+            pass  # for the page in the browser
         elif line is not None:
             self._findings.show(line)
         elif self._curves and (values := self._parser.parse(text)):

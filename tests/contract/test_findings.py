@@ -4,6 +4,7 @@ from contract.findings import (
     FindingLine,
     Findings,
     Line,
+    MachineLine,
     Outcome,
     ProgressLine,
     StopLine,
@@ -17,6 +18,7 @@ LINES: list[Line] = [
     StopLine("LossNotDecreasing", 120, "The loss rises."),
     VerdictLine("Overfit", Outcome.COULD_NOT_JUDGE, "One evaluation.", 0),
     ProgressLine(1, 8, 12, 400, 2.3, 120.5, None),
+    MachineLine(1733000000.25, 93.5, 40.0, 0.1, 88.0, None),
 ]
 
 
@@ -44,6 +46,7 @@ def test_a_line_is_read_back_as_it_was_written(line: Line) -> None:
         "progress " + "[" * 5000,
         f'progress {{"step": {10**400}}}',
         'progress {"seconds_left": NaN}',
+        'machine {"cpu": "busy"}',
         'progress {"images_per_second": 1e999}',
     ],
 )

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from contract.findings import FindingLine, Findings, Outcome, VerdictLine, parse_line
+from contract.findings import FindingLine, Findings, MachineLine, Outcome, VerdictLine, parse_line
 from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
+from debugger.watcher import Watcher
 
 Train = Callable[..., None]
 ON = '{"profiler_rules": ["ProfilerReport"]}'
@@ -102,6 +104,25 @@ def test_a_finding_is_a_line_of_the_log_the_moment_it_is_made(
     assert all(line.step == 3 and line.remedy for line in first)
     monitor.close()
     assert lines(caplog, FindingLine) == first
+
+
+def test_the_machines_use_is_a_line_of_the_log(
+    job: Any, model: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = threading.Event()
+    say = Watcher._say
+
+    def heard(watcher: Watcher, *arguments: Any) -> None:
+        say(watcher, *arguments)
+        said.set()
+
+    monkeypatch.setattr(Watcher, "_say", heard)
+    monitor = job.monitor(model, nn.CrossEntropyLoss(), debugger=ON, plan=Plan(100))
+    assert said.wait(30)
+    monitor.close()
+    [line, *_] = lines(caplog, MachineLine)
+    assert 0 <= line.cpu <= 100
+    assert 0 < line.memory <= 100
 
 
 @pytest.mark.parametrize(("rule", "stops"), [("ExplodingTensor", True), ("Overfit", False)])

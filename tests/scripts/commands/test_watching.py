@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 
-from contract.findings import FindingLine, Outcome, ProgressLine, VerdictLine, format_line
+from contract.findings import FindingLine, MachineLine, Outcome, ProgressLine, VerdictLine, format_line
 from tests.scripts.conftest import Run
 
 
@@ -28,18 +28,19 @@ def test_the_debuggers_lines_are_shown_in_words(ready: Path, run: Run) -> None:
     run("train", "--name", "digits-1", "--no-wait")
     lines = [
         format_line(ProgressLine(1, 2, 10, 20, 2.3)),
+        format_line(MachineLine(1.0, 90.0)),
         format_line(FindingLine("Overfit", 10, "loss", "high", "It rises.", "Lower it.")),
         "level=warning few pictures",
         format_line(VerdictLine("Overfit", Outcome.ISSUES_FOUND, "It rises.", 1)),
     ]
     write_log("digits-1/algo-1-1", lines)
     shown = run("logs").stdout
-    assert shown.splitlines()[:3] == ["! Overfit step 10, loss It rises.", "  → Lower it.", lines[2]]
+    assert shown.splitlines()[:3] == ["! Overfit step 10, loss It rises.", "  → Lower it.", lines[3]]
     assert "Issues found" in shown
     assert "{" not in shown
     followed = run("logs", "-f").stdout
     assert "! Overfit step 10, loss It rises." in followed
-    assert f"  {lines[2]}" in followed.splitlines()
+    assert f"  {lines[3]}" in followed.splitlines()
     assert run("logs", "--all").stdout.splitlines() == lines
 
 

@@ -1,0 +1,85 @@
+"""Server-sent events: what changed of a source's documents, until it has ended or the tab is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+
+from contract.errors import NOT_FOUND
+from scripts.web.session import Session
+from scripts.web.values import Source, dump
+
+log = logging.getLogger("byoc.web")
+
+SHORTEST: Final = 0.5
+"""Seconds between two looks while something happens."""
+LONGEST: Final = 3.0
+LONGEST_HERE: Final = 1.0
+"""The longest for a service on this machine: to ask it costs nobody anything."""
+HEARTBEAT: Final = 15.0
+
+
+async def events(
+    session: Session, make: Callable[[], Source], closing: Callable[[], bool] = lambda: False
+) -> AsyncIterator[str]:
+    """The events of one tab. An error becomes an event too, and reading goes on where it may pass."""
+    sent: dict[str, str] = {}
+    count, pause, quiet, trouble = 0, SHORTEST, 0.0, ""
+    while not closing():
+        message: dict[str, str] = {}
+        source: Source | None = None
+        try:
+            source = await run_in_threadpool(make)
+            await run_in_threadpool(source.look)
+            documents = source.documents()
+            changed = {key: text for key, text in documents.items() if sent.get(key) != text}
+            gone = [key for key in sent if key not in documents]
+            count, lines = source.lines(count)
+            if changed:
+                message["documents"] = _object(changed)
+            if gone:
+                message["gone"] = json.dumps(gone)
+            if lines:
+                message["lines"] = dump(lines)
+            sent = dict(documents)
+            if trouble or not message.keys().isdisjoint({"documents"}):
+                message["trouble"], trouble = "null", ""
+            ended = source.ended
+        except Exception as error:
+            readable = session.readable(error)
+            if readable.kind == "Unforeseen":
+                log.exception("a live page could not be read")
+            ended = readable.code == NOT_FOUND
+            text = dump({"message": readable.message, "remedy": readable.remedy, "kind": readable.kind})
+            if text != trouble:
+                message["trouble"], trouble = text, text
+        if ended:
+            message["ended"] = "true"
+        if message:
+            yield f"data: {_object(message)}\n\n"
+            quiet = 0.0
+        if ended:
+            return
+        if not message and quiet >= HEARTBEAT:
+            yield ": still here\n\n"
+            quiet = 0.0
+        pause = SHORTEST if message else min(pause * 1.4, _longest(session))
+        quiet += pause
+        await asyncio.sleep(pause)
+
+
+def _longest(session: Session) -> float:
+    try:
+        return LONGEST_HERE if session.clients.log_lag == 0 else LONGEST
+    except Exception:  # it does not answer: the look has said so
+        return LONGEST
+
+
+def _object(members: dict[str, str]) -> str:
+    """A JSON object of texts that are JSON already."""
+    return "{" + ",".join(f"{json.dumps(key)}:{text}" for key, text in members.items()) + "}"
