@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
+from local.jobs.search import Proposal, Result, Search, SearchProblem, ranges, worse_than_median
 
 
 def continuous(low: str, high: str, scaling: str = "Linear") -> dict[str, Any]:
@@ -104,3 +104,66 @@ def test_early_stopping_compares_with_the_median(own: list[float], maximize: boo
 
 def test_early_stopping_needs_trials_to_compare_with() -> None:
     assert not worse_than_median([0.0], [[1.0], [1.0]], maximize=True)
+
+
+def knowing(*results: Result, identical: bool, given: dict[str, Any] | None = None, seed: int = 1) -> Search:
+    search = Search("Bayesian", ranges(given or continuous("0", "1")), maximize=True, seed=seed, budget=20)
+    search.know(results, identical=identical)
+    return search
+
+
+def peak(x: float) -> float:
+    return -((x - 0.3) ** 2)
+
+
+def test_parents_of_the_same_data_spare_the_exploration() -> None:
+    known = [Result({"x": repr(x / 20), "epochs": "3"}, peak(x / 20)) for x in range(21)]
+    for seed in range(5):
+        first = knowing(*known, identical=True, seed=seed).propose()
+        assert first is not None
+        assert abs(float(first.values["x"]) - 0.3) < 0.2
+
+
+def test_results_outside_the_ranges_and_without_a_value_are_left_out() -> None:
+    search = Search("Bayesian", ranges(continuous("0", "1")), maximize=True)
+    results = [Result({"x": x}, 1.0) for x in ("0.5", "1.5", "some", '"0.5"')] + [Result({"y": "0.5"}, 1.0)]
+    assert search.know(results, identical=True) == 1
+    assert Search("Random", ranges(continuous("0", "1")), maximize=True).know(results, identical=True) == 0
+
+
+def test_a_reverse_logarithmic_value_is_found_again() -> None:
+    search = Search("Bayesian", ranges(continuous("0.9", "0.999", "ReverseLogarithmic")), maximize=True)
+    results = [Result({"x": x}, 1.0, parent="a") for x in ("0.9", "0.999", "0.95", "0.89", "0.9999")]
+    assert search.know(results[2:], identical=False) == 1
+    proposal = search.propose()
+    assert proposal is not None
+    assert float(proposal.values["x"]) == pytest.approx(0.95)
+    assert search.know(results[:2], identical=True) == 2
+
+
+def test_transfer_repeats_the_best_of_each_parent_and_then_counts_the_rest_by_the_difference() -> None:
+    search = knowing(
+        Result({"x": "0.5"}, 0.9, parent="a"), Result({"x": "0.6"}, 0.7, parent="a"),
+        Result({"x": "0.1"}, 0.99, steps=1, whole=False, parent="a"), Result({"x": "0.2"}, 0.1, parent="b"),
+        identical=False,
+    )  # fmt: skip
+    first, second = search.propose(), search.propose()
+    assert first is not None
+    assert second is not None
+    assert [first.values, second.values] == [{"x": "0.5"}, {"x": "0.2"}]
+    search.learn(first, 0.4)
+    search.learn(second, None)  # it failed, and says nothing of its parent
+    values = {trial.params["x"]: trial.value for trial in search._study.trials}
+    assert values == {0.5: pytest.approx(0.4), 0.6: pytest.approx(0.2), 0.1: pytest.approx(0.49), 0.2: None}
+
+
+def test_a_trial_that_was_stopped_counts_less_than_any_that_was_not() -> None:
+    from optuna.samplers._tpe.sampler import _split_trials
+
+    search = Search("Hyperband", ranges(continuous("0", "1")), maximize=True, seed=1)
+    for value, whole in ((0.9, False), (0.5, True), (0.6, True)):
+        proposal = search.propose()
+        assert proposal is not None
+        search.learn(proposal, value, steps=1, whole=whole)
+    below, _ = _split_trials(search._study, search._study.trials, 1)
+    assert [trial.value for trial in below] == [0.6]
