@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+_STARTUP = 4  # trials spread evenly, where the budget has them
 STRATEGIES = ("Bayesian", "Random", "Hyperband", "Grid")
 
 
@@ -152,14 +153,22 @@ class Search:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._ranges = found
         self._maximize = maximize
-        self._learns = strategy in ("Bayesian", "Hyperband")
         self._grid: Iterator[tuple[str, ...]] | None = None
-        sampler = _model(optuna, seed, budget) if self._learns else optuna.samplers.RandomSampler(seed=seed)
+        self._model: Any = None
+        if strategy in ("Bayesian", "Hyperband"):
+            from local.jobs.gaussian import GaussianProcess
+
+            # A third of the trials explores before the model is trusted.
+            startup = _STARTUP if budget is None else max(2, min(_STARTUP, budget // 3))
+            self._model = GaussianProcess({each.name: each.distribution for each in found}, seed, startup)
         if strategy == "Grid":
             self._grid = _grid(found)
-        self._study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
+        self._study = optuna.create_study(
+            direction="maximize" if maximize else "minimize", sampler=optuna.samplers.RandomSampler(seed=seed)
+        )
         self._distributions = {each.name: each.distribution for each in found}
         self._compared: dict[str, list[Result]] = {}  # by parent, until its best has been run again
+        self._repeated: list[tuple[str, dict[str, Any]]] = []  # parents, and their best, to be run
 
     def know(self, results: Sequence[Result], *, identical: bool) -> int:
         """Learns from earlier tuning jobs before the first proposal; how many results lie in the ranges.
@@ -168,7 +177,7 @@ class Search:
         or algorithm is not comparable: the first trials repeat the best of each parent, and the parent's
         results count with the difference that its best has then shown.
         """
-        if not self._learns:
+        if self._model is None:
             return 0
         known = [(result, self._trial(result)) for result in results]
         usable = [(result, trial) for result, trial in known if trial is not None]
@@ -182,7 +191,7 @@ class Search:
             those.sort(
                 key=lambda result: (not result.whole, -result.value if self._maximize else result.value)
             )
-            self._study.enqueue_trial(self._trial(those[0]).params, user_attrs={"parent": parent})
+            self._repeated.append((parent, self._trial(those[0]).params))
         return len(usable)
 
     def propose(self) -> Proposal | None:
@@ -193,24 +202,37 @@ class Search:
                 return None
             names = [each.name for each in self._ranges]
             return Proposal(dict(zip(names, combination, strict=True)), None)
+        if self._repeated:
+            parent, params = self._repeated.pop(0)
+            self._study.enqueue_trial(params, user_attrs={"parent": parent})
+        elif self._model is not None:
+            self._study.enqueue_trial(self._model.propose(self._study))
         trial = self._study.ask(self._distributions)
         return Proposal({each.name: each.text(trial.params[each.name]) for each in self._ranges}, trial)
 
-    def learn(self, proposal: Proposal, value: float | None, *, steps: int = 1, whole: bool = True) -> None:
+    def learn(
+        self,
+        proposal: Proposal,
+        value: float | None,
+        *,
+        reached: Mapping[int, float] | None = None,
+        whole: bool = True,
+    ) -> None:
         """The objective that a trial reached; None if it reached none.
 
-        `steps`, `whole`: as in Result. One that was stopped counts less than any that was not.
+        `reached`: its values by epoch, at Hyperband's rungs. `whole`: not stopped there.
         """
         from optuna.trial import TrialState
 
         if proposal.handle is None:
             return
+        for epoch, then in (reached or {}).items():
+            proposal.handle.report(then, epoch)
         if value is None:
             self._study.tell(proposal.handle, state=TrialState.FAIL)
         elif whole:
             self._study.tell(proposal.handle, value)
         else:
-            proposal.handle.report(value, max(1, steps))
             self._study.tell(proposal.handle, state=TrialState.PRUNED)
         parent = self._compared.pop(proposal.handle.user_attrs.get("parent", ""), [])
         if value is not None and whole and parent:
@@ -234,21 +256,6 @@ class Search:
             )
         except (KeyError, ValueError):
             return None
-
-
-def _model(optuna: Any, seed: int | None, budget: int | None) -> Any:
-    """The sampler that learns. Every option is stated, so that proposals survive Optuna's upgrades."""
-    # A third of the trials explores before the model is trusted; Optuna's 10 would often be all.
-    startup = 10 if budget is None else max(2, min(10, budget // 3))
-    # The constant liar keeps trials that run at the same time apart.
-    return optuna.samplers.TPESampler(
-        seed=seed,
-        n_startup_trials=startup,
-        n_ei_candidates=24,
-        multivariate=True,
-        group=False,
-        constant_liar=True,
-    )
 
 
 def _grid(found: list[Range]) -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from local.config import region_in
 from local.jobs import criteria, parents
 from local.jobs.documents import Document, shortened, training_document, tuning_summary
-from local.jobs.hyperband import Ladder, ResourceProblem, make_ladder
+from local.jobs.hyperband import Climber, Ladder, ResourceProblem, make_ladder
 from local.jobs.run import Cause, Run, cause_of
 from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
 from local.jobs.services import Services, log
@@ -53,8 +53,7 @@ class Trial:
     ended: bool = False
     value: float | None = None
     series: list[float] = field(default_factory=list)
-    judged: int = 0
-    """Hyperband: of so many values it is known whether the trial goes on."""
+    climber: Climber = field(default_factory=lambda: Climber(0))
     beaten: bool = False
     """Hyperband has stopped it."""
 
@@ -219,7 +218,9 @@ class TuningRun(Run):
             ),
             on_end=lambda: self._events.put(("end", name)),
         )
-        self._trials[name] = Trial(definition, proposal, run)
+        self._trials[name] = trial = Trial(definition, proposal, run)
+        if definition.ladder is not None:
+            trial.climber = definition.ladder.begin()
         self._count()
         self._launch(run)
         return True
@@ -232,9 +233,12 @@ class TuningRun(Run):
             trial.value = trial.series[-1]
             self._values.append(trial.value)
         # A stopped trial may print its objective once more while it ends.
-        steps = trial.judged if trial.beaten else len(trial.series)
-        objective = trial.definition
-        objective.search.learn(trial.proposal, trial.value, steps=steps, whole=not trial.beaten)
+        steps = trial.climber.judged if trial.beaten else len(trial.series)
+        objective, ladder = trial.definition, trial.definition.ladder
+        reached = ladder.reached(trial.series[:steps]) if ladder else None
+        if ladder and trial.value is not None and not trial.beaten:
+            ladder.finished(trial.series, trial.value)
+        objective.search.learn(trial.proposal, trial.value, reached=reached, whole=not trial.beaten)
 
         def change(doc: Document) -> None:
             doc["_ObjectiveStatus"] = "Failed" if trial.value is None else "Succeeded"
@@ -255,7 +259,7 @@ class TuningRun(Run):
         if ladder is None or trial.ended or trial.beaten:
             return
         series = trial.run.metrics.series(trial.definition.metric)
-        trial.judged, trial.beaten = ladder.stops(trial.judged, series)
+        trial.beaten = ladder.stops(trial.climber, series)
         if trial.beaten:
             trial.run.stop("hyperband")
 

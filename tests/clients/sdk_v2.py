@@ -146,10 +146,11 @@ def tune_more() -> None:
         max_parallel_jobs=2,
         base_tuning_job_name="both",
     )
-    both.fit({"a": None, "b": None}, wait=True)
+    both.fit({"a": None, "b": None}, include_cls_metadata={}, wait=True)
     counts = both.analytics().dataframe().TrainingJobDefinitionName.value_counts()
     assert dict(counts) == {"a": 2, "b": 2}, counts
-    assert both.best_estimator().hyperparameters()["lr"] == both.analytics().dataframe().lr.max()
+    best = max(float(lr) for lr in both.analytics().dataframe().lr)
+    assert float(both.best_estimator().hyperparameters()["lr"]) == best
 
 
 def serve() -> None:

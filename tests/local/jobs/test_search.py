@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -157,13 +158,57 @@ def test_transfer_repeats_the_best_of_each_parent_and_then_counts_the_rest_by_th
     assert values == {0.5: pytest.approx(0.4), 0.6: pytest.approx(0.2), 0.1: pytest.approx(0.49), 0.2: None}
 
 
-def test_a_trial_that_was_stopped_counts_less_than_any_that_was_not() -> None:
-    from optuna.samplers._tpe.sampler import _split_trials
-
-    search = Search("Hyperband", ranges(continuous("0", "1")), maximize=True, seed=1)
-    for value, whole in ((0.9, False), (0.5, True), (0.6, True)):
+def test_until_enough_have_run_to_their_end_the_stopped_trials_teach() -> None:
+    search = Search("Hyperband", ranges(continuous("0", "1")), maximize=True, seed=1, budget=30)
+    for _ in range(12):
         proposal = search.propose()
         assert proposal is not None
-        search.learn(proposal, value, steps=1, whole=whole)
-    below, _ = _split_trials(search._study, search._study.trials, 1)
-    assert [trial.value for trial in below] == [0.6]
+        value = peak(float(proposal.values["x"]))
+        search.learn(proposal, value, reached={1: value}, whole=False)
+    last = search.propose()
+    assert last is not None
+    assert abs(float(last.values["x"]) - 0.3) < 0.15
+
+
+def test_a_bayesian_search_finds_the_best_of_numbers_and_choices() -> None:
+    given = {
+        "ContinuousParameterRanges": [{"Name": "x", "MinValue": "0", "MaxValue": "1"}],
+        "IntegerParameterRanges": [{"Name": "n", "MinValue": "1", "MaxValue": "1000"}],
+        "CategoricalParameterRanges": [{"Name": "kind", "Values": ["a", "b", "c"]}],
+    }
+    search = Search("Bayesian", ranges(given), maximize=False, seed=2, budget=30)
+    best = 1e9
+    for _ in range(30):
+        running = search.propose()  # one more at a time, which is not told before the other
+        proposal = search.propose()
+        for one in (proposal, running):
+            assert one is not None
+            wrong = abs(float(one.values["x"]) - 0.7) + abs(math.log10(float(one.values["n"])) - 2)
+            wrong += one.values["kind"] != "b"
+            search.learn(one, wrong)
+            best = min(best, wrong)
+    assert best < 0.1
+
+
+def test_the_same_seed_proposes_the_same_again() -> None:
+    def proposals(seed: int) -> list[str]:
+        search = Search("Bayesian", ranges(continuous("0", "1")), maximize=True, seed=seed, budget=9)
+        found = []
+        for _ in range(7):
+            proposal = search.propose()
+            assert proposal is not None
+            found.append(proposal.values["x"])
+            search.learn(proposal, peak(float(proposal.values["x"])))
+        return found
+
+    assert proposals(3) == proposals(3)
+    assert proposals(3) != proposals(4)
+
+
+def test_a_failed_trial_and_a_range_of_one_value_do_no_harm() -> None:
+    search = Search("Bayesian", ranges(continuous("0.5", "0.5")), maximize=True, seed=1, budget=6)
+    for value in (None, 0.1, 0.2, 0.1, 0.3):
+        proposal = search.propose()
+        assert proposal is not None
+        assert proposal.values == {"x": "0.5"}
+        search.learn(proposal, value)

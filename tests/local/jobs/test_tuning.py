@@ -325,7 +325,7 @@ def test_hyperband_stops_trials_at_rungs_and_gives_their_slots_to_others(platfor
     counters = doc["TrainingJobStatusCounters"]
     assert counters["Completed"] + counters["Stopped"] == 9
     assert counters["Completed"] >= 1
-    assert counters["Stopped"] >= 4
+    assert counters["Stopped"] >= 2
     assert doc["ObjectiveStatusCounters"]["Succeeded"] == 9
     jobs = children(platform)
     stopped = [job for job in jobs if job["TrainingJobStatus"] == "Stopped"]
