@@ -15,7 +15,7 @@ import json
 import logging
 import statistics
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +24,14 @@ from bench.recorded import GOOD, SEARCHES, Surface, load
 from local.jobs.hyperband import Ladder, rungs
 from local.jobs.search import Search, ranges
 
-_LIMIT: Final = 300
-_SLOW: Final = {"Optuna GP": 60}  # a proposal takes it tenths of a second
+_LIMIT: Final = 150  # trials; more where they are cheap to propose or short, fewer where one takes long
+_LIMITS: Final = {
+    "Random": 1000,
+    "Optuna random": 1000,
+    "Hyperband": 400,
+    "Optuna TPE, HyperbandPruner": 400,
+    "Optuna GP": 60,
+}
 
 
 @dataclass(frozen=True)
@@ -118,10 +124,12 @@ def spent(runner: Runner, surface: Surface, seed: int, limit: int) -> Spent:
     return Spent(limit, epochs, False)
 
 
-def replay(surface: Surface, seeds: int) -> dict[str, list[Spent]]:
+def replay(surface: Surface, seeds: int, without: Sequence[str] = ()) -> dict[str, list[Spent]]:
     results = {}
     for name, runner in CONTENDERS.items():
-        limit = _SLOW.get(name, _LIMIT)
+        if name in without:
+            continue
+        limit = _LIMITS.get(name, _LIMIT)
         results[name] = [spent(runner, surface, seed, limit) for seed in range(seeds)]
         print(line(name, results[name], results["Random"], limit), flush=True)
     return results
@@ -142,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="SEARCH", help=f"of {[s.name for s in SEARCHES]}")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--without", action="append", default=[], help='a contender, e.g. "Optuna GP"')
     parser.add_argument("--json", type=Path, help="write every figure there")
     options = parser.parse_args()
     logging.getLogger("optuna").setLevel(logging.WARNING)
@@ -153,11 +162,12 @@ def main() -> None:
         surface = load(search)
         print(
             f"\n{search.name}: {len(search.axes)} hyperparameters, {search.epochs} epochs, "
-            f"{surface.trainings} trainings recorded; error {surface.error:.4f}, best {surface.best:.4f}, "
+            f"{surface.trainings} trainings recorded in {surface.seconds} s; the surface's error is "
+            f"{surface.error:.3f}, near the best {surface.error_near:.3f}; best {surface.best:.4f}, "
             f"{surface.share:.2%} of the space within 1 % of it\n"
         )
         print("| | trials, median | trials, 90 % | epochs, median |\n|---|---|---|---|")
-        results = replay(surface, options.seeds)
+        results = replay(surface, options.seeds, options.without)
         figures[search.name] = {name: [vars(each) for each in those] for name, those in results.items()}
     if options.json:
         options.json.write_text(json.dumps(figures))
