@@ -27,13 +27,17 @@ class GaussianProcess:
     Of trials that were stopped it learns only until enough have run to their end: at each time from the
     values after the most epochs that enough trials have reached (as BOHB does; Falkner et al. 2018).
 
-    `startup`: trials spread evenly before the first that it has learned for. `seed` makes proposals the same.
+    `startup`: trials spread evenly before the first that it has learned for; `spread`: of so many later ones
+    one is spread evenly, too (0: none). `seed` makes proposals the same.
     """
 
-    def __init__(self, space: Mapping[str, BaseDistribution], seed: int | None, startup: int) -> None:
+    def __init__(
+        self, space: Mapping[str, BaseDistribution], seed: int | None, startup: int, spread: int = 0
+    ) -> None:
         self._axes = _Axes(space)
         self._random = np.random.default_rng(seed)
-        self._startup = startup
+        self._startup, self._spread = startup, spread
+        self._proposed = 0
         self._even = qmc.Sobol(self._axes.count, rng=np.random.default_rng(seed))
 
     def propose(self, study: Any) -> dict[str, Any]:
@@ -41,7 +45,9 @@ class GaussianProcess:
         axes = self._axes
         places, values = _known(study, axes, need=max(3, axes.width + 1))
         told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        if len(told) < self._startup or len(set(values)) < 2:
+        self._proposed += 1
+        even = self._spread > 0 and self._proposed % self._spread == 0
+        if even or len(told) < self._startup or len(set(values)) < 2:
             return axes.params(axes.widened(self._even.random(1))[0])
         return axes.params(self._most_promising(axes, places, values, _pending(study, axes)))
 

@@ -160,7 +160,9 @@ class Search:
 
             # A third of the trials explores before the model is trusted.
             startup = _STARTUP if budget is None else max(2, min(_STARTUP, budget // 3))
-            self._model = GaussianProcess({each.name: each.distribution for each in found}, seed, startup)
+            space = {each.name: each.distribution for each in found}
+            # Hyperband hides what becomes of the trials that it stops: some must not trust the model.
+            self._model = GaussianProcess(space, seed, startup, 3 if strategy == "Hyperband" else 0)
         if strategy == "Grid":
             self._grid = _grid(found)
         self._study = optuna.create_study(
