@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from contract.files import write_atomically
+from report.read import rungs
 from report.read.aws import Clients
 from report.read.inputs import ReportInputs, collect
-from report.read.tuning import TuningJob, look, with_findings
+from report.read.tuning import TuningJob, look, pictures, with_findings
 
 
 def report_for_job(
@@ -49,7 +50,7 @@ def report_for_tuning_job(clients: Clients, name: str, output: Path) -> TuningJo
     from report.pages.tuning import tuning_page
 
     job = with_findings(clients, look(clients, name))
-    _write(output, tuning_page(job))
+    _write(output, tuning_page(job, rungs.read(clients, job), pictures(clients, job)))
     return job
 
 

@@ -288,7 +288,13 @@ def _strategy(settings: Settings, fixed: Mapping[str, Scalar]) -> Request:
             "Hyperband decides how many epochs a trial has, from 1 to the hyperparameter epochs.",
             "Take epochs out of [tune.ranges], and set it to 2 or more.",
         )
-    return {"StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": most}}}
+    least = settings.tune.min_epochs
+    if least >= most:
+        raise ByocError(
+            f"tune.min_epochs is {least}, and a trial has {most} epochs: Hyperband could stop none.",
+            "Lower tune.min_epochs, or raise the hyperparameter epochs.",
+        )
+    return {"StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": least, "MaxResource": most}}}
 
 
 def _ranges(settings: Settings) -> Request:

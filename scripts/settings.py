@@ -248,6 +248,7 @@ class Tune:
         choices=("validation:accuracy", "validation:loss", "validation:macro_f1", "validation:top5"),
     )
     seed: int = option(0, "The same seed tries the same values.", minimum=0, maximum=2**31 - 1)
+    min_epochs: int = option(1, "With Hyperband: epochs before which no trial is stopped.", minimum=1)
     early_stopping: bool = option(False, "Stop trials that are worse than the median of the others.")
     stop_hopeless: bool = option(
         False, "Let LossNotDecreasing and ExplodingTensor end trials that cannot come to anything."

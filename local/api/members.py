@@ -191,16 +191,14 @@ _RANGES = """
     IntegerParameterRanges(Name MinValue MaxValue ScalingType)
     ContinuousParameterRanges(Name MinValue MaxValue ScalingType)
     CategoricalParameterRanges(Name Values)
+    AutoParameters(Name ValueHint)
 """
-_CRITERIA = "HyperParameterTuningJobConfig.TuningJobCompletionCriteria"
-_NO_AUTO = "does not choose ranges; give them"
 _DEFINITION = TRAINING | Members(
     _paths(f"""
         DefinitionName TuningObjective(Type MetricName) HyperParameterRanges({_RANGES}) StaticHyperParameters
         HyperParameterTuningResourceConfig(InstanceType InstanceCount VolumeSizeInGB)
     """),
     {
-        "HyperParameterRanges.AutoParameters": _NO_AUTO,
         "HyperParameterTuningResourceConfig.InstanceConfigs": "has no choice of machines; give InstanceType "
         "and InstanceCount",
         "HyperParameterTuningResourceConfig.AllocationStrategy": "has no choice of machines; leave it out",
@@ -213,21 +211,15 @@ TUNING = _DEFINITION.below("TrainingJobDefinition", "TrainingJobDefinitions") | 
         HyperParameterTuningJobConfig(
             Strategy HyperParameterTuningJobObjective(Type MetricName) ParameterRanges({_RANGES}) RandomSeed
             ResourceLimits(MaxNumberOfTrainingJobs MaxParallelTrainingJobs MaxRuntimeInSeconds)
-            TrainingJobEarlyStoppingType
+            StrategyConfig(HyperbandStrategyConfig(MinResource MaxResource)) TrainingJobEarlyStoppingType
             TuningJobCompletionCriteria(
                 TargetObjectiveMetricValue BestObjectiveNotImproving(MaxNumberOfTrainingJobsNotImproving)
+                ConvergenceDetected(CompleteOnConvergence)
             )
         )
+        WarmStartConfig(ParentHyperParameterTuningJobs(HyperParameterTuningJobName) WarmStartType)
+        Autotune(Mode)
     """),
-    {
-        "HyperParameterTuningJobConfig.StrategyConfig": "has no Hyperband; use Bayesian, Random or Grid, "
-        "without StrategyConfig",
-        "HyperParameterTuningJobConfig.ParameterRanges.AutoParameters": _NO_AUTO,
-        f"{_CRITERIA}.ConvergenceDetected.CompleteOnConvergence": "does not detect convergence; use "
-        "BestObjectiveNotImproving",
-        "WarmStartConfig": "starts every tuning job afresh; leave it out",
-        "Autotune": "does not choose ranges; leave it out and give them",
-    },
 )
 
 _CONTAINER = Members(

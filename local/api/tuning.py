@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from local.api import training
+from local.api import training, warmstart
 from local.api.control import Control, Request, unique
 from local.api.listing import page
 from local.api.members import TUNING
 from local.config import Config
 from local.errors import ResourceInUse, ResourceLimitExceeded, ResourceNotFound, ValidationException
+from local.jobs import autotune, hyperband
 from local.jobs.documents import tuning_document, tuning_summary
 from local.jobs.search import SearchProblem, grid_size, ranges
 from local.store import Condition
 
-_STRATEGIES = ("Bayesian", "Random", "Grid")
 _RANGES = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
 
 # AWS's limits.
 _MOST_PARAMETERS = 30
-_MOST_JOBS = {"Bayesian": 750, "Random": 10_000, "Grid": 10_000}
+_MOST_JOBS = {"Bayesian": 750, "Random": 10_000, "Hyperband": 750, "Grid": 10_000}
 _MOST_PARALLEL = 100
 
 
@@ -35,7 +35,9 @@ class TuningJobs(Control):
     def CreateHyperParameterTuningJob(self, request: Request) -> dict[str, Any]:
         name = request["HyperParameterTuningJobName"]
         TUNING.check(request)
-        _check(self.config, request)
+        if autotune.enabled(request):
+            request = autotune.chosen(request)
+        _check(self.config, request, launched=warmstart.check(self.store, request))
         arn = self.config.arn("tuning-job", name)
         taken = ResourceInUse(
             "Hyperparameter tuning job names must be unique within an AWS account and region, and a tuning "
@@ -93,13 +95,9 @@ class TuningJobs(Control):
 # --- what AWS refuses at once --------------------------------------------------------------------------
 
 
-def _check(settings: Config, request: Mapping[str, Any]) -> None:
+def _check(settings: Config, request: Mapping[str, Any], *, launched: int = 0) -> None:
+    """`launched`: training jobs of the parents, which count against the limit, too."""
     config = request["HyperParameterTuningJobConfig"]
-    if config["Strategy"] not in _STRATEGIES:
-        raise ValidationException(
-            f"Strategy {config['Strategy']!r} is not available in the local SageMaker; "
-            f"use one of {', '.join(_STRATEGIES)}."
-        )
     one, several = request.get("TrainingJobDefinition"), request.get("TrainingJobDefinitions")
     if (one is None) == (several is None):
         raise ValidationException("Give either TrainingJobDefinition or TrainingJobDefinitions.")
@@ -114,7 +112,9 @@ def _check(settings: Config, request: Mapping[str, Any]) -> None:
     for definition in definitions:
         training.check(settings, definition)
     parameters = [_check_definition(definition, config) for definition in definitions]
-    _check_limits(config, parameters)
+    _check_several(definitions, config)
+    _check_auto_parameters(request, definitions, config)
+    _check_limits(config, parameters, launched)
 
 
 def _check_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,8 +135,55 @@ def _check_definition(definition: Mapping[str, Any], config: Mapping[str, Any]) 
     parameters: Mapping[str, Any] = (
         definition.get("HyperParameterRanges") or config.get("ParameterRanges") or {}
     )
-    _check_parameters(parameters, definition.get("StaticHyperParameters", {}), config["Strategy"])
+    static = definition.get("StaticHyperParameters", {})
+    _check_parameters(parameters, static, config["Strategy"])
+    _check_hyperband(config, static)
     return parameters
+
+
+def _check_hyperband(config: Mapping[str, Any], static: Mapping[str, str]) -> None:
+    if config["Strategy"] != "Hyperband":
+        if config.get("StrategyConfig"):
+            raise ValidationException(
+                f"StrategyConfig is for the Hyperband strategy only, not {config['Strategy']}: leave it out."
+            )
+        return
+    if config.get("TrainingJobEarlyStoppingType", "Off") != "Off":
+        raise ValidationException(
+            "TrainingJobEarlyStoppingType must be Off with the Hyperband strategy: it stops jobs by itself."
+        )
+    try:
+        hyperband.resources(config, static)
+    except hyperband.ResourceProblem as problem:
+        raise ValidationException(str(problem)) from None
+
+
+def _check_several(definitions: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
+    if len(definitions) < 2:
+        return
+    if config.get("TrainingJobEarlyStoppingType", "Off") != "Off":
+        raise ValidationException(
+            "TrainingJobEarlyStoppingType must be Off with several TrainingJobDefinitions."
+        )
+    kinds = {
+        (each.get("TuningObjective") or config["HyperParameterTuningJobObjective"])["Type"]
+        for each in definitions
+    }
+    if len(kinds) > 1:
+        raise ValidationException(
+            "TrainingJobDefinitions: their TuningObjectives must all be of one Type, Maximize or Minimize."
+        )
+
+
+def _check_auto_parameters(
+    request: Mapping[str, Any], definitions: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+) -> None:
+    ranges = [
+        config.get("ParameterRanges", {}),
+        *(each.get("HyperParameterRanges", {}) for each in definitions),
+    ]
+    if any(each.get("AutoParameters") for each in ranges) and not autotune.enabled(request):
+        raise ValidationException("AutoParameters need Autotune: give {'Mode': 'Enabled'}, or ranges.")
 
 
 def _check_parameters(parameters: Mapping[str, Any], static: Mapping[str, str], strategy: str) -> None:
@@ -163,7 +210,7 @@ def _check_parameters(parameters: Mapping[str, Any], static: Mapping[str, str], 
         raise ValidationException(str(problem)) from None
 
 
-def _check_limits(config: Mapping[str, Any], parameters: list[Mapping[str, Any]]) -> None:
+def _check_limits(config: Mapping[str, Any], parameters: list[Mapping[str, Any]], launched: int) -> None:
     limits = config["ResourceLimits"]
     strategy = config["Strategy"]
     jobs, parallel = limits.get("MaxNumberOfTrainingJobs"), limits["MaxParallelTrainingJobs"]
@@ -182,9 +229,10 @@ def _check_limits(config: Mapping[str, Any], parameters: list[Mapping[str, Any]]
         raise ValidationException(
             f"MaxParallelTrainingJobs {parallel} is above MaxNumberOfTrainingJobs {jobs}."
         )
-    if jobs is not None and jobs > _MOST_JOBS[strategy]:
+    if jobs is not None and jobs + launched > _MOST_JOBS[strategy]:
+        with_parents = f", with the {launched} of the parent tuning jobs," if launched else ""
         raise ResourceLimitExceeded(
-            f"MaxNumberOfTrainingJobs {jobs} is above the limit of the {strategy} strategy, "
+            f"MaxNumberOfTrainingJobs {jobs}{with_parents} is above the limit of the {strategy} strategy, "
             f"{_MOST_JOBS[strategy]}."
         )
     if parallel > _MOST_PARALLEL:

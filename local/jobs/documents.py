@@ -126,6 +126,7 @@ def tuning_document(config: Config, request: Mapping[str, Any]) -> Document:
         "HyperParameterTuningJobName": name,
         "HyperParameterTuningJobArn": config.arn("tuning-job", name),
         "HyperParameterTuningJobConfig": tuning,
+        **{key: request[key] for key in ("WarmStartConfig", "Autotune") if key in request},
         "HyperParameterTuningJobStatus": "InProgress",
         "CreationTime": now,
         "LastModifiedTime": now,

@@ -10,9 +10,9 @@ from local.errors import DISK_FULL, is_disk_full
 from local.jobs.documents import Document
 from local.jobs.services import Services, log
 
-Cause = Literal["user", "rule", "runtime", "wait", "early", "service"]
-"""Who or what stops a job: `runtime` is MaxRuntimeInSeconds, `wait` MaxWaitTimeInSeconds, `early` a tuning
-job's early stopping."""
+Cause = Literal["user", "rule", "runtime", "wait", "early", "hyperband", "service"]
+"""Who or what stops a job: `runtime` is MaxRuntimeInSeconds, `wait` MaxWaitTimeInSeconds, `early` and
+`hyperband` are a tuning job's."""
 
 
 class JobFailure(Exception):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-STRATEGIES = ("Bayesian", "Random", "Grid")
+_STARTUP = 4  # trials spread evenly, where the budget has them
+STRATEGIES = ("Bayesian", "Random", "Hyperband", "Grid")
 
 
 class SearchProblem(Exception):
@@ -18,11 +19,15 @@ class SearchProblem(Exception):
 
 @dataclass(frozen=True)
 class Range:
-    """One tuned hyperparameter: Optuna's distribution, and its value as the string that a job gets."""
+    """One tuned hyperparameter: Optuna's distribution, its value as the string that a job gets, and back.
+
+    `value` raises ValueError for a text that is no such value.
+    """
 
     name: str
     distribution: Any
     text: Callable[[Any], str]
+    value: Callable[[str], Any]
 
 
 @dataclass
@@ -77,9 +82,14 @@ def _continuous(entry: Mapping[str, Any]) -> Range:
             entry["Name"],
             FloatDistribution(1 - high, 1 - low, log=True),
             lambda value: repr(float(min(high, max(low, 1 - value)))),
+            lambda text: (
+                min(1 - low, max(1 - high, 1 - float(text))) if low <= float(text) <= high else math.nan
+            ),
         )
     log = _logarithmic(entry, low, high)
-    return Range(entry["Name"], FloatDistribution(low, high, log=log), lambda value: repr(float(value)))
+    return Range(
+        entry["Name"], FloatDistribution(low, high, log=log), lambda value: repr(float(value)), float
+    )
 
 
 def _integer(entry: Mapping[str, Any]) -> Range:
@@ -91,7 +101,9 @@ def _integer(entry: Mapping[str, Any]) -> Range:
             f"Range of {entry['Name']!r}: ReverseLogarithmic scaling is for continuous ranges only."
         )
     log = _logarithmic(entry, low, high)
-    return Range(entry["Name"], IntDistribution(int(low), int(high), log=log), lambda value: str(int(value)))
+    return Range(
+        entry["Name"], IntDistribution(int(low), int(high), log=log), lambda value: str(int(value)), int
+    )
 
 
 def _categorical(entry: Mapping[str, Any]) -> Range:
@@ -100,7 +112,22 @@ def _categorical(entry: Mapping[str, Any]) -> Range:
     values = entry["Values"]
     if not values:
         raise SearchProblem(f"Range of {entry['Name']!r}: Values is empty.")
-    return Range(entry["Name"], CategoricalDistribution(values), str)
+    return Range(entry["Name"], CategoricalDistribution(values), str, str)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training job of an earlier tuning job reached.
+
+    `values`: all its hyperparameters. `steps`: how many values of the objective it has printed. `whole`:
+    whether it ran to its own end. `parent`: the tuning job that it belongs to.
+    """
+
+    values: Mapping[str, str]
+    value: float
+    steps: int = 1
+    whole: bool = True
+    parent: str = ""
 
 
 class Search:
@@ -125,19 +152,49 @@ class Search:
             raise SearchProblem(f"Strategy {strategy!r} is not here; use one of {', '.join(STRATEGIES)}.")
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._ranges = found
+        self._maximize = maximize
         self._grid: Iterator[tuple[str, ...]] | None = None
-        sampler: Any
-        if strategy == "Bayesian":
-            # A third of the trials explores before the model is trusted; Optuna's 10 would often be all.
-            startup = 10 if budget is None else max(2, min(10, budget // 3))
-            # The constant liar keeps trials that run at the same time apart.
-            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
-        else:
-            sampler = optuna.samplers.RandomSampler(seed=seed)
+        self._model: Any = None
+        if strategy in ("Bayesian", "Hyperband"):
+            from local.jobs.gaussian import GaussianProcess
+
+            # A third of the trials explores before the model is trusted.
+            startup = _STARTUP if budget is None else max(2, min(_STARTUP, budget // 3))
+            space = {each.name: each.distribution for each in found}
+            # Hyperband hides what becomes of the trials that it stops: some must not trust the model.
+            self._model = GaussianProcess(space, seed, startup, 3 if strategy == "Hyperband" else 0)
         if strategy == "Grid":
             self._grid = _grid(found)
-        self._study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
+        self._study = optuna.create_study(
+            direction="maximize" if maximize else "minimize", sampler=optuna.samplers.RandomSampler(seed=seed)
+        )
         self._distributions = {each.name: each.distribution for each in found}
+        self._compared: dict[str, list[Result]] = {}  # by parent, until its best has been run again
+        self._repeated: list[tuple[str, dict[str, Any]]] = []  # parents, and their best, to be run
+
+    def know(self, results: Sequence[Result], *, identical: bool) -> int:
+        """Learns from earlier tuning jobs before the first proposal; how many results lie in the ranges.
+
+        `identical`: they count as if they were this search's own. Otherwise the objective of another data set
+        or algorithm is not comparable: the first trials repeat the best of each parent, and the parent's
+        results count with the difference that its best has then shown.
+        """
+        if self._model is None:
+            return 0
+        known = [(result, self._trial(result)) for result in results]
+        usable = [(result, trial) for result, trial in known if trial is not None]
+        if identical:
+            for _, trial in usable:
+                self._study.add_trial(trial)
+            return len(usable)
+        for result, _ in usable:
+            self._compared.setdefault(result.parent, []).append(result)
+        for parent, those in self._compared.items():
+            those.sort(
+                key=lambda result: (not result.whole, -result.value if self._maximize else result.value)
+            )
+            self._repeated.append((parent, self._trial(those[0]).params))
+        return len(usable)
 
     def propose(self) -> Proposal | None:
         """The next trial; None when a grid has been walked through."""
@@ -147,19 +204,60 @@ class Search:
                 return None
             names = [each.name for each in self._ranges]
             return Proposal(dict(zip(names, combination, strict=True)), None)
+        if self._repeated:
+            parent, params = self._repeated.pop(0)
+            self._study.enqueue_trial(params, user_attrs={"parent": parent})
+        elif self._model is not None:
+            self._study.enqueue_trial(self._model.propose(self._study))
         trial = self._study.ask(self._distributions)
         return Proposal({each.name: each.text(trial.params[each.name]) for each in self._ranges}, trial)
 
-    def learn(self, proposal: Proposal, value: float | None) -> None:
-        """The objective that a trial reached; None if it reached none."""
+    def learn(
+        self,
+        proposal: Proposal,
+        value: float | None,
+        *,
+        reached: Mapping[int, float] | None = None,
+        whole: bool = True,
+    ) -> None:
+        """The objective that a trial reached; None if it reached none.
+
+        `reached`: its values by epoch, at Hyperband's rungs. `whole`: not stopped there.
+        """
         from optuna.trial import TrialState
 
         if proposal.handle is None:
             return
+        for epoch, then in (reached or {}).items():
+            proposal.handle.report(then, epoch)
         if value is None:
             self._study.tell(proposal.handle, state=TrialState.FAIL)
-        else:
+        elif whole:
             self._study.tell(proposal.handle, value)
+        else:
+            self._study.tell(proposal.handle, state=TrialState.PRUNED)
+        parent = self._compared.pop(proposal.handle.user_attrs.get("parent", ""), [])
+        if value is not None and whole and parent:
+            for result in parent[1:]:
+                self._study.add_trial(
+                    self._trial(replace(result, value=result.value + value - parent[0].value))
+                )
+
+    def _trial(self, result: Result) -> Any:
+        """The result as Optuna's; None if its hyperparameters are not in the ranges."""
+        import optuna
+        from optuna.trial import TrialState
+
+        try:
+            return optuna.create_trial(
+                params={each.name: each.value(result.values[each.name]) for each in self._ranges},
+                distributions=self._distributions,
+                value=result.value,
+                intermediate_values={} if result.whole else {max(1, result.steps): result.value},
+                state=TrialState.COMPLETE if result.whole else TrialState.PRUNED,
+            )
+        except (KeyError, ValueError):
+            return None
 
 
 def _grid(found: list[Range]) -> Iterator[tuple[str, ...]]:

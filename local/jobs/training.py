@@ -43,6 +43,7 @@ _STOPPED: dict[Cause, str] = {
     "user": MESSAGES["Stopped"],
     "rule": "Training job stopped by a debugger rule",
     "early": "Training job stopped by the tuning job's early stopping",
+    "hyperband": "Training job stopped by the tuning job's Hyperband strategy",
     "service": "Training job stopped because the local SageMaker was stopped",
 }
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from local.config import region_in
+from local.jobs import criteria, parents
 from local.jobs.documents import Document, shortened, training_document, tuning_summary
+from local.jobs.hyperband import Climber, Ladder, ResourceProblem, make_ladder
 from local.jobs.run import Cause, Run, cause_of
 from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
 from local.jobs.services import Services, log
@@ -32,13 +34,15 @@ def no_metric(count: int, metric: str) -> str:
 
 @dataclass
 class Definition:
-    """One TrainingJobDefinition of the tuning job, with the search over its ranges."""
+    """One TrainingJobDefinition of the tuning job, its search over so many ranges, and Hyperband's ladder."""
 
     name: str | None
     request: dict[str, Any]
     metric: str
     maximize: bool
     search: Search
+    ladder: Ladder | None = None
+    ranges: int = 1
 
 
 @dataclass
@@ -49,6 +53,9 @@ class Trial:
     ended: bool = False
     value: float | None = None
     series: list[float] = field(default_factory=list)
+    climber: Climber = field(default_factory=lambda: Climber(0))
+    beaten: bool = False
+    """Hyperband has stopped it."""
 
 
 Event = tuple[Literal["metric", "end", "stop"], str]
@@ -72,6 +79,8 @@ class TuningRun(Run):
         self._most = int(limits.get("MaxNumberOfTrainingJobs", 10**9))
         self._events: queue.Queue[Event] = queue.Queue()
         self._trials: dict[str, Trial] = {}
+        self._values: list[float] = []  # of the trials that have ended, in that order
+        self._converged: float | None = None  # when
         self._stopping: Cause | None = None
 
     def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
@@ -96,7 +105,7 @@ class TuningRun(Run):
     def _run(self) -> None:
         try:
             status, reason = self._tune()
-        except SearchProblem as problem:
+        except (SearchProblem, ResourceProblem) as problem:
             status, reason = "Failed", f"ClientError: {problem}"
         except Exception as error:
             log.exception("tuning job %s", self.name)
@@ -107,6 +116,7 @@ class TuningRun(Run):
 
     def _tune(self) -> tuple[str, str | None]:
         definitions = self._definitions()
+        self._count()
         limit = self._config["ResourceLimits"].get("MaxRuntimeInSeconds")
         deadline = time.monotonic() + int(limit) if limit else float("inf")
         while True:
@@ -137,6 +147,8 @@ class TuningRun(Run):
             self._stop_trials(self._stopping)
         elif kind == "end":
             self._end_trial(self._trials[what])
+        elif self._config["Strategy"] == "Hyperband":
+            self._climb(self._trials[what])
         elif self._config.get("TrainingJobEarlyStoppingType") == "Auto":
             self._consider_early_stop(self._trials[what])
 
@@ -159,8 +171,14 @@ class TuningRun(Run):
             seed=self._config.get("RandomSeed"),
             budget=-(-self._most // count) if self._most < 10**9 else None,
         )
-        name = definition.get("DefinitionName")
-        return Definition(name, definition, objective["MetricName"], maximize, search)
+        if parents.names(self._doc):
+            known = parents.results(self._services.store, self._doc)
+            search.know(known, identical=parents.identical(self._doc))
+        ladder = None
+        if self._config["Strategy"] == "Hyperband":
+            ladder = make_ladder(self._config, definition["StaticHyperParameters"], maximize=maximize)
+        name, metric = definition.get("DefinitionName"), objective["MetricName"]
+        return Definition(name, definition, metric, maximize, search, ladder, len(parameter_ranges))
 
     # --- trials -----------------------------------------------------------------------------------
 
@@ -200,7 +218,9 @@ class TuningRun(Run):
             ),
             on_end=lambda: self._events.put(("end", name)),
         )
-        self._trials[name] = Trial(definition, proposal, run)
+        self._trials[name] = trial = Trial(definition, proposal, run)
+        if definition.ladder is not None:
+            trial.climber = definition.ladder.begin()
         self._count()
         self._launch(run)
         return True
@@ -211,11 +231,18 @@ class TuningRun(Run):
         doc = self._child(trial)
         if trial.series and doc["TrainingJobStatus"] != "Failed":
             trial.value = trial.series[-1]
-        trial.definition.search.learn(trial.proposal, trial.value)
-        objective = trial.definition
+            self._values.append(trial.value)
+        # A stopped trial may print its objective once more while it ends.
+        steps = trial.climber.judged if trial.beaten else len(trial.series)
+        objective, ladder = trial.definition, trial.definition.ladder
+        reached = ladder.reached(trial.series[:steps]) if ladder else None
+        if ladder and trial.value is not None and not trial.beaten:
+            ladder.finished(trial.series, trial.value)
+        objective.search.learn(trial.proposal, trial.value, reached=reached, whole=not trial.beaten)
 
         def change(doc: Document) -> None:
             doc["_ObjectiveStatus"] = "Failed" if trial.value is None else "Succeeded"
+            doc["_ObjectiveValues"] = steps
             if trial.value is not None:
                 doc["_FinalObjectiveMetric"] = {
                     "Type": "Maximize" if objective.maximize else "Minimize",
@@ -225,6 +252,16 @@ class TuningRun(Run):
 
         self._services.store.mutate("training-job", trial.run.name, change)
         self._count()
+
+    def _climb(self, trial: Trial) -> None:
+        """Hyperband: stops a trial that is not among the best at its rung; its slot goes to the next one."""
+        ladder = trial.definition.ladder
+        if ladder is None or trial.ended or trial.beaten:
+            return
+        series = trial.run.metrics.series(trial.definition.metric)
+        trial.beaten = ladder.stops(trial.climber, series)
+        if trial.beaten:
+            trial.run.stop("hyperband")
 
     def _consider_early_stop(self, trial: Trial) -> None:
         if trial.ended:
@@ -267,18 +304,16 @@ class TuningRun(Run):
 
     def _satisfied(self) -> bool:
         """Whether a TuningJobCompletionCriteria is met."""
-        criteria = self._config.get("TuningJobCompletionCriteria", {})
-        values = [trial for trial in self._trials.values() if trial.value is not None]
-        if not values:
+        if not self._values:
             return False
-        best = self._best(values)
-        target = criteria.get("TargetObjectiveMetricValue")
-        if target is not None and best.value is not None:
-            reached = best.value >= target if best.definition.maximize else best.value <= target
-            if reached:
-                return True
-        patience = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
-        return patience is not None and len(values) - 1 - values.index(best) >= patience
+        wanted, ranges, maximize = self._criteria()
+        return criteria.satisfied(wanted, self._values, ranges, maximize=maximize)
+
+    def _criteria(self) -> tuple[dict[str, Any], int, bool]:
+        """The criteria, the most ranges of a definition, and whether more is better (AWS: for all alike)."""
+        definitions = [trial.definition for trial in self._trials.values()]
+        wanted = self._config.get("TuningJobCompletionCriteria", {})
+        return wanted, max(each.ranges for each in definitions), definitions[0].maximize
 
     @staticmethod
     def _best(trials: list[Trial]) -> Trial:
@@ -307,6 +342,8 @@ class TuningRun(Run):
         objectives = [child["_ObjectiveStatus"] for child in children.values()]
         valued = [trial for trial in self._trials.values() if trial.value is not None]
         best = tuning_summary(children[self._best(valued).run.name]) if valued else None
+        overall = self._overall(best)
+        details = self._details()
 
         def change(doc: Document) -> None:
             doc["TrainingJobStatusCounters"] = {
@@ -321,12 +358,45 @@ class TuningRun(Run):
             }
             if best is not None:
                 doc["BestTrainingJob"] = best
+            if overall is not None:
+                doc["OverallBestTrainingJob"] = overall
+            doc["TuningJobCompletionDetails"] = details
+            doc["ConsumedResources"] = _consumed(doc)
 
         self._change(change)
+
+    def _overall(self, best: Document | None) -> Document | None:
+        """AWS has an overall best where the parents' objectives can be compared with these."""
+        if not parents.identical(self._doc):
+            return None
+        maximize = self._config["HyperParameterTuningJobObjective"]["Type"] == "Maximize"
+        return parents.best(self._services.store, self._doc, best, maximize=maximize)
+
+    def _details(self) -> dict[str, Any]:
+        """TuningJobCompletionDetails."""
+        if not self._values:
+            return {}
+        _, ranges, maximize = self._criteria()
+        found: dict[str, Any] = {
+            "NumberOfTrainingJobsObjectiveNotImproving": criteria.not_improving(
+                self._values, maximize=maximize
+            )
+        }
+        if self._converged is None and criteria.converged(self._values, ranges, maximize=maximize):
+            self._converged = time.time()
+        if self._converged is not None:
+            found["ConvergenceDetectedTime"] = self._converged
+        return found
 
 
 def _end(doc: Document, status: str, reason: str | None) -> None:
     doc["HyperParameterTuningJobStatus"] = status
     doc["HyperParameterTuningEndTime"] = time.time()
+    doc["ConsumedResources"] = _consumed(doc)
     if reason:
         doc["FailureReason"] = shortened(reason)
+
+
+def _consumed(doc: Document) -> dict[str, int]:
+    now = time.time()
+    return {"RuntimeInSeconds": max(0, round(now - doc.get("CreationTime", now)))}

@@ -18,6 +18,7 @@ from report.charts.tuning import (
 from report.pages.job import Tile
 from report.pages.render import redact, render
 from report.read.findings import stop_sentence
+from report.read.rungs import Rungs
 from report.read.tuning import LOGS_LIMIT, Trial, TuningJob
 from report.read.values import mapping
 
@@ -35,8 +36,8 @@ def rules(trial: Trial) -> str:
     return f"{stop_sentence(trial.findings)} {text}".strip()
 
 
-def tuning_page(job: TuningJob) -> str:
-    """The report on a tuning job as HTML."""
+def tuning_page(job: TuningJob, rungs: Rungs | None = None, pictures: int | None = None) -> str:
+    """The report on a tuning job as HTML. `pictures`: how many validated each trial."""
     search = [progress_figure(job), *parameter_figures(job), parallel_figure(job)]
     first = [item for item in search if item is not None]
     last = [item for item in (timeline_figure(job),) if item is not None]
@@ -60,6 +61,9 @@ def tuning_page(job: TuningJob) -> str:
         missing=missing,
         names=list(parameters(job)),
         judged=any(item.findings for item in job.trials),
+        rungs=rungs,
+        alike=[trial.name for trial in job.alike(pictures)],
+        pictures=pictures,
         ranked=sorted(job.judged, key=job.rank)
         + [item for item in job.trials if not math.isfinite(item.objective)],
         static={str(key): redact(str(key), str(value).strip('"')) for key, value in sorted(static.items())},

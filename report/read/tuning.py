@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from contract.errors import FAILED, ByocError
 from contract.findings import Findings
-from report import words
+from report import accuracy, words
 from report.read import aws, findings, jobs
 from report.read.aws import Clients
 from report.read.jobs import UNDER_WAY
 from report.read.logs import read_end
 from report.read.pace import Pace
-from report.read.values import mapping, number
+from report.read.values import mapping, number, sequence
 
 TRIALS_LIMIT: Final = 2_000
 LOGS_LIMIT: Final = 50
@@ -154,9 +154,30 @@ class TuningJob:
         return str(mapping(self.described.get("BestTrainingJob")).get("TrainingJobName", ""))
 
     @property
-    def stops_early(self) -> bool:
-        """Whether SageMaker may stop trials that do worse than others."""
-        return str(self.config.get("TrainingJobEarlyStoppingType", "Off")) == "Auto"
+    def stopper(self) -> str:
+        """What of SageMaker's may stop trials that do worse than others; empty where nothing does."""
+        if self.config.get("Strategy") == "Hyperband":
+            return "Hyperband"
+        return "early stopping" if self.config.get("TrainingJobEarlyStoppingType") == "Auto" else ""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The tuning jobs that a warm start knows."""
+        config = mapping(self.described.get("WarmStartConfig"))
+        named = sequence(config.get("ParentHyperParameterTuningJobs"))
+        return tuple(str(mapping(item).get("HyperParameterTuningJobName")) for item in named)
+
+    @property
+    def warm_start(self) -> str:
+        """Its kind, as SageMaker calls it; empty without one."""
+        return str(mapping(self.described.get("WarmStartConfig")).get("WarmStartType", ""))
+
+    @property
+    def inherited(self) -> tuple[str, Trial] | None:
+        """The best of all, where it is not one of this tuning job's: the parent and its trial."""
+        overall = mapping(self.described.get("OverallBestTrainingJob"))
+        parent = str(overall.get("TuningJobName", ""))
+        return (parent, parse_trial(overall, 0)) if parent not in ("", self.name) else None
 
     @property
     def judged(self) -> list[Trial]:
@@ -170,6 +191,22 @@ class TuningJob:
     def rank(self, trial: Trial) -> float:
         """Smaller is better."""
         return -trial.objective if self.maximise else trial.objective
+
+    def alike(self, pictures: int | None) -> list[Trial]:
+        """Trials that so many validation pictures cannot separate from the best, the better ones first.
+
+        Empty where the objective is no share of pictures, or their number is not known.
+        """
+        counted = self.metric.startswith("validation:") and self.metric.endswith("accuracy")
+        first = next((trial for trial in self.judged if trial.name == self.winner), self.best)
+        if not counted or not pictures or first is None:
+            return []
+        near = [
+            trial
+            for trial in self.judged
+            if trial is not first and not accuracy.differ(first.objective, trial.objective, pictures)
+        ]
+        return sorted(near, key=self.rank)
 
     def value(self, objective: float) -> str:
         """The objective for a person: a share as percent."""
@@ -216,6 +253,14 @@ def _progress(clients: Clients, trial: Trial, metric: str) -> Progress | None:
         return None
     seconds, until = ((moment - begin).total_seconds() for moment in (datetime.now(UTC), finished))
     return Progress(int(values["epoch"]), int(epochs), values.get(metric, math.nan), seconds, until)
+
+
+def pictures(clients: Clients, job: TuningJob) -> int | None:
+    """How many pictures validated each trial, as the best one says."""
+    if not job.winner:
+        return None
+    count = jobs.metrics(jobs.describe(clients, job.winner)).get("validation:pictures")
+    return int(count) if count else None
 
 
 def find(clients: Clients, name: str) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contract.errors import FAILED, ByocError
+from report.accuracy import interval
 from report.words import percent, plural
 from scripts import state
-from scripts.accuracy import interval
 from scripts.commands import costing
 from scripts.commands.cleanup import delete_all
 from scripts.commands.costing import PriceOption

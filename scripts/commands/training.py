@@ -215,8 +215,8 @@ def _show_trained(
     judged: Findings | None,
     cost: dict[str, Any] | None,
 ) -> None:
+    from report import accuracy
     from report.read import findings, jobs
-    from scripts import accuracy
 
     out, values = context.out, jobs.metrics(job)
     # SageMaker keeps a metric's last value; the trainer logs those of the kept weights last.

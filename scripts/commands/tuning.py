@@ -41,6 +41,15 @@ def tune(
             "--range", metavar="NAME=RANGE", help="lr=1e-4:0.1:log or batch_size=16,32. Repeatable."
         ),
     ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="How values are chosen: bayesian, random, hyperband or grid.")
+    ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--warm-start", metavar="TUNING_JOB", help="Go on from what this one has found. Repeatable."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training job.")] = None,
     instance_type: Annotated[str | None, typer.Option(help="Machine of each training job.")] = None,
     stop_hopeless: Annotated[
@@ -58,14 +67,17 @@ def tune(
 
         byoc tune --jobs 8 --parallel 2
         byoc tune --range lr=1e-4:0.1:log --range batch_size=16,32,64 --stop-hopeless
+        byoc tune --strategy hyperband --jobs 27 --epochs 9
+        byoc tune --warm-start digits-tune-0412-093007-51 --range lr=1e-3:0.03:log
         byoc tune --no-wait
     """
     from report.read import tuning
-    from scripts import account, creation, requests, running
+    from scripts import account, creation, requests, running, warmstart
 
     asked = {item.split("=")[0].strip() for item in context.overrides if "." not in item.split("=")[0]}
     for key, value in (("jobs", jobs), ("parallel", parallel)):
         context.override(f"tune.{key}", value)
+    context.override("tune.strategy", strategy and strategy.capitalize())
     context.override("train.instance_type", instance_type)
     context.override("tune.hyperparameters.epochs", epochs)
     context.override("tune.stop_hopeless", stop_hopeless)
@@ -80,7 +92,15 @@ def tune(
     account.check_debugger(settings, trial=True)
     place = account.place(settings, context.clients, data=True)
     name = name or account.unique_name(settings.project.name, "tune", longest=32)
+    parents = warmstart.look(context.clients, warm_start or [])
     request = requests.tuning_job(settings, place, name)
+    if parents:
+        kind, why = warmstart.kind(context.clients, request, parents)
+        request = warmstart.warm_started(request, parents, kind)
+        names = ", ".join(parent["HyperParameterTuningJobName"] for parent in parents)
+        context.out.say(
+            "Warm start from {names}: {kind}{why}.", names=names, kind=kind, why=f", as {why}" if why else ""
+        )
     combinations = requests.combinations(settings)
     if settings.tune.strategy == "Grid" and combinations != settings.tune.jobs:
         context.out.warn(
@@ -211,7 +231,7 @@ def conclude_tuning(context: Context, snapshot: TuningJob, price: Price | None) 
 
 
 def _show_best(context: Context, snapshot: TuningJob, more: dict[str, Any] | None = None) -> None:
-    from report.read import findings, tuning
+    from report.read import findings, rungs, tuning
     from report.read.logs import read_end
 
     best_trial = tuning.best(context.clients, snapshot.name)
@@ -227,6 +247,15 @@ def _show_best(context: Context, snapshot: TuningJob, more: dict[str, Any] | Non
     )
     if sentence := _not_apart(context, snapshot):
         context.out.warn(sentence)
+    epochs = rungs.read(context.clients, snapshot)
+    if epochs:
+        context.out.say("{sentence}", sentence=epochs.sentence)
+    if inherited := snapshot.inherited:
+        parent, trial = inherited
+        context.out.warn(
+            f"A trial of its parent {parent} is better ({_objective(snapshot, trial.objective)}): "
+            f"`byoc best {parent}` takes that one."
+        )
     judged = findings.of_lines(read_end(context.clients, best_trial["training_job"]))
     if sentence := findings.stop_sentence(judged):
         context.out.warn(f"The best trial is hopeless: {sentence} Try other ranges (--range).")
@@ -235,6 +264,8 @@ def _show_best(context: Context, snapshot: TuningJob, more: dict[str, Any] | Non
     context.out.say("Next: [bold]byoc train --best[/]")
     best_trial["stopped_by"] = judged.stopped_by if judged else ""
     trials = [trial.as_dict() for trial in snapshot.trials]
+    best_trial["epochs"] = epochs and {"run": epochs.epochs, "whole": epochs.most * epochs.trials}
+    best_trial["warm_start"] = {"kind": snapshot.warm_start, "parents": list(snapshot.parents)}
     context.out.result({**best_trial, "status": snapshot.status, "trials": trials, **(more or {})})
 
 
@@ -244,22 +275,19 @@ def _objective(job: TuningJob, value: float) -> str:
 
 
 def _not_apart(context: Context, job: TuningJob) -> str:
-    """A sentence if the validation pictures are too few to separate the best trial from the second."""
-    from report.read import jobs
-    from scripts import accuracy
+    """A sentence if the validation pictures are too few to separate the best trial from others."""
+    from report.read import tuning
 
-    first = next((trial for trial in job.judged if trial.name == job.winner), None)
-    second = min((trial for trial in job.judged if trial is not first), key=job.rank, default=None)
-    counted = job.metric.startswith("validation:") and job.metric.endswith("accuracy")
-    if not (first and second and counted):
+    pictures = tuning.pictures(context.clients, job)
+    alike = job.alike(pictures)
+    if not alike or pictures is None:
         return ""
-    pictures = jobs.metrics(jobs.describe(context.clients, first.name)).get("validation:pictures")
-    if not pictures or accuracy.differ(first.objective, second.objective, int(pictures)):
-        return ""
+    second, others = alike[0], len(alike) - 1
     values = ", ".join(f"{key} = {short(value)}" for key, value in second.hyperparameters.items())
+    more = f", nor from {plural(others, 'other')}" if others else ""
     return (
-        f"{plural(int(pictures), 'validation picture')} cannot separate the best trial from the second "
-        f"({job.value(second.objective)}; {values})."
+        f"{plural(pictures, 'validation picture')} cannot separate the best trial from the second "
+        f"({job.value(second.objective)}; {values}){more}."
     )
 
 
@@ -274,7 +302,7 @@ def _reasons(context: Context, job: TuningJob, known: dict[str, str]) -> dict[st
         elif trial.status == "Stopped" and trial.name not in known:
             judged = findings.of_lines(read_end(context.clients, trial.name))
             # Trials of a job that is stopped itself were stopped with it.
-            by_sagemaker = "early stopping" if job.stops_early and job.status not in _STOPS else ""
+            by_sagemaker = job.stopper if job.status not in _STOPS else ""
             known[trial.name] = judged.stopped_by if judged and judged.stopped_by else by_sagemaker
     return known
 

@@ -14,7 +14,14 @@ from sagemaker.exceptions import UnexpectedStatusException
 from sagemaker.inputs import TrainingInput
 from sagemaker.model import Model
 from sagemaker.predictor import Predictor
-from sagemaker.tuner import CategoricalParameter, ContinuousParameter, HyperparameterTuner
+from sagemaker.tuner import (
+    CategoricalParameter,
+    ContinuousParameter,
+    HyperbandStrategyConfig,
+    HyperparameterTuner,
+    StrategyConfig,
+    TuningJobCompletionCriteriaConfig,
+)
 from scripted import fails
 
 BUCKET = "sdk-v2"
@@ -96,6 +103,54 @@ def tune() -> None:
     grid.fit(wait=True)
     tried = grid.analytics().dataframe()
     assert len(tried) == len(set(zip(tried.lr, tried.kind, strict=True))) == 4, tried
+
+
+def tune_more() -> None:
+    """Hyperband, warm starts of both kinds after attaching, Autotune, two estimators at once."""
+    ranges = {"lr": ContinuousParameter(0.1, 0.9)}
+    options = {"metric_definitions": METRICS, "max_jobs": 3, "max_parallel_jobs": 3}
+    first = HyperparameterTuner(
+        estimator(hyperparameters={"epochs": 9}), "score", ranges, strategy="Hyperband",
+        strategy_config=StrategyConfig(HyperbandStrategyConfig(max_resource=9, min_resource=1)),
+        base_tuning_job_name="hyperband", **options,
+    )  # fmt: skip
+    first.fit(wait=True)
+    attached = HyperparameterTuner.attach(first.latest_tuning_job.name, sagemaker_session=session)
+    assert attached.strategy == "Hyperband"
+    warm = attached.identical_dataset_and_algorithm_tuner(), attached.transfer_learning_tuner()
+    for again, base in zip(warm, ("identical", "transfer"), strict=True):
+        again.base_tuning_job_name = base
+        again.metric_definitions = METRICS  # which the SDK's warm start tuners leave out
+        again.fit(wait=True)
+        described = again.describe()
+        assert described["HyperParameterTuningJobStatus"] == "Completed", described
+        kind = described["WarmStartConfig"]["WarmStartType"]
+        assert ("OverallBestTrainingJob" in described) == (kind == "IdenticalDataAndAlgorithm"), described
+        linked = HyperparameterTuner.attach(again.latest_tuning_job.name, sagemaker_session=session)
+        assert linked.warm_start_config.parents == {first.latest_tuning_job.name}
+    auto = HyperparameterTuner(
+        estimator(hyperparameters={"lr": "0.2", "kind": "a"}), "score", None, autotune=True,
+        hyperparameters_to_keep_static=["kind"], base_tuning_job_name="auto",
+        completion_criteria_config=TuningJobCompletionCriteriaConfig(complete_on_convergence=True), **options,
+    )  # fmt: skip
+    auto.fit(wait=True)
+    tried = auto.analytics().dataframe()
+    assert len(set(tried.lr)) == 3, tried
+    assert all(0.02 <= float(lr) <= 1 for lr in tried.lr), tried
+    both = HyperparameterTuner.create(
+        {"a": estimator(), "b": estimator(hyperparameters={"epochs": "2"})},
+        {"a": "score", "b": "score"},
+        {"a": ranges, "b": {"lr": ContinuousParameter(0.01, 0.02)}},
+        metric_definitions_dict={"a": METRICS, "b": METRICS},
+        max_jobs=4,
+        max_parallel_jobs=2,
+        base_tuning_job_name="both",
+    )
+    both.fit({"a": None, "b": None}, include_cls_metadata={}, wait=True)
+    counts = both.analytics().dataframe().TrainingJobDefinitionName.value_counts()
+    assert dict(counts) == {"a": 2, "b": 2}, counts
+    best = max(float(lr) for lr in both.analytics().dataframe().lr)
+    assert float(both.best_estimator().hyperparameters()["lr"]) == best
 
 
 def serve() -> None:

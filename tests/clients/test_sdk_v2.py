@@ -23,7 +23,7 @@ def client(service: Service, request: pytest.FixtureRequest) -> environment.Clie
     return environment.Client(python, script, (service.image, service.role), service.environment)
 
 
-@pytest.mark.parametrize("name", ["train", "tune", "serve", "rules", "analytics", "warm"])
+@pytest.mark.parametrize("name", ["train", "tune", "tune_more", "serve", "rules", "analytics", "warm"])
 def test_a_script(client: Any, tmp_path: Path, name: str) -> None:
     client.run(name, tmp_path)
 

@@ -13,7 +13,7 @@ from botocore.validate import ParamValidator
 from contract.errors import ByocError
 from local import shapes
 from local.errors import AwsError
-from scripts import awsdebugger, requests
+from scripts import awsdebugger, requests, warmstart
 from scripts.awsdebugger import Request
 from scripts.requests import Place
 from scripts.settings import Settings, load
@@ -53,6 +53,20 @@ EVERYTHING = [
     "freeze=backbone",
     "lr=0.003",
 ]
+
+
+# Of an earlier tuning job, which varied the batch size, too.
+PARENT = {
+    "HyperParameterTuningJobName": "digits-tune-4",
+    "HyperParameterTuningJobConfig": {
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
+        "ParameterRanges": {
+            "ContinuousParameterRanges": [{"Name": "lr"}],
+            "CategoricalParameterRanges": [{"Name": "batch_size"}],
+        },
+    },
+    "TrainingJobDefinition": {"StaticHyperParameters": {"epochs": "9"}},
+}
 
 
 def settings_of(*overrides: str) -> Settings:
@@ -152,6 +166,24 @@ CASES: dict[str, tuple[str, Callable[[], Request]]] = {
             settings_of("project.name=digits", "tune.strategy=Hyperband", "tune.hyperparameters.epochs=9"),
             PLACE,
             "digits-tune-3",
+        ),
+    ),
+    "tuning_job_warm_start": (
+        "CreateHyperParameterTuningJob",
+        lambda: warmstart.warm_started(
+            requests.tuning_job(
+                settings_of(
+                    "project.name=digits",
+                    "tune.strategy=Hyperband",
+                    "tune.min_epochs=3",
+                    "tune.hyperparameters.epochs=9",
+                    "tune.ranges={lr = {min = 0.001, max = 0.03}}",
+                ),
+                PLACE,
+                "digits-tune-5",
+            ),
+            [PARENT],
+            "TransferLearning",
         ),
     ),
     "training_job_encrypted": (

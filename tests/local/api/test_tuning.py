@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -8,57 +7,15 @@ import boto3
 import pytest
 
 from local.jobs.documents import training_document
+from tests.local.api.conftest import BATCH, LR, warm
 
 Service = Any  # conftest.Service
 Make = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
 
-LR = {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
-BATCH = {"Name": "batch_size", "Values": ["16", "32"]}
 
-
-@pytest.fixture
-def tuning(training: Make, image: str) -> Make:
-    """A CreateHyperParameterTuningJob request; members replace the configuration's or its own."""
-
-    def make(name: str = "tune", definition: dict[str, Any] | None = None, **members: Any) -> dict[str, Any]:
-        trial = training()
-        del trial["TrainingJobName"]
-        trial["AlgorithmSpecification"] = {
-            "TrainingImage": image,
-            "TrainingInputMode": "File",
-            "MetricDefinitions": [{"Name": "accuracy", "Regex": "accuracy=(.*)"}],
-        }
-        trial["StaticHyperParameters"] = {"epochs": "2"}
-        trial.update(copy.deepcopy(definition or {}))
-        config = {
-            "Strategy": "Bayesian",
-            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "accuracy"},
-            "ResourceLimits": {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2},
-            "ParameterRanges": {
-                "ContinuousParameterRanges": [LR],
-                "CategoricalParameterRanges": [BATCH],
-            },
-        }
-        request = {
-            "HyperParameterTuningJobName": name,
-            "HyperParameterTuningJobConfig": config,
-            "TrainingJobDefinition": trial,
-        }
-        for key, value in members.items():
-            place = (
-                config
-                if key in config
-                or key in ("RandomSeed", "TrainingJobEarlyStoppingType", "TuningJobCompletionCriteria")
-                else request
-            )
-            if value is None:
-                del place[key]
-            else:
-                place[key] = value
-        return request
-
-    return make
+def hyperband(**resources: int) -> dict[str, Any]:
+    return {"StrategyConfig": {"HyperbandStrategyConfig": resources}}
 
 
 def test_a_tuning_job_is_created_and_described(service: Service, tuning: Make) -> None:
@@ -193,8 +150,25 @@ def test_the_training_jobs_of_a_tuning_job(service: Service, tuning: Make, train
     [
         ({"TrainingJobDefinition": None}, "Give either TrainingJobDefinition or TrainingJobDefinitions"),
         (
-            {"Strategy": "Hyperband"},
-            "Strategy 'Hyperband' is not available in the local SageMaker; use one of",
+            {"Strategy": "Hyperband", "TrainingJobEarlyStoppingType": "Auto"},
+            "TrainingJobEarlyStoppingType must be Off with the Hyperband strategy",
+        ),
+        (
+            {"Strategy": "Hyperband", **hyperband(MaxResource=20_001)},
+            "MaxResource 20001 is above 20000",
+        ),
+        (
+            {"Strategy": "Hyperband", **hyperband(MinResource=3, MaxResource=3)},
+            "MinResource 3 must be below MaxResource 3",
+        ),
+        (
+            {"Strategy": "Hyperband", "definition": {"StaticHyperParameters": {"epochs": "many"}}},
+            "MaxResource is missing, and StaticHyperParameters has none of epochs, numepochs",
+        ),
+        (hyperband(MaxResource=9), "StrategyConfig is for the Hyperband strategy only, not Bayesian"),
+        (
+            {"ParameterRanges": {"AutoParameters": [{"Name": "lr", "ValueHint": "0.1"}]}},
+            "has no range",
         ),
         ({"Strategy": "Luck"}, "enum value set"),
         ({"HyperParameterTuningJobObjective": None}, "HyperParameterTuningJobObjective is missing"),
@@ -221,19 +195,7 @@ def test_the_training_jobs_of_a_tuning_job(service: Service, tuning: Make, train
             {"ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 2}},
             "MaxParallelTrainingJobs 2 is above MaxNumberOfTrainingJobs 1",
         ),
-        (
-            {
-                "WarmStartConfig": {
-                    "ParentHyperParameterTuningJobs": [{}],
-                    "WarmStartType": "TransferLearning",
-                }
-            },
-            "WarmStartConfig: the local SageMaker starts every tuning job afresh",
-        ),
-        (
-            {"TuningJobCompletionCriteria": {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}},
-            "does not detect convergence; use BestObjectiveNotImproving",
-        ),
+        (warm("gone"), "there is no parent tuning job gone"),
     ],
 )
 def test_refused_at_once(
@@ -257,3 +219,94 @@ def test_a_definition_is_checked_like_a_training_job(
     create = service.sagemaker.create_hyper_parameter_tuning_job
     request = tuning(definition={"OutputDataConfig": {"S3OutputPath": "https://bucket/x"}})
     assert "OutputDataConfig.S3OutputPath" in refused(create, "ValidationException", **request)
+
+
+def test_hyperband_takes_its_resources_from_the_epochs(service: Service, tuning: Make) -> None:
+    sagemaker = service.client("sagemaker")
+    for number, members in enumerate(({}, hyperband(MinResource=2), hyperband(MinResource=1, MaxResource=9))):
+        name = f"tune-{number}"
+        sagemaker.create_hyper_parameter_tuning_job(
+            **tuning(name, {"StaticHyperParameters": {"epochs": '"9"'}}, Strategy="Hyperband", **members)
+        )
+        doc = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        assert doc["HyperParameterTuningJobConfig"].get("StrategyConfig") == members.get("StrategyConfig")
+
+
+def test_several_definitions(service: Service, tuning: Make, refused: Refused) -> None:
+    sagemaker = service.sagemaker
+    request = tuning(HyperParameterTuningJobObjective=None, ParameterRanges=None)
+    trial = request.pop("TrainingJobDefinition")
+    ranges = [{"ContinuousParameterRanges": [LR]}, {"CategoricalParameterRanges": [BATCH]}]
+    request["TrainingJobDefinitions"] = definitions = [
+        {
+            **trial,
+            "DefinitionName": f"d{number}",
+            "TuningObjective": {"Type": "Maximize", "MetricName": "accuracy"},
+            "HyperParameterRanges": each,
+        }
+        for number, each in enumerate(ranges)
+    ]
+    config = request["HyperParameterTuningJobConfig"]
+    create = sagemaker.create_hyper_parameter_tuning_job
+    for change, expected in (
+        ({"TrainingJobEarlyStoppingType": "Auto"}, "must be Off with several TrainingJobDefinitions"),
+        ({"WarmStartConfig": warm("parent")["WarmStartConfig"]}, "takes a single TrainingJobDefinition"),
+    ):
+        other = {**request, "HyperParameterTuningJobConfig": {**config}}
+        place = other if "WarmStartConfig" in change else other["HyperParameterTuningJobConfig"]
+        place.update(change)
+        assert expected in refused(create, "ValidationException", **other)
+    minimize = {**definitions[1], "TuningObjective": {"Type": "Minimize", "MetricName": "accuracy"}}
+    several = {**request, "TrainingJobDefinitions": [definitions[0], minimize]}
+    assert "must all be of one Type" in refused(create, "ValidationException", **several)
+    create(**request)
+    doc = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    assert [each["HyperParameterRanges"] for each in doc["TrainingJobDefinitions"]] == ranges
+
+
+def test_autotune_chooses_ranges_and_keeps_what_cannot_have_one(
+    service: Service, tuning: Make, refused: Refused
+) -> None:
+    sagemaker = service.sagemaker
+    hints = {
+        "lr": "0.01",
+        "momentum": "0.9",
+        "batch_size": "32",
+        "optimizer": '"sgd"',
+        "epochs": "3",
+        "wd": "0",
+    }
+    auto = [{"Name": name, "ValueHint": hint} for name, hint in hints.items()]
+    request = tuning(
+        definition={"StaticHyperParameters": {"workers": "1"}},
+        ParameterRanges={"AutoParameters": auto},
+        ResourceLimits={"MaxParallelTrainingJobs": 2},
+    )
+    mixed = tuning(ParameterRanges={"ContinuousParameterRanges": [LR], "AutoParameters": auto})
+    create = sagemaker.create_hyper_parameter_tuning_job
+    assert "AutoParameters need Autotune" in refused(create, "ValidationException", **mixed)
+    only_text = {"AutoParameters": [{"Name": "optimizer", "ValueHint": "sgd"}]}
+    enabled = {"Autotune": {"Mode": "Enabled"}}
+    assert "has no range" in refused(
+        create, "ValidationException", **tuning(ParameterRanges=only_text), **enabled
+    )
+    create(**request, **enabled)
+    doc = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    config = doc["HyperParameterTuningJobConfig"]
+    assert doc["Autotune"] == {"Mode": "Enabled"}
+    interval = {"MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+    near_one = {"MinValue": "0", "MaxValue": "0.99", "ScalingType": "ReverseLogarithmic"}
+    whole = {"MinValue": "8", "MaxValue": "128", "ScalingType": "Logarithmic"}
+    assert config["ParameterRanges"] == {
+        "AutoParameters": auto,
+        "ContinuousParameterRanges": [{"Name": "lr", **interval}, {"Name": "momentum", **near_one}],
+        "IntegerParameterRanges": [{"Name": "batch_size", **whole}],
+    }
+    assert config["ResourceLimits"] == {"MaxParallelTrainingJobs": 2, "MaxNumberOfTrainingJobs": 30}
+    assert config["TrainingJobEarlyStoppingType"] == "Auto"
+    criteria = config["TuningJobCompletionCriteria"]
+    assert criteria == {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}
+    static = doc["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert {key: value for key, value in static.items() if key in hints} == {
+        "optimizer": '"sgd"', "epochs": "3", "wd": "0",
+    }  # fmt: skip

@@ -17,7 +17,15 @@ print(f"score={-(float(values.get('x', 0)) - 0.3) ** 2}")
 SCORE = [{"Name": "score", "Regex": r"score=(\S+)"}]
 
 
-def tune(platform: Platform, name: str = "tune", *, config: dict[str, Any], **definition: Any) -> None:
+def tune(
+    platform: Platform,
+    name: str = "tune",
+    *,
+    config: dict[str, Any],
+    members: dict[str, Any] | None = None,
+    **definition: Any,
+) -> None:
+    """`config` replaces members of the tuning job's configuration, `members` those of the request."""
     full: dict[str, Any] = {
         "Strategy": "Random",
         "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "score"},
@@ -33,6 +41,7 @@ def tune(platform: Platform, name: str = "tune", *, config: dict[str, Any], **de
         "HyperParameterTuningJobName": name,
         "HyperParameterTuningJobConfig": full,
         "TrainingJobDefinition": {**request, "StaticHyperParameters": {"epochs": "2"}, **definition},
+        **(members or {}),
     }
     platform.store.put("tuning-job", name, tuning_document(platform.config, job))
     platform.engine.submit("tuning-job", name)
@@ -292,3 +301,140 @@ def test_a_deleted_tuning_job_does_not_keep_the_service_from_ending_the_others(p
     platform.log_line("begun")
     platform.engine.close()
     assert platform.ended()["TrainingJobStatus"] == "Stopped"
+
+
+# Prints an objective per epoch, the better the smaller x; only who is told to prints on.
+EPOCHS = """
+values = config("hyperparameters")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+for epoch in range(int(values["epochs"])):
+    print(f"score={1 - float(values['x']) + epoch / 100}")
+    time.sleep(0.15)
+"""
+
+
+def test_hyperband_stops_trials_at_rungs_and_gives_their_slots_to_others(platform: Platform) -> None:
+    platform.command("train", EPOCHS)
+    tune(
+        platform,
+        config={"Strategy": "Hyperband", "ResourceLimits": limits(9, 2)},
+        StaticHyperParameters={"epochs": "9"},
+    )
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed", doc
+    counters = doc["TrainingJobStatusCounters"]
+    assert counters["Completed"] + counters["Stopped"] == 9
+    assert counters["Completed"] >= 1
+    assert counters["Stopped"] >= 2
+    assert doc["ObjectiveStatusCounters"]["Succeeded"] == 9
+    jobs = children(platform)
+    stopped = [job for job in jobs if job["TrainingJobStatus"] == "Stopped"]
+    assert {job["_ObjectiveValues"] for job in stopped} <= {1, 3}
+    for job in stopped:
+        assert job["SecondaryStatusTransitions"][-1]["StatusMessage"].endswith("Hyperband strategy")
+    best = min(jobs, key=lambda job: float(job["_TunedHyperParameters"]["x"]))
+    assert doc["BestTrainingJob"]["TrainingJobName"] == best["TrainingJobName"]
+    assert doc["ConsumedResources"]["RuntimeInSeconds"] >= 0
+
+
+def test_hyperband_ends_a_job_that_goes_beyond_max_resource(platform: Platform) -> None:
+    platform.command("train", EPOCHS)
+    tune(
+        platform,
+        config={
+            "Strategy": "Hyperband",
+            "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 2}},
+            "ResourceLimits": limits(1, 1),
+        },
+        StaticHyperParameters={"epochs": "1000"},
+    )
+    doc = ended(platform)
+    assert doc["TrainingJobStatusCounters"]["Stopped"] == 1
+    assert children(platform)[0]["_ObjectiveValues"] == 2
+
+
+def warm(kind: str, *names: str) -> dict[str, Any]:
+    parents = [{"HyperParameterTuningJobName": name} for name in names]
+    return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind}}
+
+
+@pytest.mark.parametrize("kind", ["IdenticalDataAndAlgorithm", "TransferLearning"])
+def test_a_warm_start_knows_its_parents_after_a_restart(stopped: Platform, kind: str) -> None:
+    stopped.command("train", QUADRATIC)
+    engine = stopped.start()
+    tune(stopped, "old", config={"Strategy": "Bayesian", "ResourceLimits": limits(8, 2)})
+    old = ended(stopped, "old")
+    engine.close()
+    stopped.start()
+    tune(
+        stopped,
+        "new",
+        config={"Strategy": "Bayesian", "ResourceLimits": limits(2, 1)},
+        members=warm(kind, "old", "deleted"),
+    )
+    new = ended(stopped, "new")
+    assert new["HyperParameterTuningJobStatus"] == "Completed", new
+    first = next(job for job in children(stopped) if job["TrainingJobName"].startswith("new-001"))
+    known = old["BestTrainingJob"]
+    if kind == "TransferLearning":
+        assert "OverallBestTrainingJob" not in new
+        assert first["_TunedHyperParameters"] == known["TunedHyperParameters"]
+        return
+    values = [
+        job["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for job in (known, new["BestTrainingJob"])
+    ]
+    overall = new["OverallBestTrainingJob"]
+    assert overall["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == max(values)
+    assert overall["TuningJobName"] == ("old" if values[0] >= values[1] else "new")
+
+
+def test_a_job_that_has_converged_ends(platform: Platform) -> None:
+    platform.command("train", "print('score=1')")
+    enabled = {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}
+    tune(platform, config={"ResourceLimits": limits(40, 2), "TuningJobCompletionCriteria": enabled})
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed"
+    assert 11 <= len(children(platform)) <= 13
+    assert doc["TuningJobCompletionDetails"]["NumberOfTrainingJobsObjectiveNotImproving"] >= 10
+    assert doc["TuningJobCompletionDetails"]["ConvergenceDetectedTime"] >= doc["CreationTime"]
+
+
+def test_definitions_take_turns_with_ranges_and_objectives_of_their_own(platform: Platform) -> None:
+    platform.command(
+        "train", "x = config('hyperparameters')\nprint('score=' + x.get('x', '0'), 'f1=' + x.get('y', '0'))"
+    )
+    f1 = [{"Name": "f1", "Regex": r"f1=(\S+)"}]
+
+    def definition(name: str, metric: str, *values: str) -> dict[str, Any]:
+        request = platform.request()
+        del request["TrainingJobName"]
+        request["AlgorithmSpecification"]["MetricDefinitions"] = SCORE if metric == "score" else f1
+        tuned = {"Name": "x" if metric == "score" else "y", "Values": values}
+        return {
+            **request,
+            "DefinitionName": name,
+            "TuningObjective": {"Type": "Maximize", "MetricName": metric},
+            "HyperParameterRanges": {"CategoricalParameterRanges": [tuned]},
+        }
+
+    definitions = [definition("a", "score", "0.1", "0.2"), definition("b", "f1", "0.3", "0.4", "0.5")]
+    job = {
+        "HyperParameterTuningJobName": "tune",
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Grid",
+            "ResourceLimits": {"MaxParallelTrainingJobs": 1},
+        },
+        "TrainingJobDefinitions": definitions,
+    }
+    platform.store.put("tuning-job", "tune", tuning_document(platform.config, job))
+    platform.engine.submit("tuning-job", "tune")
+    doc = ended(platform)
+    assert doc["HyperParameterTuningJobStatus"] == "Completed", doc
+    jobs = children(platform)
+    assert [job["_DefinitionName"] for job in jobs] == ["a", "b", "a", "b", "b"]
+    metrics = [job["HyperParameters"]["_tuning_objective_metric"] for job in jobs]
+    assert metrics == ["score", "f1", "score", "f1", "f1"]
+    best = doc["BestTrainingJob"]
+    assert best["TrainingJobDefinitionName"] == "b"
+    assert best["TunedHyperParameters"] == {"y": "0.5"}
+    assert best["FinalHyperParameterTuningJobObjectiveMetric"]["MetricName"] == "f1"

@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from scripts.accuracy import described, differ, interval
+from report.accuracy import described, differ, interval
 
 
 @pytest.mark.parametrize(("right", "of"), [(264, 269), (0, 10), (66, 66), (33, 66)])
