@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -64,10 +65,10 @@ def client(project: Project, service: str, **config: Any) -> Any:
     )
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Four classes of digits, uploaded."""
-    project = Project(tmp_path_factory.mktemp("it's mine"))
+@contextlib.contextmanager
+def a_project(folder: Path, *runtime: str) -> Iterator[Project]:
+    """Four classes of digits, uploaded to a local SageMaker that was started with `runtime`'s options."""
+    project = Project(folder)
     url = f"http://127.0.0.1:{localservice.free_port()}"
     project.byoc("init", "--example", "digits", "--region", "us-east-1", "--endpoint-url", url)
     digits.write(project.folder / "all")
@@ -76,12 +77,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         kept.mkdir(parents=True)
         for picture in sorted((project.folder / "all" / label).iterdir())[:60]:
             picture.rename(kept / picture.name)
-    project.byoc("local", "up")
+    project.byoc("local", "up", *runtime)
     try:
         project.byoc("upload")
         yield project
     finally:
         project.byoc("local", "down")
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """As plain processes."""
+    with a_project(tmp_path_factory.mktemp("it's mine")) as project:
+        yield project
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import random
 import re
 import tarfile
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from contract.debugger import DEBUGGER_RULES
 from contract.errors import ByocError
 from scripts import spot
+from tests.docker.wait import until
 from tests.e2e.conftest import client
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LONG = (
 INTERRUPTIONS = 10
 
 
-def files(project: Project, job: str) -> dict[str, bytes]:
+def model_files(project: Project, job: str) -> dict[str, bytes]:
     """The model's files."""
     uri = client(project, "sagemaker").describe_training_job(TrainingJobName=job)["ModelArtifacts"]
     bucket, _, key = uri["S3ModelArtifacts"].removeprefix("s3://").partition("/")
@@ -45,13 +45,6 @@ def files(project: Project, job: str) -> dict[str, bytes]:
 
 def statuses(job: dict[str, Any]) -> list[str]:
     return [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
-
-
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_ten_interruptions_lose_nothing(project: Project) -> None:
@@ -94,7 +87,8 @@ def test_ten_interruptions_lose_nothing(project: Project) -> None:
     assert job["TrainingJobStatus"] == "Completed"
     assert statuses(job).count("Interrupted") == INTERRUPTIONS
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
-    assert files(project, "cut")["model.safetensors"] == files(project, "whole")["model.safetensors"]
+    weights = [model_files(project, name)["model.safetensors"] for name in ("cut", "whole")]
+    assert weights[0] == weights[1]
     # Every epoch once in the curves, and the rules judged all of it.
     rules = project.json("report", "cut")["rules"]["cut"]
     assert rules.keys() == whole["rules"].keys()
