@@ -143,7 +143,7 @@ def fitting_interval(collection: str, steps: int) -> int:
     if collection == "losses":
         return shortest_interval(collection, steps)
     if collection in ("relu_input", "relu_output"):  # whole batches of activations
-        return min(max(1, (steps - 1) // 4), 500) if steps <= 50_000 else steps // 100
+        return min(max(1, (steps - 1) // 4), 100) if steps <= 10_000 else steps // 100
     if collection == "loss_inputs":
         return min(max(1, steps // 200), 10) if steps <= 20_000 else steps // 2_000
     return min(max(1, steps // 20), 50) if steps <= 10_000 else steps // 200
