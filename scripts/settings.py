@@ -514,6 +514,12 @@ def _check_tags(tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
         if key.lower().startswith("aws:"):
             raise ByocError(f"aws.tags: {key!r} begins with aws:, which is AWS's own.", kind="BadSetting")
+        if key.lower() == "byoc:project":  # IAM's keys ignore case
+            raise ByocError(
+                f"aws.tags: {key!r} is the tag by which byoc recognises what belongs to a project.",
+                "Leave it out; project.name sets it.",
+                kind="BadSetting",
+            )
         if not re.fullmatch(_TAG + "{1,128}", key) or not re.fullmatch(_TAG + "{0,256}", value):
             raise ByocError(
                 f"aws.tags: {key!r} = {value!r} cannot be a tag.",

@@ -1,8 +1,8 @@
 """What `byoc` remembers between commands: the last job's name, the best hyperparameters, image digests.
 
 It lies in .byoc/state.json beside byoc.toml and can be deleted at any time: then names must be given.
-Keys in use: tuning_job, training_job, transform_job, newest_job (of any kind), endpoint, endpoints (all
-deployed, by project), best, images, report, verdicts, evaluation.
+Keys in use: tuning_job, training_job, transform_job, newest_job (of any kind), project (the newest job's),
+endpoint, endpoints (all deployed, by project), best, images, report, verdicts, evaluation.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def update(settings: Settings, **changes: Any) -> None:
     """Remember `changes` (None forgets a key); the rest stays."""
     content = {**read(settings), **changes}
     if newest := next((changes[key] for key in _JOBS if changes.get(key)), None):
-        content["newest_job"] = newest
+        content |= {"newest_job": newest, "project": settings.project.name}
     write_json(path_of(settings), {key: value for key, value in content.items() if value is not None})
 
 
@@ -60,6 +60,12 @@ def deployed(settings: Settings, endpoint: str) -> None:
     before = read(settings).get("endpoints", {})
     names = sorted({*before.get(settings.project.name, ()), endpoint})
     update(settings, endpoint=endpoint, endpoints={**before, settings.project.name: names})
+
+
+def is_of_project(settings: Settings) -> bool:
+    """Whether nothing of another project is remembered."""
+    content, project = read(settings), settings.project.name
+    return {content.get("project", project), *content.get("endpoints", {})} <= {project}
 
 
 def check(settings: Settings) -> None:

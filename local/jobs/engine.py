@@ -114,10 +114,13 @@ class Engine:
             named = [run for run in self._runs if isinstance(run, TrainingRun) and run.name == name]
         if named and named[-1].alive:
             named[-1].interrupt(wait=wait, grace=grace)
-        elif self._services.store.get("training-job", name) is None:
+        elif (doc := self._services.store.get("training-job", name)) is None:
             raise ResourceNotFound(f"There is no training job {name!r}.")
         else:
-            raise ValidationException(f"The training job {name} does not run: nothing can be taken away.")
+            status = doc["TrainingJobStatus"]
+            raise ValidationException(
+                f"The training job {name} does not run ({status}): nothing can be taken away."
+            )
 
     # --- endpoints --------------------------------------------------------------------------------
 

@@ -60,8 +60,11 @@ def endpoints_of_folder(settings: Settings) -> set[str]:
 
 
 def local_state(settings: Settings) -> Part | None:
-    """What byoc remembers in this folder: names and image digests that are no more."""
+    """What byoc remembers in this folder: names and image digests that are no more.
+
+    None where it is of another project too: `--set project.name=` or a new name in byoc.toml.
+    """
     path = state.path_of(settings)
-    if not path.exists():
+    if not path.exists() or not state.is_of_project(settings):
         return None
     return Part("file", str(path), lambda: path.unlink(missing_ok=True))

@@ -62,11 +62,11 @@ def delete_all(context: Context, *, yes: bool, records: bool) -> None:
         _show_rest(context, found)
         _finish(context, found, run.Outcome(), state)
         return
-    out.say("Of [bold]{project}[/] in {where} this is deleted:", project=project, where=where)
+    out.say("This is deleted of [bold]{project}[/] in {where}:", project=project, where=where)
     _show(context, parts)
     _show_rest(context, found)
     if not yes:
-        _ask(context, found)
+        _ask(context, parts, found.stays)
     outcome = run.Outcome()
     try:
         with counted.shown("deleting, objects"):
@@ -104,16 +104,16 @@ def _show_rest(context: Context, found: Found) -> None:
         context.out.warn(sentence)
 
 
-def _ask(context: Context, found: Found) -> None:
+def _ask(context: Context, parts: Sequence[Part], stays: Sequence[str]) -> None:
     from rich.prompt import Confirm
 
     if not _can_ask(context.out):
         raise ByocError(
-            f"byoc delete --all would delete {plural(len(found.parts), 'thing')} and asks before it does, "
+            f"byoc delete --all would delete {plural(len(parts), 'thing')} and asks before it does, "
             "in a terminal.",
             "Read the list; --yes (yes=True in a notebook) deletes all of it.",
             kind="NotConfirmed",
-            details={"would_delete": [part.as_dict() for part in found.parts], "stays": list(found.stays)},
+            details={"would_delete": [part.as_dict() for part in parts], "stays": list(stays)},
         )
     if not Confirm.ask("Delete all this?", default=False, console=context.out.console):
         context.out.raw("Nothing was deleted.")
@@ -177,6 +177,7 @@ def _finish(context: Context, left: Found, outcome: Outcome, state: Part | None)
         )
     if state:
         state.remove()
+        out.raw(f"  {state.done} {state.kind} {state.name}")
     but = " but what is named above" if left.stays or left.unseen else ""
     out.say(
         "AWS was asked again: nothing of [bold]{project}[/] is left in {region}{but}.",

@@ -348,7 +348,10 @@ def delete(
         delete_all(context, yes=yes, records=records)
         return
     if yes or records:
-        raise ByocError("--yes and --records go with --all.", "Leave them out.")
+        raise ByocError(
+            "--yes and --records go with --all.",
+            "Leave them out to delete an endpoint; add --all to delete everything of the project.",
+        )
     endpoint = endpoint or context.settings.deploy.endpoint or None
     name, left = (endpoint, None) if endpoint else _only_endpoint(context)
     deleted = endpoints.delete(context.clients, name, lambda text: context.out.raw(f"  {text}"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scripts.doctor.finding import Finding, not_allowed
 from scripts.policies.names import Names
 from scripts.setup import bucket as wanted
+from scripts.setup import plan
 from scripts.tags import is_forbidden
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def bucket(names: Names, clients: Clients) -> Iterator[Finding]:
     else:
         rules = any(call.operation == wanted.LIFECYCLE for call in calls)
         what = "no public access, encrypted" + (", TLS only" if wanted.by_tls(clients) else "")
-        without = "; `byoc setup` adds rules that delete unfinished uploads" if rules else ", lifecycle rules"
+        ours = plan.project_of(found.tags) == names.settings.project.name
+        adds = "`byoc setup` adds rules" if ours else "its owner may add rules"
+        without = f"; {adds} that delete unfinished uploads" if rules else ", lifecycle rules"
         yield Finding("bucket settings", "ok", what + without)
 
 

@@ -96,4 +96,5 @@ def test_ten_interruptions_lose_nothing(project: Project) -> None:
     assert {name: rules[name] for name in judged} == {name: whole["rules"][name] for name in judged}
     with pytest.raises(ByocError, match="does not run"):
         spot.interrupt(url, "cut")
-    assert "cut does not run: nothing can be taken away" in project.byoc("local", "interrupt", "cut", code=2)
+    shown = project.byoc("local", "interrupt", "cut", code=2)
+    assert "cut does not run (Completed): nothing can be taken away" in shown

@@ -61,6 +61,8 @@ def test_a_move_is_told_by_every_command(project: Path, run: Run, monkeypatch: p
     ("tag", "message"),
     [
         ('"aws:mine" = "x"', "begins with aws:"),
+        ('"byoc:project" = "x"', "project.name sets it"),
+        ('"Byoc:Project" = "x"', "project.name sets it"),
         ('"a#b" = "x"', "cannot be a tag"),
         (f'"a" = "{"x" * 257}"', "cannot be a tag"),
         (f'"{"a" * 129}" = ""', "cannot be a tag"),

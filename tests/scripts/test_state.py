@@ -19,11 +19,10 @@ def test_what_is_remembered_stays_until_it_is_forgotten(settings: Settings) -> N
     state.update(settings, endpoint="flowers", training_job="one")
     state.update(settings, training_job="two")
     state.check(settings)
-    assert state.read(settings) == {
-        "endpoint": "flowers", "training_job": "two", "newest_job": "two"
-    }  # fmt: skip
+    jobs = {"training_job": "two", "newest_job": "two", "project": "pictures"}
+    assert state.read(settings) == {"endpoint": "flowers", **jobs}
     state.update(settings, endpoint=None)
-    assert state.read(settings) == {"training_job": "two", "newest_job": "two"}
+    assert state.read(settings) == jobs
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", b"\xff"])

@@ -112,6 +112,23 @@ def test_everything_goes_and_the_neighbour_stays(made: Path, run: Run) -> None:
     assert (again["deleted"], again["left"], again["failed"]) == ([], [], [])
 
 
+def test_another_project_leaves_what_the_folder_remembers(made: Path, run: Run) -> None:
+    state = made / ".byoc" / "state.json"
+    kept = state.read_text()
+    shown = run("delete", "--all", "--yes", "--set", "project.name=digit").stdout
+    assert "nothing of digit is left" in shown
+    assert state.read_text() == kept
+    assert f"deleted file {state}" not in shown
+
+
+def test_a_file_that_is_all_there_is_left_is_named(made: Path, run: Run) -> None:
+    run("delete", "--all", "--yes")
+    state = made / ".byoc" / "state.json"
+    state.write_text('{"training_job": "of-mine", "project": "digits"}')
+    assert "deleted file .byoc/state.json" in run("delete", "--all", "--yes").stdout
+    assert not state.exists()
+
+
 def test_the_list_names_sizes_and_prices(made: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prices, "asked", lambda *_: 0.115)
     error = json.loads(run("delete", "--all", "--json", code=2).stdout)["error"]

@@ -20,6 +20,15 @@ def test_a_bucket_of_setup_has_all_that_it_should(clients: Clients) -> None:
     assert "of account 123456789012, in us-east-1" in there.message
 
 
+def test_rules_are_promised_only_for_a_bucket_that_setup_changes(clients: Clients) -> None:
+    send(clients, made.planned(names_of(), clients), pytest.fail)
+    boto3.client("s3").delete_bucket_lifecycle(Bucket=names_of().bucket)
+    assert "`byoc setup` adds rules" in list(bucket(names_of(), clients))[1].message
+    neighbour = list(bucket(names_of("project.name=another"), clients))[1]
+    assert "`byoc setup` adds" not in neighbour.message
+    assert "its owner may add rules" in neighbour.message
+
+
 def test_a_bucket_without_is_used_with_a_warning(clients: Clients, refuse: Refuse) -> None:
     boto3.client("s3").create_bucket(Bucket="pictures")
     there, settings = bucket(names_of("aws.bucket=pictures"), clients)
