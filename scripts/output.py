@@ -69,6 +69,16 @@ class Output:
         """A line from elsewhere (a log, a path), shown as it is."""
         self.console.print(printable(text), style=style, markup=False)
 
+    def agreed(self, question: str) -> bool:
+        """The answer of whoever sits at the terminal. Ctrl-D is a no, Ctrl-C a KeyboardInterrupt."""
+        from rich.prompt import Confirm
+
+        try:
+            return Confirm.ask(question, default=False, console=self.console)
+        except EOFError:
+            self.raw("")
+            return False
+
     def warn(self, text: str) -> None:
         from rich.markup import escape
 

@@ -105,8 +105,6 @@ def _show_rest(context: Context, found: Found) -> None:
 
 
 def _ask(context: Context, parts: Sequence[Part], stays: Sequence[str]) -> None:
-    from rich.prompt import Confirm
-
     if not _can_ask(context.out):
         raise ByocError(
             f"byoc delete --all would delete {plural(len(parts), 'thing')} and asks before it does, "
@@ -115,7 +113,7 @@ def _ask(context: Context, parts: Sequence[Part], stays: Sequence[str]) -> None:
             kind="NotConfirmed",
             details={"would_delete": [part.as_dict() for part in parts], "stays": list(stays)},
         )
-    if not Confirm.ask("Delete all this?", default=False, console=context.out.console):
+    if not context.out.agreed("Delete all this?"):
         context.out.raw("Nothing was deleted.")
         raise typer.Exit(0)
 

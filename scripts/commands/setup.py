@@ -102,7 +102,7 @@ def _agreed(context: Context, *, remove: bool) -> bool:
         return False
     if not has_terminal():
         raise ByocError("Nothing was changed: there is no terminal to ask on.", "`--yes` goes ahead without.")
-    return typer.confirm("Remove this?" if remove else "Do this?", default=False)
+    return context.out.agreed("Remove this?" if remove else "Do this?")
 
 
 def has_terminal() -> bool:

@@ -290,8 +290,22 @@ def test_it_goes_on_where_the_person_agrees(project: Path, aws: None, run: Run, 
     run("init", "--aws", "--name", "flowers")
     answers = [False, True]
     monkeypatch.setattr("scripts.commands.setup.has_terminal", lambda: True)
-    monkeypatch.setattr("typer.confirm", lambda *_, **__: answers.pop(0))
+    monkeypatch.setattr("rich.prompt.Confirm.ask", lambda *_, **__: answers.pop(0))
     run("setup")
     assert boto3.client("s3").list_buckets()["Buckets"] == []
     run("setup")
     assert len(boto3.client("s3").list_buckets()["Buckets"]) == 1
+
+
+@pytest.mark.parametrize(("pressed", "code"), [(EOFError, 0), (KeyboardInterrupt, 130)])
+def test_no_answer_is_no(
+    project: Path, aws: None, run: Run, monkeypatch: Any, pressed: type[BaseException], code: int
+) -> None:
+    def ask(*_: Any, **__: Any) -> bool:
+        raise pressed
+
+    run("init", "--aws", "--name", "flowers")
+    monkeypatch.setattr("scripts.commands.setup.has_terminal", lambda: True)
+    monkeypatch.setattr("rich.prompt.Confirm.ask", ask)
+    run("setup", code=code)
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
