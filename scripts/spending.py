@@ -54,7 +54,11 @@ class Spending:
         told = []
         if running := [line for line in self.running if line.dollars != 0]:
             hourly, unpriced = _sum(running)
-            month = f", {money(hourly * MONTH)} a month" if any(x.kind == "endpoint" for x in running) else ""
+            # A job ends, so a month of it says nothing.
+            endpoints = [line for line in running if line.kind == "endpoint"]
+            whose = "" if len(endpoints) == len(running) else " for the endpoints"
+            standing, _ = _sum(endpoints)
+            month = f", {money(standing * MONTH)} a month{whose}" if standing else ""
             what = ", ".join(f"{line.name} ({line.count} × {line.machine})" for line in running)
             cost = f" {money(hourly)} an hour{month}{unpriced}" if hourly else " price unknown"
             told.append(f"Running now:{cost}: {what}.")

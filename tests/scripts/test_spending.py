@@ -20,7 +20,9 @@ def test_what_runs_is_told_by_the_hour_and_an_endpoint_by_the_month() -> None:
     endpoint = Line("e", "endpoint", "ml.m5.large", 1, None, CHEAP)
     assert Spending([job], []).sentences() == ["Running now: $3.00 an hour: t (2 × ml.g5.xlarge)."]
     [told] = Spending([endpoint, job], []).sentences()
-    assert told.startswith("Running now: $3.10 an hour, $2,263.00 a month: e (1 × ml.m5.large), t (2")
+    assert told.startswith(
+        "Running now: $3.10 an hour, $73.00 a month for the endpoints: e (1 × ml.m5.large), t"
+    )
 
 
 def test_bills_are_added_up() -> None:
