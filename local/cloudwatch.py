@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from local import series
+from local import pagetokens, series
 from local.config import Config
 from local.errors import (
     InvalidNextToken,
@@ -100,7 +99,7 @@ class Metrics:
         place = skipped + sum(len(result["Values"]) for result in results)
         return {
             "MetricDataResults": results,
-            "NextToken": _token(place) if place < done else None,
+            "NextToken": pagetokens.write(place) if place < done else None,
             "Messages": [],
         }
 
@@ -109,7 +108,9 @@ class Metrics:
         place = _place(request)
         return {
             "Metrics": wanted[place : place + _MOST_LISTED],
-            "NextToken": _token(place + _MOST_LISTED) if place + _MOST_LISTED < len(wanted) else None,
+            "NextToken": pagetokens.write(place + _MOST_LISTED)
+            if place + _MOST_LISTED < len(wanted)
+            else None,
         }
 
     def _all(self, request: Request) -> Iterator[dict[str, Any]]:
@@ -225,20 +226,8 @@ def _rounded(start: float, period: int) -> float:
 # --- pages --------------------------------------------------------------------------------------------
 
 
-def _token(place: int) -> str:
-    return base64.urlsafe_b64encode(str(place).encode()).decode()
-
-
 def _place(request: Request) -> int:
-    token = request.get("NextToken")
-    if token is None:
-        return 0
-    try:
-        place = base64.urlsafe_b64decode(token.encode()).decode("ascii")
-    except ValueError:
-        place = ""
-    if not place.isdecimal() or len(place) > 12:
-        raise InvalidNextToken(
-            "The NextToken is none of this operation's: pass the one of the answer before."
-        )
-    return int(place)
+    refusal = InvalidNextToken(
+        "The NextToken is none of this operation's: pass the one of the answer before."
+    )
+    return pagetokens.read(request.get("NextToken"), refusal)

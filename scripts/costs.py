@@ -149,7 +149,7 @@ class Bill:
 
 
 def bill_of_training(job: Mapping[str, Any], price: Price | None) -> Bill | None:
-    """By DescribeTrainingJob; None while nothing is billed yet."""
+    """By DescribeTrainingJob; None while nothing is billed yet. The time of its warm pool comes on top."""
     resources, billable = job.get("ResourceConfig", {}), job.get("BillableTimeInSeconds")
     if billable is None:
         return None
@@ -158,7 +158,7 @@ def bill_of_training(job: Mapping[str, Any], price: Price | None) -> Bill | None
     return Bill(
         resources.get("InstanceType", "unknown machine"),
         resources.get("InstanceCount", 1),
-        billable,
+        billable + job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0),
         price,
         1 - billable / trained if spot else 0.0,
     )

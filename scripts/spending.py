@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from report.read import aws, jobs
+from report.read.listing import has_warm_pool
 from report.words import plural
 from scripts import costs, prices, transform
 from scripts.prices import MONTH, Price, Use, money
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _THREADS = 8
 _UNDER_WAY = ("InProgress", "Stopping")
-_GONE = ("Deleting", "Failed")  # of endpoints: these cost nothing
+GONE = ("Deleting", "Failed")  # of endpoints: these cost nothing
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,11 @@ class Spending:
         told = []
         if running := [line for line in self.running if line.dollars != 0]:
             hourly, unpriced = _sum(running)
-            month = f", {money(hourly * MONTH)} a month" if any(x.kind == "endpoint" for x in running) else ""
+            # A job ends, so a month of it says nothing.
+            endpoints = [line for line in running if line.kind == "endpoint"]
+            whose = "" if len(endpoints) == len(running) else " for the endpoints"
+            standing, _ = _sum(endpoints)
+            month = f", {money(standing * MONTH)} a month{whose}" if standing else ""
             what = ", ".join(f"{line.name} ({line.count} × {line.machine})" for line in running)
             cost = f" {money(hourly)} an hour{month}{unpriced}" if hourly else " price unknown"
             told.append(f"Running now:{cost}: {what}.")
@@ -88,7 +93,8 @@ def of(clients: Clients, items: Iterable[Mapping[str, Any]], *, ended: bool) -> 
     """Look at what runs, and where `ended` at the rest, too.
 
     Args:
-        items: with `kind`, `name` and `status`. Tuning jobs are passed over: their trials are training jobs.
+        items: with `kind`, `name` and `status`, and `pool` for a job that has left a warm pool. Tuning jobs
+            are passed over: their trials are training jobs.
     """
     wanted = [item for item in items if item["kind"] in _LOOK and (ended or _runs(item))]
     unknown: list[str] = []
@@ -118,8 +124,8 @@ def of(clients: Clients, items: Iterable[Mapping[str, Any]], *, ended: bool) -> 
 
 def _runs(item: Mapping[str, Any]) -> bool:
     if item["kind"] == "endpoint":
-        return item["status"] not in _GONE
-    return item["status"] in _UNDER_WAY
+        return item["status"] not in GONE
+    return item["status"] in _UNDER_WAY or bool(item.get("pool"))
 
 
 def _priced(clients: Clients, lines: Iterable[Line]) -> list[Line]:
@@ -139,7 +145,11 @@ def _training(clients: Clients, name: str) -> list[Line]:
     resources = job.get("ResourceConfig", {})
     if job.get("TrainingJobStatus") in _UNDER_WAY and "InstanceType" in resources:
         return [Line(name, "training", resources["InstanceType"], resources.get("InstanceCount", 1), None)]
-    return [Line(name, "training", bill.machine, bill.count, bill.seconds)] if bill else []
+    lines = [Line(name, "training", bill.machine, bill.count, bill.seconds)] if bill else []
+    if has_warm_pool(job):
+        pool = f"warm pool of {name}"
+        lines.append(Line(pool, "training", resources["InstanceType"], resources["InstanceCount"], None))
+    return lines
 
 
 def _transform(clients: Clients, name: str) -> list[Line]:

@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from scripts.aws import Clients
 
 
-def is_left(job: Mapping[str, Any]) -> bool:
-    """Whether a described job has left a pool that nobody has taken, and whose time is not over."""
-    return bool(job.get("WarmPoolStatus", {}).get("Status") == "Available")
-
-
 def sentence(clients: Clients, job: Mapping[str, Any]) -> str:
     """What a pool goes on costing, for how long, and what ends it."""
     resources = job["ResourceConfig"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
 from botocore.model import StructureShape
 
+from local import pagetokens
 from local.api.control import Control, Request, arn_of
 from local.api.expressions import compile_expression, find_property, ordered
 from local.api.listing import DEFAULT_PAGE
@@ -49,7 +49,7 @@ class Search(Control):
         more = start + size < len(found)
         return {
             "Results": [{resource: record} for record in found[start : start + size]],
-            "NextToken": base64.urlsafe_b64encode(str(start + size).encode()).decode() if more else None,
+            "NextToken": pagetokens.write(start + size) if more else None,
             "TotalHits": {"Value": len(found), "Relation": "EqualTo"},
         }
 
@@ -68,15 +68,7 @@ def _shape(resource: str) -> StructureShape:
 
 
 def _place(request: Request) -> int:
-    token = request.get("NextToken")
-    if not token:
-        return 0
-    try:
-        place = base64.urlsafe_b64decode(token.encode()).decode("ascii")
-    except ValueError:
-        place = ""
-    if not place.isdecimal() or len(place) > 12:
-        raise ValidationException(
-            "Invalid NextToken: pass the one of the answer before, with the same search."
-        )
-    return int(place)
+    refusal = ValidationException(
+        "Invalid NextToken: pass the one of the answer before, with the same search."
+    )
+    return pagetokens.read(request.get("NextToken") or None, refusal)

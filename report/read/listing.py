@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from report.read.aws import Clients
@@ -32,8 +32,13 @@ def newest(clients: Clients, limit: int, within: str) -> list[dict[str, Any]]:
 
 
 def of_kind(clients: Clients, kind: str, limit: int, within: str = "") -> list[dict[str, Any]]:
-    """The newest `limit` of one kind: kind, name, status, arn, and when it was created and has ended."""
+    """The newest `limit` of one kind: kind, name, status, arn, whether it has a warm pool, and its times."""
     return [item for _, item in zip(range(limit), _pages(clients, kind, limit, within), strict=False)]
+
+
+def has_warm_pool(job: Mapping[str, Any]) -> bool:
+    """Whether a job has left a pool that nobody has taken, and whose time is not over: it is paid for."""
+    return bool(job.get("WarmPoolStatus", {}).get("Status") == "Available")
 
 
 def _pages(clients: Clients, kind: str, limit: int, within: str) -> Iterator[dict[str, Any]]:
@@ -53,6 +58,7 @@ def _pages(clients: Clients, kind: str, limit: int, within: str) -> Iterator[dic
                 or item.get("HyperParameterTuningEndTime")
                 or item.get("TransformEndTime"),
                 "arn": item[f"{what}Arn"],
+                "pool": has_warm_pool(item),
             }
         if not (token := page.get("NextToken")):
             return

@@ -1,7 +1,8 @@
 """The repositories of the images in ECR. All projects of an account and region share them.
 
-So they go with the last project only: where another project has something, where one has made them, where a
-model of somebody else runs one of their images, or where AWS does not say, they stay, and that is said.
+So they go with the last project only: where another project has something, where they do not carry this
+project's tag, where a model of somebody else runs one of their images, or where AWS does not say, they stay,
+and that is said.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scripts.cleanup.part import Found, Part
 from scripts.cleanup.storage import neighbours
 from scripts.prices import money
 from scripts.registry import ecr_name
+from scripts.setup.plan import project_of
 from scripts.tags import PROJECT, is_forbidden, other_projects
 
 if TYPE_CHECKING:
@@ -148,7 +150,8 @@ def _foreign_model(clients: Clients, repositories: list[Repository], models: Col
 
 
 def _made_by(clients: Clients, repository: Repository, project: str) -> str:
-    """Which other project's tag the repository carries; of an earlier version's, none is sure to be there."""
-    tags = clients.ecr.list_tags_for_resource(resourceArn=repository.arn)["tags"]
-    maker = next((tag["Value"] for tag in tags if tag["Key"] == PROJECT), project)
-    return "" if maker == project else f"the project {maker} made it"
+    """Why the repository is not known to be this project's; empty where it carries the project's tag."""
+    maker = project_of(clients.ecr.list_tags_for_resource(resourceArn=repository.arn)["tags"])
+    if maker == project:
+        return ""
+    return f"the project {maker} made it" if maker else f"it has no tag {PROJECT}, so it may be anybody's"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract.errors import FAILED, ByocError
 from report.read import aws, jobs
+from report.read.listing import has_warm_pool
 from report.read.pace import Pace
 from report.words import plural
 from scripts import endpoints, kinds, prices, spending, warmpool
@@ -39,8 +40,13 @@ class Services:
 
         from scripts.tags import is_forbidden
 
-        if not self.owner.knows_all:  # each is asked for its tags: not all of the account's
+        # Each is asked for its tags: not all of the account's. Endpoints may have any name, and cost most.
+        if not self.owner.knows_all and operation != "list_endpoints":
             filters["NameContains"] = self.owner.project
+            self.unseen.append(
+                "AWS does not allow tag:GetResources: jobs, configurations and models are seen only with "
+                f"{self.owner.project} in their names; `byoc jobs --all` lists the others."
+            )
         try:
             pages: Any = self.clients.sagemaker.get_paginator(operation).paginate(  # type: ignore[call-overload]
                 **filters, PaginationConfig={"PageSize": 100}
@@ -107,13 +113,13 @@ class Services:
 
     def warm_pools(self) -> Found:
         """Machines that wait for the next job, and are paid for until then."""
-        kept = [name for name, job in self.training.items() if warmpool.is_left(job)]
+        kept = [name for name, job in self.training.items() if has_warm_pool(job)]
         parts = [
             Part(
                 "warm pool",
                 name,
                 lambda name=name: warmpool.end(self.clients, name),  # type: ignore[misc]
-                hourly=_hourly(self.clients, [("training", name)], ended=True),
+                hourly=_hourly(self.clients, [("training", name)]),
             )
             for name in kept
         ]
@@ -124,8 +130,7 @@ class Services:
         parts = []
         for name, item in self.endpoints.items():
             status = str(item["EndpointStatus"])
-            gone = status == "Deleting"
-            hourly = 0.0 if gone else _hourly(self.clients, [("endpoint", name)])
+            hourly = 0.0 if status in spending.GONE else _hourly(self.clients, [("endpoint", name)])
             parts.append(Part("endpoint", name, self._endpoint(name), status, hourly))
         sagemaker = self.clients.sagemaker
         for name in self.configs:
@@ -173,12 +178,11 @@ def _quietly(send: Callable[..., object], **request: str) -> Callable[[], object
     return remove
 
 
-def _hourly(clients: Clients, items: Iterable[tuple[str, str]], *, ended: bool = False) -> float | None:
+def _hourly(clients: Clients, items: Iterable[tuple[str, str]]) -> float | None:
     """Dollars an hour of these (kind, name); None where a price is unknown or nothing may be looked at."""
     listed = [{"kind": kind, "name": name, "status": "InProgress"} for kind, name in items]
-    spent = spending.of(clients, listed, ended=ended)
-    lines = [*spent.running, *spent.ended]
-    each = [None if line.price is None else line.price.hourly * line.count for line in lines]
+    spent = spending.of(clients, listed, ended=False)
+    each = [line.dollars for line in spent.running]
     if spent.unknown or None in each:
         return 0.0 if prices.free(clients) else None
     return sum(dollars for dollars in each if dollars is not None)
@@ -202,5 +206,5 @@ def _end(clients: Clients, names: Sequence[str]) -> None:
             f"{', '.join(left)} did not end.", "`byoc stop` stops a job.", code=FAILED, kind="JobStillRuns"
         )
     for name in names:
-        if warmpool.is_left(jobs.find(clients, name) or {}):
+        if has_warm_pool(jobs.find(clients, name) or {}):
             warmpool.end(clients, name)

@@ -134,9 +134,10 @@ def conclude_training(
 ) -> None:
     """Show report and verdicts, then the result or the error; only the error if the job failed at once."""
     from report.read import findings, jobs
+    from report.read.listing import has_warm_pool
     from scripts import costs, warmpool
 
-    if warmpool.is_left(job):
+    if has_warm_pool(job):
         context.out.warn(warmpool.sentence(context.clients, job))
     judged = judged or findings.of_description(job)
     bill = costs.bill_of_training(job, price)

@@ -220,6 +220,7 @@ def stop(
     """
     from report.read import jobs as watched
     from report.read import tuning
+    from report.read.listing import has_warm_pool
     from scripts import transform, warmpool
     from scripts.kinds import stop as stop_job
 
@@ -231,7 +232,7 @@ def stop(
             pass
         stopped = watched.describe(context.clients, name)
         status = stopped["TrainingJobStatus"]
-        if warmpool.is_left(stopped) and warmpool.end(context.clients, name):
+        if has_warm_pool(stopped) and warmpool.end(context.clients, name):
             context.out.raw("Its warm pool is ended.")
     elif wait and kind == "tuning job":
         for snapshot in tuning.follow(context.clients, name):

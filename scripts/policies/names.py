@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from contract import s3
+from contract.names import ENDPOINT_LOGS
 from scripts.push import IMAGES, image_name
 from scripts.registry import ecr_name
 
@@ -106,6 +107,11 @@ class Names:
     def logs(self) -> tuple[str, ...]:
         """Log groups of SageMaker, and the streams in them."""
         return (f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:/aws/sagemaker/*",)
+
+    @property
+    def endpoint_logs(self) -> tuple[str, ...]:
+        """Log groups of endpoints. Those of jobs are everybody's."""
+        return (f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:{ENDPOINT_LOGS}/*",)
 
     @property
     def weights(self) -> tuple[str, str] | None:

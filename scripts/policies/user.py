@@ -191,7 +191,8 @@ def _clean_up(names: Names) -> list[Grant]:
             *names.objects(),
             optional=True,
         ),
-        grant("delete", "logs:DescribeLogStreams DeleteLogStream DeleteLogGroup", *names.logs, optional=True),
+        grant("delete", "logs:DescribeLogStreams DeleteLogStream", *names.logs, optional=True),
+        grant("delete", "logs:DeleteLogGroup", *names.endpoint_logs, optional=True),
         grant("delete", "logs:DescribeLogGroups", optional=True),
         grant("delete jobs", "pricing:GetProducts", optional=True),
     ]

@@ -85,6 +85,8 @@ def changes(names: Names, found: Found, *, secure: bool = True) -> list[Call]:
             ServerSideEncryptionConfiguration=encryption(names),
         )
     statements = (found.policy or {}).get("Statement", [])
+    if isinstance(statements, Mapping):  # IAM's grammar takes a single one without a list
+        statements = [statements]
     if secure and not plan.within([tls(names)], statements):
         others = [each for each in statements if each.get("Sid") != TLS]
         policy = {"Version": "2012-10-17", **(found.policy or {}), "Statement": [*others, tls(names)]}

@@ -91,6 +91,13 @@ def test_the_bill_counts_machines_and_what_spot_has_saved() -> None:
     assert costs.bill_of_training(REQUEST, PRICE) is None
 
 
+def test_the_time_of_a_warm_pool_is_billed_too() -> None:
+    pool = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 1800}
+    bill = costs.bill_of_training({**REQUEST, "BillableTimeInSeconds": 1800, "WarmPoolStatus": pool}, PRICE)
+    assert bill
+    assert bill.dollars == pytest.approx(0.46)
+
+
 def test_a_transform_job_is_billed_from_start_to_end() -> None:
     begin = datetime(2026, 11, 1)
     job = {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.client import BaseClient
 
 from scripts import prices, spending
 from scripts.prices import Price
@@ -19,7 +20,9 @@ def test_what_runs_is_told_by_the_hour_and_an_endpoint_by_the_month() -> None:
     endpoint = Line("e", "endpoint", "ml.m5.large", 1, None, CHEAP)
     assert Spending([job], []).sentences() == ["Running now: $3.00 an hour: t (2 × ml.g5.xlarge)."]
     [told] = Spending([endpoint, job], []).sentences()
-    assert told.startswith("Running now: $3.10 an hour, $2,263.00 a month: e (1 × ml.m5.large), t (2")
+    assert told.startswith(
+        "Running now: $3.10 an hour, $73.00 a month for the endpoints: e (1 × ml.m5.large), t"
+    )
 
 
 def test_bills_are_added_up() -> None:
@@ -72,3 +75,23 @@ def test_without_permission_to_describe_the_list_is_shown_all_the_same(
     with refuse("DescribeEndpoint", "AccessDeniedException"):
         shown = run("jobs").stdout
     assert "AWS does not allow to look at digits: their cost is unknown." in shown
+
+
+def test_a_warm_pool_that_waits_runs_and_costs(
+    ready: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prices, "asked", lambda *_: 0.5)
+    run("train", "--name", "digits-1", "--no-wait")
+    send = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def answer(client: BaseClient, name: str, request: dict[str, Any]) -> Any:
+        reply = send(client, name, request)
+        for job in {
+            "ListTrainingJobs": reply.get("TrainingJobSummaries"),
+            "DescribeTrainingJob": [reply],
+        }.get(name) or ():
+            job["TrainingJobStatus"], job["WarmPoolStatus"] = "Completed", {"Status": "Available"}
+        return reply
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", answer)
+    assert "Running now: $0.50 an hour: warm pool of digits-1 (1 × ml." in run("jobs").stdout

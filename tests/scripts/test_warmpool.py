@@ -6,6 +6,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from report.read.listing import has_warm_pool
 from scripts import warmpool
 from scripts.aws import Clients
 from tests.scripts.failing import failing
@@ -38,8 +39,8 @@ def test_it_is_ended_once() -> None:
     with failing() as server:
         clients = Clients(boto3.Session("a", "b"), "eu-west-1", server.url)
         for status in (None, "InUse", "Reused", "Terminated"):
-            assert not warmpool.is_left(job(status))
-        assert warmpool.is_left(job())
+            assert not has_warm_pool(job(status))
+        assert has_warm_pool(job())
         assert warmpool.end(clients, "digits-1")
         assert server.seen == ["UpdateTrainingJob"]
         # Its time has ended in between.

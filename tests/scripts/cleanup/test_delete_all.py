@@ -285,6 +285,30 @@ def test_without_any_tags_only_names_that_byoc_makes_up_go(
     assert "digits-1/algo-1-17" in account()["streams"]
 
 
+def test_endpoints_of_any_name_are_found_by_their_own_tags(
+    made: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("deploy", "digits-1", "--endpoint", "shop", "--no-wait")
+    monkeypatch.setattr("scripts.tags._all_of_project", lambda *_: None)
+    shown = run("delete", "--all", "--yes").stdout
+    assert account()["endpoints"] == ["digits2"]
+    assert "AWS does not allow tag:GetResources" in shown
+
+
+def test_the_log_of_somebody_elses_endpoint_stays_where_tags_are_read_one_by_one(
+    made: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings name an endpoint that another project has made."""
+    sagemaker = boto3.client("sagemaker", "us-east-1")
+    sagemaker.create_endpoint(EndpointName="shop", EndpointConfigName="digits2-v-0412-093007-51")
+    group = "/aws/sagemaker/Endpoints/shop"
+    boto3.client("logs", "us-east-1").create_log_group(logGroupName=group)
+    monkeypatch.setattr("scripts.tags._all_of_project", lambda *_: None)
+    run("delete", "--all", "--yes", "--set", "deploy.endpoint=shop")
+    assert "shop" in account()["endpoints"]
+    assert group in account()["groups"]
+
+
 def test_records_go_if_wished_and_last(made: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[str] = []
     send = BaseClient._make_api_call  # type: ignore[attr-defined]
@@ -396,6 +420,12 @@ def test_repositories_stay_where_another_project_has_data(ready: Path, run: Run)
 def test_repositories_stay_where_another_project_made_them(ready: Path, run: Run) -> None:
     repositories("sagemaker-byoc-train", project="flowers")
     assert "the project flowers made it" in run("delete", "--all", "--yes").stdout
+    assert account_repositories() == ["sagemaker-byoc-train"]
+
+
+def test_repositories_stay_that_carry_no_tag(ready: Path, run: Run) -> None:
+    boto3.client("ecr", "us-east-1").create_repository(repositoryName="sagemaker-byoc-train")
+    assert "it has no tag byoc:project" in run("delete", "--all", "--yes").stdout
     assert account_repositories() == ["sagemaker-byoc-train"]
 
 

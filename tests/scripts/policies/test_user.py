@@ -170,6 +170,13 @@ def test_what_the_journey_does_not_come_by_is_in_the_code() -> None:
         assert f".{operation}" in source, action
 
 
+def test_no_log_group_but_endpoints_can_be_deleted() -> None:
+    """The groups of jobs hold the streams of everybody's."""
+    [deletion] = [each for each in user(names_of()) if "logs:DeleteLogGroup" in each.actions]
+    [arn] = deletion.resources
+    assert arn.endswith(":log-group:/aws/sagemaker/Endpoints/*")
+
+
 def test_no_action_is_allowed_on_everything_that_can_be_allowed_on_less() -> None:
     """By AWS's Service Authorization Reference, as cfn-lint carries it; unknown actions are found, too."""
     reference = authorization_reference()

@@ -123,6 +123,14 @@ def test_statements_rules_and_tags_of_others_stay(clients: Clients) -> None:
     assert set(states(clients, "aws.tags.team=cats").values()) == {"ready"}
 
 
+def test_a_policy_with_one_statement_and_no_list_is_read() -> None:
+    """As IAM's grammar allows."""
+    theirs = {"Sid": "Theirs", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}
+    found = bucket.Found(policy={"Version": "2012-10-17", "Statement": theirs})
+    [call] = [call for call in bucket.changes(names_of(), found) if call.operation == "put_bucket_policy"]
+    assert json.loads(call.request["Policy"])["Statement"] == [theirs, bucket.tls(names_of())]
+
+
 def test_what_others_have_made_is_left_as_it_is(clients: Clients) -> None:
     boto3.client("s3").create_bucket(Bucket=BUCKET)
     boto3.client("iam").create_role(RoleName="byoc-sagemaker", AssumeRolePolicyDocument="{}")
