@@ -168,7 +168,7 @@ def _finish(context: Context, left: Found, outcome: Outcome, state: Part | None)
             out.result(document)
             raise typer.Exit(FAILED)
         raise ByocError(
-            f"Of {project}, {plural(len(left.parts), 'thing')} could not be deleted{_cost(left.parts)}.",
+            f"{plural(len(left.parts), 'thing')} of {project} could not be deleted{_cost(left.parts)}.",
             "The lines above say why; `byoc delete --all` tries again.",
             code=FAILED,
             kind="NotAllDeleted",

@@ -51,8 +51,8 @@ def jobs(
 ) -> None:
     """List training jobs, tuning jobs, transform jobs and endpoints, newest first.
 
-    A job belongs to this project if its name contains the project's, or if byoc
-    tagged it for the project. Only the tags of the account's newest are read:
+    A job belongs to this project if its name is the project's or begins with it
+    and a hyphen, or if byoc tagged it for the project. Only the tags of the account's newest are read:
     --limit of each kind of job, and 100 endpoints. --limit does not shorten the
     list of endpoints, because they cost money: the last line says how much by the
     hour and the month. The trials of a tuning job are training jobs of the list.
@@ -69,7 +69,11 @@ def jobs(
     listed, others, at_least = _newest(clients, limit, ""), 0, ""
     if not all_:
         newest = {item["arn"]: item for item in listed}
-        ours = {item["arn"]: item for item in _newest(clients, limit, project)}
+        ours = {
+            item["arn"]: item
+            for item in _newest(clients, limit, project)
+            if f"{item['name']}-".startswith(f"{project}-")  # `digits2-train-…` is another project's
+        }
         tagged = tags.of_project(clients, project, newest.keys() - ours.keys(), out.warn)
         others = len(newest.keys() - ours.keys() - tagged)
         # Only the newest of each kind were read.

@@ -236,7 +236,7 @@ def _show_trained(
     if "TrainingTimeInSeconds" in job:
         out.say("Training took {time}.", time=duration(job["TrainingTimeInSeconds"]))
     if cost is None and job.get("EnableManagedSpotTraining") and "BillableTimeInSeconds" in job:
-        out.say("Of that it had a machine for {time}.", time=duration(job["BillableTimeInSeconds"]))
+        out.say("It had a machine for {time} of these.", time=duration(job["BillableTimeInSeconds"]))
     if artifact:
         out.say("Next: [bold]byoc deploy[/]")
     out.result(

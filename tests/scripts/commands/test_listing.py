@@ -47,13 +47,15 @@ def test_what_was_made_under_another_name_is_listed_and_other_projects_are_count
     ready: Path, run: Run
 ) -> None:
     run("train", "--name", "longrun", "--no-wait")
-    theirs = ("--set", "project.name=flowers", "--set", "aws.prefix=byoc/digits")
+    theirs = ("--set", "project.name=digits2", "--set", "aws.prefix=byoc/digits")
     run("train", "--name", "theirs", "--no-wait", *theirs)
+    run("train", "--name", "digits2-train-1", "--no-wait", *theirs)
     told = run("jobs").stdout
     assert "longrun" in told
     assert "theirs" not in told
-    assert "1 other, not of digits: `byoc jobs --all` lists them." in told
-    assert json.loads(run("jobs", "--json").stdout)["others"] == 1
+    assert "digits2" not in told
+    assert "2 others, not of digits: `byoc jobs --all` lists them." in told
+    assert json.loads(run("jobs", "--json").stdout)["others"] == 2
     everything = run("jobs", "--all").stdout
     assert "theirs" in everything
     assert "not of digits" not in everything
