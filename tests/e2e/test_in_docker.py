@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-SMALL = ("-s", "arch=shufflenet_v2_x0_5", "-s", "quantize=off", "-s", "batch_size=8")
+SMALL = ("-s", "arch=shufflenet_v2_x0_5", "-s", "quantize=off")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def contained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 def test_an_interrupted_spot_job_ends_as_one_that_never_was(contained: Project) -> None:
-    settings = (*SMALL, "-s", "epochs=6", "-s", "checkpoint_every_steps=2")
+    settings = (*SMALL, "-s", "epochs=6", "-s", "batch_size=8", "-s", "checkpoint_every_steps=2")
     contained.byoc("train", "--spot", "--name", "whole", *settings)
     contained.byoc("train", "--spot", "--name", "cut", "--no-wait", *settings)
     sagemaker = client(contained, "sagemaker")
@@ -67,10 +67,10 @@ def test_a_warm_pool_is_taken_over(contained: Project) -> None:
 
 
 def test_hyperband_stops_the_worse_trials(contained: Project) -> None:
-    ranges = ("--range", "lr=1e-6:0.02:log", "--set", "profiler.enabled=false", *SMALL)
+    ranges = ("--range", "lr=1e-6:0.02:log", "--range", "batch_size=8,16", *SMALL)
     contained.byoc(
-        "tune", "--name", "hyper", "--strategy", "hyperband", "--jobs", "3", "--epochs", "4", *ranges
+        "tune", "--name", "hyper", "--strategy", "hyperband", "--jobs", "5", "--epochs", "4", *ranges
     )
     best = contained.json("best", "hyper")
     assert {trial["status"] for trial in best["trials"]} == {"Completed", "Stopped"}
-    assert best["epochs"]["run"] < best["epochs"]["whole"] == 12
+    assert best["epochs"]["run"] < best["epochs"]["whole"] == 20
