@@ -99,7 +99,8 @@ class Web:
         else:
             collected = inputs.collect(clients, name)
             machine, _ = machines(collected.describe.get("ResourceConfig", {}))
-            collected.price = self.session.hourly(machine, "Training") if machine else None
+            # Without one on this machine, as `byoc report` draws it there.
+            collected.price = (self.session.hourly(machine, "Training") if machine else None) or None
             page = job_page(collected)
         content = page.encode("utf-8", errors="replace")
         return HTMLResponse(content, headers={"Content-Security-Policy": _REPORT_POLICY})

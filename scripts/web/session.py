@@ -154,8 +154,12 @@ class Session:
         asked, price = self._prices.get(key, (None, None))
         if asked is None or time.monotonic() - asked > _PRICE_SECONDS:
             # Not under the lock: where AWS does not answer this, it takes seconds.
-            price = prices.find(self.clients, machine, use)
-            self._prices[key] = (time.monotonic(), price)
+            clients = self.clients
+            price = prices.find(clients, machine, use)
+            # The local SageMaker has a price for everything: AWS's, from the table, is that of a moment
+            # in which it did not answer.
+            if clients.log_lag > 0 or (price and not price.date):
+                self._prices[key] = (time.monotonic(), price)
         return price
 
     def hourly(self, machine: str, use: Use) -> float | None:

@@ -273,3 +273,25 @@ def test_renewed_credentials_are_taken(web: TestClient, session: Session, refuse
     with refuse("DescribeTrainingJob", "ExpiredTokenException"):
         assert web.get("/api/details?job=training/a").status_code == 403
     assert session.clients is not before
+
+
+@pytest.mark.parametrize(("lag", "kept"), [(0.0, 0.0), (8.0, 0.2)])
+def test_a_price_of_aws_is_not_kept_for_a_local_service_that_did_not_answer(
+    web: TestClient, session: Session, monkeypatch: pytest.MonkeyPatch, lag: float, kept: float
+) -> None:
+    monkeypatch.setattr("scripts.aws.Clients.log_lag", lag)
+    answers = iter([Price(0.2, "the table", "2026-08-11"), Price(0.0, "the local SageMaker")])
+    monkeypatch.setattr("scripts.prices.find", lambda *_: next(answers))
+    assert session.hourly("ml.m5.large", "Hosting") == 0.2
+    assert session.hourly("ml.m5.large", "Hosting") == kept
+
+
+def test_a_report_of_a_job_on_this_machine_has_no_price(
+    web: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    monkeypatch.setattr("scripts.prices.find", lambda *_: Price(0.0, "the local SageMaker"))
+    drawn: list[float | None] = []
+    monkeypatch.setattr("report.pages.job.job_page", lambda inputs: drawn.append(inputs.price) or "")
+    assert web.get("/report/training/digits-1").status_code == 200
+    assert drawn == [None]
