@@ -11,7 +11,7 @@ from typing import Final
 from contract import s3
 from contract.errors import NOT_FOUND, ByocError
 from contract.folders import is_passed_over
-from contract.pictures import ENDINGS
+from contract.pictures import ENDINGS, FORMATS, MAX_PIXELS
 from report.read.aws import Clients
 
 CHANNELS: Final = ("train", "validation", "test")
@@ -20,7 +20,6 @@ LIMIT: Final = 200_000
 SAMPLES: Final = 8
 GROUPS: Final = 200
 _LARGEST: Final = 40_000_000
-_PIXELS: Final = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,9 @@ def thumbnail(clients: Clients, bucket: str, key: str, side: int = 128) -> bytes
     with answer["Body"] as body:
         content = body.read(_LARGEST)
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > _PIXELS:
+        # In these formats only: the content decides, and PostScript in a .jpg would start Ghostscript.
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError("it has too many pixels")
             picture.draft("RGB", (side, side))
             small = ImageOps.exif_transpose(picture).convert("RGB")

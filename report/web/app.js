@@ -11,6 +11,7 @@ const PAGES = [
 ];
 let close = () => {};
 let turn = 0;
+let shown = "";
 
 export async function go(path, { replace = false } = {}) {
   if (path !== location.pathname + location.search) history[replace ? "replaceState" : "pushState"]({}, "", path);
@@ -23,6 +24,7 @@ async function show(moved) {
   close = () => {};
   trouble(null);
   const path = location.pathname;
+  shown = path + location.search;
   const [pattern, file] = PAGES.find(([each]) => each.test(path)) ?? PAGES[0];
   for (const link of document.querySelectorAll("nav [data-page]")) {
     if (link.dataset.page === path) link.setAttribute("aria-current", "page");
@@ -43,7 +45,8 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   go(link.getAttribute("href"));
 });
-window.addEventListener("popstate", () => show(true));
+// The skip link changes what follows the # only: what was typed and unfolded stays.
+window.addEventListener("popstate", () => location.pathname + location.search !== shown && show(true));
 
 show(false);
 ask("/api/project").then((project) => {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from scripts.policies.grants import Grant, grant
 from scripts.policies.names import Names
 
-_READ_JOBS = "train tune logs watch report convert deploy transform"
+_READ_JOBS = "train tune logs watch report convert deploy transform web"
 TO_SAGEMAKER = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
 
 
@@ -31,22 +31,22 @@ def _jobs(names: Names) -> list[Grant]:
         names.sagemaker(kind) for kind in ("training-job", "hyper-parameter-tuning-job", "transform-job")
     )
     return [
-        grant("train convert", "sagemaker:CreateTrainingJob AddTags", *training),
+        grant("train convert web", "sagemaker:CreateTrainingJob AddTags", *training),
         grant(f"{_READ_JOBS} stop jobs", "sagemaker:DescribeTrainingJob", *training),
-        grant("stop", "sagemaker:StopTrainingJob UpdateTrainingJob", *training),
-        grant("tune", "sagemaker:CreateHyperParameterTuningJob AddTags", *tuning),
+        grant("stop web", "sagemaker:StopTrainingJob UpdateTrainingJob", *training),
+        grant("tune web", "sagemaker:CreateHyperParameterTuningJob AddTags", *tuning),
         grant(
-            "tune train best logs watch report stop jobs",
+            "tune train best logs watch report stop jobs web",
             "sagemaker:DescribeHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob",
             *tuning,
         ),
-        grant("stop", "sagemaker:StopHyperParameterTuningJob", *tuning),
+        grant("stop web", "sagemaker:StopHyperParameterTuningJob", *tuning),
         grant("transform", "sagemaker:CreateTransformJob AddTags", *transform),
-        grant("transform logs watch stop jobs", "sagemaker:DescribeTransformJob", *transform),
-        grant("stop", "sagemaker:StopTransformJob", *transform),
-        grant("jobs best", "sagemaker:ListHyperParameterTuningJobs"),
-        grant("jobs", "sagemaker:ListTrainingJobs ListTransformJobs ListEndpoints"),
-        grant("jobs", "tag:GetResources", optional=True),
+        grant("transform logs watch stop jobs web", "sagemaker:DescribeTransformJob", *transform),
+        grant("stop web", "sagemaker:StopTransformJob", *transform),
+        grant("jobs best web", "sagemaker:ListHyperParameterTuningJobs"),
+        grant("jobs web", "sagemaker:ListTrainingJobs ListTransformJobs ListEndpoints"),
+        grant("jobs web", "tag:GetResources", optional=True),
         grant(f"{_READ_JOBS}", "logs:DescribeLogStreams GetLogEvents", *names.logs),
     ]
 
@@ -54,20 +54,20 @@ def _jobs(names: Names) -> list[Grant]:
 def _endpoints(names: Names) -> list[Grant]:
     model, config, endpoint = (names.sagemaker(kind) for kind in ("model", "endpoint-config", "endpoint"))
     return [
-        grant("deploy transform", "sagemaker:CreateModel AddTags", *model),
-        grant("deploy transform delete evaluate", "sagemaker:DescribeModel", *model),
-        grant("deploy transform delete", "sagemaker:DeleteModel", *model),
-        grant("deploy", "sagemaker:CreateEndpointConfig AddTags", *config),
-        grant("deploy delete evaluate jobs", "sagemaker:DescribeEndpointConfig", *config),
-        grant("deploy delete", "sagemaker:DeleteEndpointConfig", *config),
-        grant("deploy delete", "sagemaker:ListEndpointConfigs"),
-        grant("deploy", "sagemaker:CreateEndpoint UpdateEndpoint", *endpoint, *config),
-        grant("deploy", "sagemaker:AddTags", *endpoint),
-        grant("deploy delete evaluate jobs", "sagemaker:DescribeEndpoint", *endpoint),
-        grant("deploy delete", "sagemaker:DeleteEndpoint", *endpoint),
+        grant("deploy transform web", "sagemaker:CreateModel AddTags", *model),
+        grant("deploy transform delete evaluate web", "sagemaker:DescribeModel", *model),
+        grant("deploy transform delete web", "sagemaker:DeleteModel", *model),
+        grant("deploy web", "sagemaker:CreateEndpointConfig AddTags", *config),
+        grant("deploy delete evaluate jobs web", "sagemaker:DescribeEndpointConfig", *config),
+        grant("deploy delete web", "sagemaker:DeleteEndpointConfig", *config),
+        grant("deploy delete web", "sagemaker:ListEndpointConfigs"),
+        grant("deploy web", "sagemaker:CreateEndpoint UpdateEndpoint", *endpoint, *config),
+        grant("deploy web", "sagemaker:AddTags", *endpoint),
+        grant("deploy delete evaluate jobs web", "sagemaker:DescribeEndpoint", *endpoint),
+        grant("deploy delete web", "sagemaker:DeleteEndpoint", *endpoint),
         grant("delete", "sagemaker:ListEndpoints"),
         grant("delete", "tag:GetResources", optional=True),
-        grant("predict evaluate", "sagemaker:InvokeEndpoint", *endpoint),
+        grant("predict evaluate web", "sagemaker:InvokeEndpoint", *endpoint),
     ]
 
 
@@ -87,7 +87,7 @@ def _storage(names: Names) -> list[Grant]:
     ]
     if names.weights:
         bucket, _ = names.weights
-        grants.append(grant("train tune doctor", "s3:ListBucket", bucket))
+        grants.append(grant("train tune doctor web", "s3:ListBucket", bucket))
     if names.settings.aws.kms_key:
         to_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
         grants += [
@@ -97,7 +97,7 @@ def _storage(names: Names) -> list[Grant]:
                 names.key,
                 condition=names.key_condition,
             ),
-            grant("train tune deploy transform", "kms:CreateGrant", names.key,
+            grant("train tune deploy transform web", "kms:CreateGrant", names.key,
                   condition={**names.key_condition, **to_aws}),
             grant("doctor", "kms:GetKeyPolicy", names.key, condition=names.key_condition, optional=True),
         ]  # fmt: skip
@@ -119,7 +119,7 @@ def _images(names: Names) -> list[Grant]:
         ),
         grant("push", "ecr:DescribeImages", *repositories),
         grant(
-            "train tune convert deploy transform doctor",
+            "train tune convert deploy transform doctor web",
             "ecr:DescribeImages",
             *names.image_arns,
             optional=True,
@@ -130,8 +130,13 @@ def _images(names: Names) -> list[Grant]:
 
 def _account(names: Names) -> list[Grant]:
     grants = [
-        grant("train tune convert deploy transform", "iam:PassRole", names.role_arn, condition=TO_SAGEMAKER),
-        grant("train tune convert deploy transform doctor", "iam:GetRole", names.role_arn, optional=True),
+        grant(
+            "train tune convert deploy transform web",
+            "iam:PassRole",
+            names.role_arn,
+            condition=TO_SAGEMAKER,
+        ),
+        grant("train tune convert deploy transform doctor web", "iam:GetRole", names.role_arn, optional=True),
         grant("doctor", "iam:GetRolePolicy", names.role_arn, optional=True),
         grant(
             "doctor",
@@ -141,7 +146,7 @@ def _account(names: Names) -> list[Grant]:
             optional=True,
         ),
         grant("doctor", "servicequotas:ListServiceQuotas ListAWSDefaultServiceQuotas", optional=True),
-        grant("train tune deploy transform", "pricing:GetProducts", optional=True),
+        grant("train tune deploy transform web", "pricing:GetProducts", optional=True),
     ]
     if names.settings.aws.subnets:
         grants.append(

@@ -59,14 +59,15 @@ class Activities:
         self, session: Session, title: str, about: str, work: Callable[[Context], object], sets: Sequence[str]
     ) -> Activity:
         """Run `work` in a thread. ByocError where the same page is being changed already."""
+        lines: list[str] = []
+        context = session.context(sets, heard=lines.append)
         with self._lock:
             if any(item.about == about and item.state == "running" for item in self._all):
                 raise ByocError(
                     f"Something is being done with {about.partition('/')[2]} already.", "Wait for its end."
                 )
-            activity = Activity(next(self._numbers), title, about)
+            activity = Activity(next(self._numbers), title, about, lines)
             self._all = [*self._all, activity][-_KEPT:]
-        context = session.context(sets, heard=activity.lines.append)
         activity.thread = threading.Thread(target=_run, args=(session, activity, work, context), daemon=True)
         activity.thread.start()
         return activity

@@ -21,7 +21,7 @@ from contract.errors import BAD_INPUT, NOT_FOUND, REFUSED, UNREACHABLE, ByocErro
 from report.pages.live import machines
 from report.pages.render import CONFIG, vega_bundle
 from scripts.web import actions, data, endpoint, forms, sources, tuning
-from scripts.web.security import Guard, error_document, hosts
+from scripts.web.security import Guard, error_document
 from scripts.web.session import Session
 from scripts.web.stream import events
 from scripts.web.values import Source, dump
@@ -99,13 +99,14 @@ class Web:
         else:
             collected = inputs.collect(clients, name)
             machine, _ = machines(collected.describe.get("ResourceConfig", {}))
-            collected.price = self.session.hourly(machine, "Training") if machine else None
+            # Without one on this machine, as `byoc report` draws it there.
+            collected.price = (self.session.hourly(machine, "Training") if machine else None) or None
             page = job_page(collected)
         content = page.encode("utf-8", errors="replace")
         return HTMLResponse(content, headers={"Content-Security-Policy": _REPORT_POLICY})
 
     def log(self, request: Request) -> Response:
-        """The whole log of a training job, an endpoint or a transform job as text."""
+        """The whole log of a training job or an endpoint as text."""
         from contract.names import ENDPOINT_LOGS, TRAINING_LOGS
         from report.read.logs import LogTail
 
@@ -157,13 +158,13 @@ class Web:
     # --- what is done
 
     def train(self, request: Request, body: dict[str, Any]) -> Any:
-        sets = forms.sets_of(body.get("set", {}))
+        sets = forms.sets_of(_mapping(body, "set"))
         name, best_of = str(body.get("name", "")), str(body.get("best_of", ""))
         return actions.train(self.session, sets, name=name, best_of=best_of)
 
     def tune(self, request: Request, body: dict[str, Any]) -> Any:
-        sets = forms.sets_of(body.get("set", {}))
-        ranges = [f"{key}={text}" for key, text in body.get("ranges", {}).items()]
+        sets = forms.sets_of(_mapping(body, "set"))
+        ranges = [f"{key}={text}" for key, text in _mapping(body, "ranges").items()]
         return actions.tune(self.session, sets, name=str(body.get("name", "")), ranges=ranges)
 
     def stop(self, request: Request, body: dict[str, Any]) -> Any:
@@ -249,7 +250,7 @@ def create_app(session: Session, token: str, port: int) -> tuple[Starlette, Web]
         yield
         web.closing = True
 
-    guard = Middleware(Guard, token=token, hosts=hosts(port))
+    guard = Middleware(Guard, token=token, port=port)
     # Server-sent events are not compressed by it: that would hold them back.
     app = Starlette(
         routes=web.routes(),
@@ -271,7 +272,7 @@ def _posted(answer: Callable[[Request, dict[str, Any]], Any]) -> Answer:
     async def respond(request: Request) -> Response:
         try:
             body = json.loads(await _body(request, _LONGEST_FORM))
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             raise ByocError("The request is no JSON object.", kind="BadForm")
@@ -295,6 +296,13 @@ def _text(body: dict[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ByocError(f"The request has no {key}.", kind="BadForm")
     return value.strip()
+
+
+def _mapping(body: dict[str, Any], key: str) -> dict[str, Any]:
+    value = body.get(key, {})
+    if not isinstance(value, dict):
+        raise ByocError(f"The request's {key} is no JSON object.", kind="BadForm")
+    return value
 
 
 def _json(value: Any) -> Response:

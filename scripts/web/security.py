@@ -9,7 +9,8 @@ then on.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from html import escape
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -38,19 +39,25 @@ _UNAUTHORISED: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
 After a restart of <code>byoc web</code> it is another one.</p></main></html>"""
 
 
+# A cookie that is SameSite=Strict does not go with a redirect when another page's link led here, as in a
+# terminal that is a page itself; it goes with what this page of our own leads to.
+_ONWARD: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta http-equiv="refresh" content="0;url={}"><title>byoc</title><p><a href="{}">To the page</a></p></html>"""
+
+
 class Guard:
     """Middleware around the whole application.
 
     Args:
         token: what the address or the cookie has to bring.
-        hosts: the values of the Host header that are this server's, as in 127.0.0.1:8765.
+        port: where this server listens.
     """
 
-    def __init__(self, app: ASGIApp, token: str, hosts: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self._app, self._token = app, token
-        self._hosts = frozenset(hosts)
+        self._hosts = frozenset(hosts(port))
         # Cookies are the same for all ports of a host: each server has a name of its own.
-        self._cookie = f"byoc-{hosts[0].rpartition(':')[2]}"
+        self._cookie = f"byoc-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # there is none here
@@ -88,7 +95,11 @@ class Guard:
             # The token leaves the address, which may be shown, copied and kept in the browser's history.
             clean = scope["path"] + (f"?{urlencode(query)}" if query else "")
             # A path of two slashes would lead to another host.
-            response = RedirectResponse("/" + clean.lstrip("/"), status_code=303)
+            clean = "/" + clean.lstrip("/")
+            response: Response = RedirectResponse(clean, status_code=303)
+            if site not in ("same-origin", "none"):
+                onward = escape(response.headers["location"], quote=True)
+                response = HTMLResponse(_ONWARD.format(onward, onward))
             response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
             return response
         if self._is_token(cookie_parser(headers.get("cookie", "")).get(self._cookie, "")):
@@ -115,4 +126,5 @@ def error_document(
 
 def hosts(port: int) -> list[str]:
     """What a browser on this machine may call the server."""
-    return [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+    ending = "" if port == 80 else f":{port}"  # browsers leave the usual one out
+    return [f"{name}{ending}" for name in ("127.0.0.1", "localhost", "[::1]")]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from contract.errors import NOT_FOUND
 from report.pages import live as pages
 from report.read import jobs
 from report.read.listing import KINDS, PAGE, of_kind
@@ -151,7 +152,14 @@ def _detail(session: Session, key: str) -> dict[str, Any] | None:
     kind, _, name = key.partition("/")
     readers = {"training": _training, "tuning": _tuning, "transform": _transform, "endpoint": _endpoint}
     reader = readers.get(kind)
-    return reader(session, name) if reader else None
+    try:
+        return reader(session, name) if reader else None
+    except Exception as error:
+        # Of one that is gone, or that these credentials may not describe, the others say theirs all the same.
+        readable = session.readable(error)
+        if readable.code == NOT_FOUND or readable.kind.startswith("AccessDenied"):
+            return None
+        raise
 
 
 def _priced(

@@ -94,12 +94,49 @@ def journey(recorder: Recorder, given: tuple[str, ...]) -> None:
     byoc("transform", "data")
     byoc("jobs")
     byoc("jobs", "--costs")
+    recorder.command = "web"
+    look_at_the_page(given)
     for kind in ("training_job", "tuning_job", "transform_job"):
         byoc("stop", state.read(load())[kind])
     byoc("delete")
     byoc("setup", "--remove", "--json")  # names what stays because of what it holds
     byoc("delete", "--all", "--yes", "--records")
     byoc("setup", "--remove", "--yes")
+
+
+def look_at_the_page(given: tuple[str, ...]) -> None:
+    """What `byoc web` reads and does: every page, and every button but those that moto cannot serve."""
+    from scripts.web.app import create_app
+    from scripts.web.session import Session
+    from tests.scripts.web.conftest import OWN, PORT, TOKEN, TestClient
+
+    jobs, session = state.read(load()), Session(overrides=given)
+    training, tuning = jobs["training_job"], jobs["tuning_job"]
+    app, web = create_app(session, TOKEN, PORT)
+    with TestClient(app, base_url=OWN, headers={"origin": OWN}) as page:
+        page.get(f"/?token={TOKEN}")
+        keys = (f"training/{training}", f"tuning/{tuning}", f"transform/{jobs['transform_job']}")
+        paths = [
+            "/api/project", "/api/form/train", "/api/form/tune", "/api/form/deploy", "/api/data",
+            "/api/doubtful", "/api/picture?key=byoc/flowers/data/train/cat/0.png",
+            f"/report/training/{training}", f"/log/training/{training}", "/log/endpoint/flowers",
+            "/api/details?job=endpoint/flowers&" + "&".join(f"job={key}" for key in keys),
+        ]  # fmt: skip
+        for path in paths:
+            page.get(path)
+        for kind, name in (("jobs", ""), ("training", training), ("tuning", tuning), ("endpoint", "flowers")):
+            web._source(kind, name)().look()
+        page.post("/api/predict/flowers", content=Path("data/cat/0.png").read_bytes())
+        for path, body in (
+            ("train", {}),
+            ("tune", {}),
+            ("deploy", {"job": training, "endpoint": "other"}),
+            ("delete", {"endpoint": "other"}),
+            *(("stop", {"name": key.partition("/")[2]}) for key in keys),
+        ):
+            page.post(f"/api/{path}", json=body)
+            for activity in web.activities:
+                activity.thread.join()
 
 
 def drift() -> None:
@@ -148,7 +185,7 @@ def test_the_policies_allow_what_the_commands_call_and_nothing_else(
     used_by_user = {need for need in recorder.needs if need[0] != "setup"}
     assert {command for command, _, _ in used_by_user} >= {
         "upload", "doctor", "tune", "best", "train", "logs", "report", "deploy", "predict", "evaluate",
-        "transform", "jobs", "stop", "delete",
+        "transform", "jobs", "stop", "delete", "web",
     }  # fmt: skip
     assert not not_allowed(user(names), {(action, resource) for _, action, resource in used_by_user})
     assert not not_allowed(administrator(names), recorder.of("setup"))

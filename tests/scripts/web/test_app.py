@@ -186,6 +186,8 @@ def test_a_job_is_stopped_by_what_the_command_calls(web: TestClient, monkeypatch
         ("train", {"set": {"train.volume_gb": 3}}, 400, "no text"),
         ("train", {"best_of": "nothing"}, 404, "There is no tuning job nothing"),
         ("tune", {"ranges": {"lr": "1:2:3:4"}}, 400, "lr"),
+        ("train", {"set": ["lr"]}, 400, "set is no JSON object"),
+        ("tune", {"ranges": "lr"}, 400, "ranges is no JSON object"),
         ("stop", {}, 400, "no name"),
         ("stop", {"name": "nothing"}, 404, "nothing"),
         ("deploy", {"job": "a"}, 400, "no endpoint"),
@@ -203,6 +205,7 @@ def test_what_is_wrong_is_said_with_its_name(
 def test_a_request_that_is_no_object_or_too_long(web: TestClient) -> None:
     assert web.post("/api/stop", content=b"[1]").status_code == 400
     assert web.post("/api/stop", content=b"{").status_code == 400
+    assert web.post("/api/stop", content=b"[" * 100_000).status_code == 400
     assert (
         web.post("/api/stop", content=b'{"name": "' + b"a" * 300_000 + b'"}').json()["error"]["kind"]
         == "TooLarge"
@@ -243,3 +246,52 @@ def test_the_whole_log_is_text(web: TestClient, run: Run) -> None:
     assert answer.headers["content-type"].startswith("text/plain")
     assert web.get("/log/nothing/digits-1").status_code == 404
     assert web.get("/live/nothing/digits-1").status_code == 404
+
+
+def test_details_of_the_others_where_one_is_gone(web: TestClient, run: Run, refuse: Refuse) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    path = "/api/details?job=transform/gone&job=training/digits-1&job=endpoint/a"
+    found = web.get(path).json()
+    assert found["transform/gone"] is None
+    assert found["training/digits-1"]["machine"]
+    with refuse("DescribeTransformJob", "AccessDeniedException"):
+        assert web.get(path).json()["training/digits-1"]["machine"]
+
+
+def test_another_place_in_byoc_toml_is_another_client(ready: Path, web: TestClient, session: Session) -> None:
+    """What the page shows and starts is where byoc.toml says, not where it said when the page was opened."""
+    before, live = session.clients, session.source("jobs/", lambda: sources.JobList(session))
+    assert session.clients is before
+    file = ready / "byoc.toml"
+    file.write_text(file.read_text().replace("[aws]", '[aws]\nregion = "eu-west-1"', 1))
+    assert session.context().clients.region == session.clients.region == "eu-west-1"
+    assert session.source("jobs/", lambda: sources.JobList(session)) is not live
+
+
+def test_renewed_credentials_are_taken(web: TestClient, session: Session, refuse: Refuse) -> None:
+    before = session.clients
+    with refuse("DescribeTrainingJob", "ExpiredTokenException"):
+        assert web.get("/api/details?job=training/a").status_code == 403
+    assert session.clients is not before
+
+
+@pytest.mark.parametrize(("lag", "kept"), [(0.0, 0.0), (8.0, 0.2)])
+def test_a_price_of_aws_is_not_kept_for_a_local_service_that_did_not_answer(
+    web: TestClient, session: Session, monkeypatch: pytest.MonkeyPatch, lag: float, kept: float
+) -> None:
+    monkeypatch.setattr("scripts.aws.Clients.log_lag", lag)
+    answers = iter([Price(0.2, "the table", "2026-08-11"), Price(0.0, "the local SageMaker")])
+    monkeypatch.setattr("scripts.prices.find", lambda *_: next(answers))
+    assert session.hourly("ml.m5.large", "Hosting") == 0.2
+    assert session.hourly("ml.m5.large", "Hosting") == kept
+
+
+def test_a_report_of_a_job_on_this_machine_has_no_price(
+    web: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("train", "--name", "digits-1", "--no-wait")
+    monkeypatch.setattr("scripts.prices.find", lambda *_: Price(0.0, "the local SageMaker"))
+    drawn: list[float | None] = []
+    monkeypatch.setattr("report.pages.job.job_page", lambda inputs: drawn.append(inputs.price) or "")
+    assert web.get("/report/training/digits-1").status_code == 200
+    assert drawn == [None]

@@ -341,11 +341,13 @@ def test_keys_alone_lead_everywhere(stage: Stage, opened: Open) -> None:
     page.locator("tr", has_text="digits-done").wait_for()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+    page.evaluate("document.querySelector('h1').dataset.kept = 'yes'")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
     page.keyboard.press("/")
     page.keyboard.type("digits-done")
     expect(page.locator("tbody tr")).to_have_count(1)
+    assert page.locator("h1").get_attribute("data-kept") == "yes", "the page was drawn anew"
     page.locator("tbody a").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/training/digits-done")

@@ -126,6 +126,11 @@ def test_pictures_are_small_pngs_of_the_data_set_alone(web: TestClient, session:
     assert web.get("/api/picture", params={"key": "byoc/digits/data/train/cat/none.png"}).status_code == 404
     for other in ("byoc/digits/out/secret.png", "secret.png", "", "byoc/digits/database/x.png"):
         assert web.get("/api/picture", params={"key": other}).status_code == 403
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "EPS")  # Pillow would start Ghostscript for it
+    put("byoc/digits/data/train/cat/script.jpg", stream.getvalue())
+    answer = web.get("/api/picture", params={"key": "byoc/digits/data/train/cat/script.jpg"})
+    assert "cannot identify" in answer.json()["error"]["message"]
     wide = Image.new("RGB", (900, 300))
     stream = io.BytesIO()
     wide.save(stream, "JPEG")

@@ -3,6 +3,8 @@
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
+from scripts.web.app import create_app
+from scripts.web.session import Session
 from tests.scripts.web.conftest import OWN, PORT, TOKEN, TestClient
 
 COOKIE = f"byoc-{PORT}"
@@ -146,3 +148,21 @@ def test_a_taken_port_is_reported() -> None:
 
 def test_the_policies_origin_is_the_tests(client: TestClient) -> None:
     assert client.post("/api/stop", json={}, headers={"origin": OWN}).status_code == 400
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_on_another_page_leads_in(stranger: TestClient, site: str) -> None:
+    """A browser sends a strict cookie with no redirect that began there, as in a terminal that is a page."""
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": "navigate"}
+    answer = stranger.get(f'/training/a"b?token={TOKEN}&x=%22%3E%3Cb', headers=headers)
+    assert answer.status_code == 200
+    assert "SameSite=strict" in answer.headers["set-cookie"]
+    assert 'content="0;url=/training/a%22b?x=%22%3E%3Cb"' in answer.text
+    assert TOKEN not in answer.text
+
+
+def test_a_browser_leaves_out_the_usual_port(session: Session) -> None:
+    app, _ = create_app(session, TOKEN, 80)
+    with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as client:
+        assert client.get(f"/?token={TOKEN}").headers["set-cookie"].startswith("byoc-80=")
+        assert client.get("/", headers={"host": "127.0.0.1:81"}).status_code == 421
