@@ -91,9 +91,9 @@ def warm_started(request: Request, parents: Sequence[Mapping[str, Any]], chosen:
         ByocError: the parents have another objective, or cannot have the same hyperparameters.
     """
     static = dict(request["TrainingJobDefinition"]["StaticHyperParameters"])
-    tuned = _tuned(request["HyperParameterTuningJobConfig"])
+    tuned = _tuned(request)
     defaults = {item.name: text_of(item.default) for item in HYPERPARAMETERS}
-    theirs = [{*_tuned(p["HyperParameterTuningJobConfig"]), *_static(p)} for p in parents]
+    theirs = [{*_tuned(parent), *_static(parent)} for parent in parents]
     for missing in sorted(set().union(*theirs) - tuned - static.keys()):
         if missing in defaults:
             static[missing] = defaults[missing]
@@ -118,15 +118,15 @@ def warm_started(request: Request, parents: Sequence[Mapping[str, Any]], chosen:
 
 
 def _check_objective(request: Request, parent: Mapping[str, Any]) -> None:
-    objectives = [
-        each["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["MetricName"]
-        for each in (request, parent)
-    ]
-    if objectives[0] != objectives[1]:
+    """Another program may have given the parent's objective and ranges to its definition."""
+    here, there = (tuning.TuningJob("", each).objective for each in (request, parent))
+    if here != there:
         raise ByocError(
-            f"--warm-start {parent['HyperParameterTuningJobName']}: its objective is {objectives[1]}, and "
-            f"tune.objective is {objectives[0]}.",
-            f'Set tune.objective = "{objectives[1]}": a warm start needs the same.',
+            f"--warm-start {parent['HyperParameterTuningJobName']}: its objective is "
+            f"{there['Type']} {there['MetricName']}, and this one's {here['Type']} {here['MetricName']}.",
+            f'Set tune.objective = "{there["MetricName"]}": a warm start needs the same.'
+            if here["MetricName"] != there["MetricName"]
+            else "Leave that tuning job out.",
         )
 
 
@@ -146,8 +146,12 @@ def _others(parent: str, more: Sequence[str], missing: Sequence[str]) -> ByocErr
     )
 
 
-def _tuned(config: Mapping[str, Any]) -> set[str]:
-    ranges = config.get("ParameterRanges", {})
+def _tuned(job: Mapping[str, Any]) -> set[str]:
+    ranges = (
+        job["TrainingJobDefinition"].get("HyperParameterRanges")
+        or job["HyperParameterTuningJobConfig"].get("ParameterRanges")
+        or {}
+    )
     return {item["Name"] for key in _RANGES for item in ranges.get(key, [])}
 
 
@@ -157,7 +161,8 @@ def _static(parent: Mapping[str, Any]) -> set[str]:
 
 def _image(definition: Mapping[str, Any]) -> str:
     """Without tag and digest: another version of an image is the same algorithm."""
-    image = str(definition["AlgorithmSpecification"]["TrainingImage"]).partition("@")[0]
+    algorithm = definition["AlgorithmSpecification"]
+    image = str(algorithm.get("TrainingImage") or algorithm.get("AlgorithmName")).partition("@")[0]
     folder, slash, name = image.rpartition("/")
     return f"{folder}{slash}{name.partition(':')[0]}"
 

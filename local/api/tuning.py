@@ -11,7 +11,7 @@ from local.api.listing import page
 from local.api.members import TUNING
 from local.config import Config
 from local.errors import ResourceInUse, ResourceLimitExceeded, ResourceNotFound, ValidationException
-from local.jobs import autotune, hyperband
+from local.jobs import autotune, criteria, hyperband
 from local.jobs.documents import tuning_document, tuning_summary
 from local.jobs.search import SearchProblem, grid_size, ranges
 from local.store import Condition
@@ -221,7 +221,11 @@ def _check_limits(config: Mapping[str, Any], parameters: list[Mapping[str, Any]]
                 f"MaxNumberOfTrainingJobs is {jobs}, but the grid has {size} combinations: leave it out."
             )
         jobs = size
-    elif jobs is None and "MaxRuntimeInSeconds" not in limits and "TuningJobCompletionCriteria" not in config:
+    elif (
+        jobs is None
+        and "MaxRuntimeInSeconds" not in limits
+        and not criteria.can_end(config.get("TuningJobCompletionCriteria", {}))
+    ):
         raise ValidationException(
             "ResourceLimits.MaxNumberOfTrainingJobs is missing: nothing else would end the tuning job."
         )

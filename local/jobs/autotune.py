@@ -74,4 +74,5 @@ def _range(name: str, hint: str) -> tuple[str, dict[str, str]]:
 
 
 def _interval(low: float, high: float, scaling: str) -> dict[str, str]:
-    return {"MinValue": f"{low:g}", "MaxValue": f"{high:g}", "ScalingType": scaling}
+    # More digits than `g` has: 1.2e+06 is no whole number, and 0.9999999 is not 1.
+    return {"MinValue": f"{low:.12g}", "MaxValue": f"{high:.12g}", "ScalingType": scaling}

@@ -26,6 +26,19 @@ def converged(values: Sequence[float], ranges: int, *, maximize: bool) -> bool:
     return not_improving(values, maximize=maximize) >= max(_PATIENCE, 3 * ranges)
 
 
+def can_end(criteria: Mapping[str, Any]) -> bool:
+    """Whether there is a criterion that may end a tuning job."""
+    return (
+        "TargetObjectiveMetricValue" in criteria
+        or "MaxNumberOfTrainingJobsNotImproving" in criteria.get("BestObjectiveNotImproving", {})
+        or _wants_convergence(criteria)
+    )
+
+
+def _wants_convergence(criteria: Mapping[str, Any]) -> bool:
+    return bool(criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled")
+
+
 def satisfied(criteria: Mapping[str, Any], values: Sequence[float], ranges: int, *, maximize: bool) -> bool:
     """Whether one of the criteria is met."""
     if not values:
@@ -37,5 +50,4 @@ def satisfied(criteria: Mapping[str, Any], values: Sequence[float], ranges: int,
     patience = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
     if patience is not None and not_improving(values, maximize=maximize) >= patience:
         return True
-    wanted = criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled"
-    return wanted and converged(values, ranges, maximize=maximize)
+    return _wants_convergence(criteria) and converged(values, ranges, maximize=maximize)

@@ -212,6 +212,8 @@ def retries_left(doc: Document) -> int:
 def fail(doc: Document, reason: str) -> None:
     """Ends a training document as Failed, in place."""
     doc["FailureReason"] = shortened(reason)
+    if doc.get("_ObjectiveStatus") == "Pending":  # a trial whose tuning job may be gone
+        doc["_ObjectiveStatus"] = "Failed"
     enter(doc, "Failed")
 
 

@@ -146,7 +146,10 @@ def _value(distribution: Any, place: float) -> Any:
 
 
 def _known(study: Any, axes: _Axes, *, need: int) -> tuple[Any, list[float]]:
-    """Places and values (more is better) of the trials that can be compared with each other."""
+    """Places and values (more is better) of the trials that can be compared with each other.
+
+    A trial that failed counts as the worst: what fails near it is not proposed again and again.
+    """
     sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     whole = [(trial, trial.value) for trial in trials if trial.state == TrialState.COMPLETE]
@@ -157,8 +160,14 @@ def _known(study: Any, axes: _Axes, *, need: int) -> tuple[Any, list[float]]:
             break
         reached = [(t, t.intermediate_values[level]) for t in trials if level in t.intermediate_values]
         chosen = max(chosen, reached, key=len)
-    places = np.array([axes.place(trial.params) for trial, _ in chosen]).reshape(len(chosen), axes.width)
-    return places, [sign * value for _, value in chosen]
+    values = [sign * value for _, value in chosen]
+    those = [trial for trial, _ in chosen]
+    if values:
+        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        those += failed
+        values += [min(values)] * len(failed)
+    places = np.array([axes.place(trial.params) for trial in those]).reshape(len(those), axes.width)
+    return places, values
 
 
 def _pending(study: Any, axes: _Axes) -> Any:

@@ -120,7 +120,8 @@ class Ladder:
 
     def stops(self, climber: Climber, series: Sequence[float]) -> bool:
         """Judges a trial at the rungs that it has reached since it was judged last; whether it is stopped."""
-        before, climber.judged = climber.judged, len(series)
+        # The series of a job that lost its machine, and had no checkpoints, is shorter than it was.
+        before, climber.judged = climber.judged, max(climber.judged, len(series))
         for level in self.levels[climber.bracket :]:
             if before < level <= len(series) and not self.passes(climber.bracket, level, series[level - 1]):
                 climber.judged = level
@@ -139,4 +140,5 @@ def make_ladder(tuning: Mapping[str, Any], static: Mapping[str, str], *, maximiz
     """The ladder of a definition. ResourceProblem where there can be none."""
     least, most = resources(tuning, static)
     own = own_epochs(static)
-    return Ladder(rungs(least, most), most, maximize, cut=own is None or own > most)
+    # No rung where a trial's own epochs end: a value after the last of them sums up, and is none of an epoch.
+    return Ladder(rungs(least, min(most, own or most)), most, maximize, cut=own is None or own > most)

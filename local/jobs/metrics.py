@@ -51,21 +51,36 @@ class MetricReader:
         self._written = 0.0
         self._dirty = False
 
-    def read(self, line: str) -> list[str]:
-        """Takes a line of output; the names of the metrics that it holds (finite values only)."""
+    def read(self, line: str, *, leaving: bool = False) -> list[str]:
+        """Takes a line of output; the names of the metrics that it holds (finite values only).
+
+        `leaving`: the machine is being taken away. What a job logs then sums up what it has logged before: it
+        is the latest value, and none of an epoch.
+        """
         names = []
         for name, pattern in self._patterns:
             for value in values_in(pattern, line):
                 with self._lock:
-                    self._series.setdefault(name, []).append(value)
+                    if not leaving:
+                        self._series.setdefault(name, []).append(value)
                     self._latest[name] = (value, time.time())
                     self._dirty = True
                 names.append(name)
         return names
 
+    def start_again(self) -> None:
+        """Forgets the series: the job begins with its first epoch again."""
+        with self._lock:
+            self._series.clear()
+
     def series(self, name: str) -> list[float]:
         with self._lock:
             return list(self._series.get(name, ()))
+
+    def latest(self, name: str) -> float | None:
+        """The last value of all, also of an earlier attempt."""
+        with self._lock:
+            return self._latest[name][0] if name in self._latest else None
 
     def due(self) -> bool:
         """Whether there is something new to write, and enough time has passed since the last write."""

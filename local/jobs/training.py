@@ -314,6 +314,8 @@ class TrainingRun(Run):
             clear(host.base, kept)
         self._containers = []
         self._close_logs()
+        if "CheckpointConfig" not in self._doc:
+            self.metrics.start_again()
 
     def _end_streams(self) -> None:
         """The job has trained for the last time: its rules come to an end."""
@@ -405,7 +407,7 @@ class TrainingRun(Run):
     def _reader(self, output: LogFile) -> Callable[[str], None]:
         def read(line: str) -> None:
             output.write(line)
-            for name in self.metrics.read(line):
+            for name in self.metrics.read(line, leaving=self._interruption is not None):
                 if self._on_metric is not None:
                     self._on_metric(name)
 

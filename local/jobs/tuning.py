@@ -91,6 +91,7 @@ class TuningRun(Run):
                 doc["HyperParameterTuningJobStatus"] = "Stopping"
 
         self._change(change)
+        self._stopping = "service" if cause == "service" else "user"  # at once: no further trial starts
         self._events.put(("stop", cause))
 
     @staticmethod
@@ -99,6 +100,9 @@ class TuningRun(Run):
         counters = doc.get("TrainingJobStatusCounters", {})
         counters["NonRetryableError"] = counters.get("NonRetryableError", 0) + counters.get("InProgress", 0)
         counters["InProgress"] = 0
+        objectives = doc.get("ObjectiveStatusCounters", {})
+        objectives["Failed"] = objectives.get("Failed", 0) + objectives.get("Pending", 0)
+        objectives["Pending"] = 0
 
     # --- the job's life ---------------------------------------------------------------------------
 
@@ -143,8 +147,7 @@ class TuningRun(Run):
         except queue.Empty:
             return
         if kind == "stop":
-            self._stopping = "service" if what == "service" else "user"
-            self._stop_trials(self._stopping)
+            self._stop_trials("service" if what == "service" else "user")
         elif kind == "end":
             self._end_trial(self._trials[what])
         elif self._config["Strategy"] == "Hyperband":
@@ -157,9 +160,7 @@ class TuningRun(Run):
         return [self._definition(definition, len(definitions)) for definition in definitions]
 
     def _definition(self, definition: dict[str, Any], count: int) -> Definition:
-        objective = definition.get("TuningObjective") or self._config.get("HyperParameterTuningJobObjective")
-        if not objective:
-            raise SearchProblem("The tuning job names no HyperParameterTuningJobObjective.")
+        objective = _objective(definition, self._config)
         parameter_ranges = ranges(
             definition.get("HyperParameterRanges") or self._config.get("ParameterRanges", {})
         )
@@ -229,8 +230,10 @@ class TuningRun(Run):
         trial.ended = True
         trial.series = trial.run.metrics.series(trial.definition.metric)
         doc = self._child(trial)
-        if trial.series and doc["TrainingJobStatus"] != "Failed":
-            trial.value = trial.series[-1]
+        trial.beaten &= doc["TrainingJobStatus"] == "Stopped"  # it may have been over by then
+        if doc["TrainingJobStatus"] != "Failed":
+            trial.value = trial.run.metrics.latest(trial.definition.metric)
+        if trial.value is not None:
             self._values.append(trial.value)
         # A stopped trial may print its objective once more while it ends.
         steps = trial.climber.judged if trial.beaten else len(trial.series)
@@ -369,7 +372,8 @@ class TuningRun(Run):
         """AWS has an overall best where the parents' objectives can be compared with these."""
         if not parents.identical(self._doc):
             return None
-        maximize = self._config["HyperParameterTuningJobObjective"]["Type"] == "Maximize"
+        objective = _objective(self._doc["TrainingJobDefinition"], self._config)
+        maximize = objective["Type"] == "Maximize"
         return parents.best(self._services.store, self._doc, best, maximize=maximize)
 
     def _details(self) -> dict[str, Any]:
@@ -387,6 +391,15 @@ class TuningRun(Run):
         if self._converged is not None:
             found["ConvergenceDetectedTime"] = self._converged
         return found
+
+
+def _objective(definition: Document, config: Document) -> Document:
+    objective: Document | None = definition.get("TuningObjective") or config.get(
+        "HyperParameterTuningJobObjective"
+    )
+    if not objective:
+        raise SearchProblem("The tuning job names no HyperParameterTuningJobObjective.")
+    return objective
 
 
 def _end(doc: Document, status: str, reason: str | None) -> None:

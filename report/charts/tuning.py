@@ -98,6 +98,13 @@ _TOOLTIP = [
 ]
 
 
+def _whole_ticks(first: int, last: int, most: int = 12) -> list[int]:
+    """Numbers of trials for an axis. Vega, left alone, ticks at 1.5 and writes that as 2."""
+    sizes = (size * 10**power for power in range(9) for size in (1, 2, 5))
+    step = next(size for size in sizes if last - first < most * size)
+    return list(range(-(-first // step) * step, last + 1, step))
+
+
 def progress_figure(job: TuningJob) -> Figure | None:
     """The objective of each trial in the order of their start, and the best so far."""
     judged = job.judged
@@ -109,7 +116,7 @@ def progress_figure(job: TuningJob) -> Figure | None:
     x = alt.X(
         "number:Q",
         title="Trial, in the order of their start",
-        axis=alt.Axis(format="d", tickMinStep=1, grid=False),
+        axis=alt.Axis(format="d", values=_whole_ticks(judged[0].number, judged[-1].number), grid=False),
         scale=alt.Scale(nice=False, zero=False, padding=12),
     )
     points = (

@@ -111,7 +111,7 @@ def test_a_default_that_the_parents_did_not_name_is_left_out() -> None:
     ("then", "now", "expected"),
     [
         ((), ("momentum=0.8",), r"momentum here only\. Take momentum out of|momentum here only"),
-        ((), ("tune.objective=validation:loss",), "its objective is validation:accuracy"),
+        ((), ("tune.objective=validation:loss",), "its objective is Maximize validation:accuracy"),
         (("train.instance_count=2",), (), "sagemaker_torch_distributed_enabled there only"),
     ],
 )
@@ -124,3 +124,19 @@ def test_two_parents_must_both_have_the_same() -> None:
     other = parent_of("momentum=0.8", name="other")
     with pytest.raises(ByocError, match=r"--warm-start then: .* momentum here only"):
         warmstart.warm_started(request_of("momentum=0.8"), [parent_of(), other], "TransferLearning")
+
+
+def test_a_parent_of_another_program_may_have_all_in_its_definition() -> None:
+    parent, request = parent_of(), request_of()
+    config, definition = parent["HyperParameterTuningJobConfig"], parent["TrainingJobDefinition"]
+    definition["TuningObjective"] = config.pop("HyperParameterTuningJobObjective")
+    definition["HyperParameterRanges"] = config.pop("ParameterRanges")
+    warm = warmstart.warm_started(request, [parent], "IdenticalDataAndAlgorithm")
+    assert warm["WarmStartConfig"]["WarmStartType"] == "IdenticalDataAndAlgorithm"
+    definition["AlgorithmSpecification"] = {"AlgorithmName": "bought", "TrainingInputMode": "File"}
+    assert warmstart.kind(clients_of(), request, [parent]) == (
+        "TransferLearning", "then trained in another image, bought",
+    )  # fmt: skip
+    definition["TuningObjective"]["Type"] = "Minimize"
+    with pytest.raises(ByocError, match="its objective is Minimize validation:accuracy"):
+        warmstart.warm_started(request, [parent], "TransferLearning")

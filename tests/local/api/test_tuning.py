@@ -310,3 +310,28 @@ def test_autotune_chooses_ranges_and_keeps_what_cannot_have_one(
     assert {key: value for key, value in static.items() if key in hints} == {
         "optimizer": '"sgd"', "epochs": "3", "wd": "0",
     }  # fmt: skip
+
+
+def test_a_tuning_job_that_nothing_would_end_is_refused(
+    service: Service, tuning: Make, refused: Refused
+) -> None:
+    endless = tuning(
+        ResourceLimits={"MaxParallelTrainingJobs": 1},
+        TuningJobCompletionCriteria={"ConvergenceDetected": {"CompleteOnConvergence": "Disabled"}},
+    )
+    create = service.sagemaker.create_hyper_parameter_tuning_job
+    assert "nothing else would end" in refused(create, "ValidationException", **endless)
+
+
+def test_autotune_takes_large_numbers_and_those_next_to_one(service: Service, tuning: Make) -> None:
+    hints = {"buffer": "400000", "decay": "0.999999"}
+    auto = [{"Name": name, "ValueHint": hint} for name, hint in hints.items()]
+    request = tuning(ParameterRanges={"AutoParameters": auto}, Autotune={"Mode": "Enabled"})
+    service.sagemaker.create_hyper_parameter_tuning_job(**request)
+    doc = service.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    found = doc["HyperParameterTuningJobConfig"]["ParameterRanges"]
+    assert [found["IntegerParameterRanges"][0][end] for end in ("MinValue", "MaxValue")] == [
+        "100000",
+        "1600000",
+    ]
+    assert found["ContinuousParameterRanges"][0]["MaxValue"] == "0.9999999"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.jobs.criteria import converged, not_improving, satisfied
+from local.jobs.criteria import can_end, converged, not_improving, satisfied
 
 
 def test_less_than_one_per_cent_is_no_improvement() -> None:
@@ -43,3 +43,18 @@ def test_convergence_takes_more_trials_where_more_is_searched() -> None:
 def test_one_criterion_is_enough(criteria: dict[str, Any], expected: bool) -> None:
     assert satisfied(criteria, [0.9] * 11, 1, maximize=True) is expected
     assert not satisfied(criteria, [], 1, maximize=True)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "expected"),
+    [
+        ({}, False),
+        ({"BestObjectiveNotImproving": {}}, False),
+        ({"ConvergenceDetected": {"CompleteOnConvergence": "Disabled"}}, False),
+        ({"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}, True),
+        ({"TargetObjectiveMetricValue": 0.0}, True),
+        ({"BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 3}}, True),
+    ],
+)
+def test_criteria_that_never_end_a_job_are_none(criteria: dict[str, Any], expected: bool) -> None:
+    assert can_end(criteria) is expected

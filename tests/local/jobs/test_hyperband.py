@@ -87,3 +87,18 @@ def test_a_job_whose_epochs_go_beyond_is_stopped_at_max_resource() -> None:
     assert climber.judged == 3
     own = make_ladder(config(MaxResource=3), {"epochs": "3"}, maximize=True)
     assert not own.stops(Climber(0), [0.1, 0.2, 0.3])
+
+
+def test_no_trial_is_judged_where_its_own_epochs_end() -> None:
+    short = make_ladder(config(MaxResource=27), {"epochs": "3"}, maximize=True)
+    assert short.levels == (1,)
+    assert not short.stops(short.begin(), [0.3, 0.2, 0.1, 0.3])
+    none = make_ladder(config(MinResource=9, MaxResource=27), {"epochs": "3"}, maximize=True)
+    assert not none.stops(none.begin(), [0.1, 0.2, 0.3])
+
+
+def test_a_trial_that_begins_again_is_not_judged_twice_at_a_rung() -> None:
+    ladder, climber = Ladder((1, 3), 9, maximize=True), Climber(0)
+    for series in ([0.5], [0.5, 0.6, 0.7], [0.4], [0.4, 0.5, 0.6]):
+        assert not ladder.stops(climber, series)
+    assert ladder.results == {(0, 1): [0.5], (0, 3): [0.7]}

@@ -50,3 +50,16 @@ def test_writes_are_due_only_when_there_is_news() -> None:
     assert metrics.due()
     metrics.final_metrics()
     assert not metrics.due()
+
+
+def test_what_is_logged_while_the_machine_goes_is_the_latest_value_and_no_epochs() -> None:
+    reader = MetricReader([{"Name": "score", "Regex": r"score=(\S+)"}])
+    assert reader.latest("score") is None
+    reader.read("score=0.7")
+    reader.read("score=0.6")
+    assert reader.read("score=0.7", leaving=True) == ["score"]
+    assert reader.series("score") == [0.7, 0.6]
+    assert reader.latest("score") == 0.7
+    reader.start_again()
+    assert reader.series("score") == []
+    assert reader.latest("score") == 0.7

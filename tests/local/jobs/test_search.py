@@ -212,3 +212,15 @@ def test_a_failed_trial_and_a_range_of_one_value_do_no_harm() -> None:
         assert proposal is not None
         assert proposal.values == {"x": "0.5"}
         search.learn(proposal, value)
+
+
+def test_bayesian_search_keeps_away_from_where_trials_fail() -> None:
+    search = Search("Bayesian", ranges(continuous("0", "1")), maximize=True, seed=0, budget=30)
+    failed = 0
+    for _ in range(30):
+        proposal = search.propose()
+        assert proposal is not None
+        x = float(proposal.values["x"])
+        failed += x > 0.6  # out of memory, say
+        search.learn(proposal, None if x > 0.6 else x)
+    assert failed <= 12

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -403,3 +404,48 @@ def test_a_trial_is_interrupted(platform: Any) -> None:
     assert doc["TrainingJobStatusCounters"]["Completed"] == 2
     values = [child["_FinalObjectiveMetric"]["Value"] for child in children(platform)]
     assert values == [counted(20)] * 2
+
+
+# Scores after each of four epochs; stays in the second of the first attempt. Logs its best again at the end.
+EPOCHS = """
+values = config("hyperparameters")
+state, marker = base / "checkpoints/epoch", pathlib.Path(values["marker"])
+epoch = int(state.read_text()) if state.exists() else 0
+
+def end(*_):
+    print("score=0.9", flush=True); os._exit(0)
+
+signal.signal(signal.SIGTERM, end)
+while epoch < 4:
+    epoch += 1
+    state.parent.mkdir(exist_ok=True)
+    state.write_text(str(epoch))
+    print(f"score=0.{epoch}")
+    if epoch == 2 and not marker.exists():
+        marker.touch(); print("halted")
+        while True: time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_a_trial_that_loses_its_machine_has_as_many_values_as_epochs(
+    platform: Any, tmp_path: Path, checkpoints: bool
+) -> None:
+    """Hyperband counts them, and early stopping compares them epoch by epoch."""
+    platform.command("train", "import pathlib\n" + EPOCHS)
+    spot_members = {key: value for key, value in SPOT.items() if checkpoints or key != "CheckpointConfig"}
+    tune(
+        platform,
+        config={"Strategy": "Hyperband", "ResourceLimits": limits(1, 1)},
+        StaticHyperParameters={"epochs": "9", "marker": str(tmp_path / "marker")},
+        **spot_members,
+    )
+    platform.wait("tuning-job", "tune", lambda _: children(platform), 30)
+    name = children(platform)[0]["TrainingJobName"]
+    wait_for_line(platform, "halted", name)
+    platform.engine.interrupt(name, wait=0)
+    assert ended(platform)["HyperParameterTuningJobStatus"] == "Completed"
+    assert lines(platform, name).count("score=0.9") == 1
+    [child] = children(platform)
+    assert child["_ObjectiveValues"] == 4
+    assert child["_FinalObjectiveMetric"]["Value"] == 0.4

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from local.jobs.documents import tuning_document
+from local.jobs.documents import training_document, tuning_document
+from local.jobs.hyperband import Climber, Ladder
+from local.jobs.search import Proposal, Search
 
 Platform = Any  # conftest.Platform
 
@@ -274,12 +276,17 @@ def test_a_restart_fails_an_orphaned_tuning_job(stopped: Platform) -> None:
             "HyperParameterTuningJobName": "lost",
             "HyperParameterTuningJobStatus": "InProgress",
             "TrainingJobStatusCounters": {"Completed": 1, "InProgress": 2},
+            "ObjectiveStatusCounters": {"Succeeded": 1, "Pending": 2, "Failed": 0},
         },
     )
+    trial = training_document(stopped.config, stopped.request(TrainingJobName="lost-001"))
+    stopped.store.put("training-job", "lost-001", {**trial, "_ObjectiveStatus": "Pending"})
     stopped.start()
+    assert stopped.store.get("training-job", "lost-001")["_ObjectiveStatus"] == "Failed"
     doc = stopped.store.get("tuning-job", "lost")
     assert doc["HyperParameterTuningJobStatus"] == "Failed"
     assert doc["TrainingJobStatusCounters"] == {"Completed": 1, "InProgress": 0, "NonRetryableError": 2}
+    assert doc["ObjectiveStatusCounters"] == {"Succeeded": 1, "Pending": 0, "Failed": 2}
 
 
 def test_the_tags_of_a_tuning_job_are_its_trials_too(platform: Platform) -> None:
@@ -438,3 +445,48 @@ def test_definitions_take_turns_with_ranges_and_objectives_of_their_own(platform
     assert best["TrainingJobDefinitionName"] == "b"
     assert best["TunedHyperParameters"] == {"y": "0.5"}
     assert best["FinalHyperParameterTuningJobObjectiveMetric"]["MetricName"] == "f1"
+
+
+def test_a_tuning_job_that_is_asked_to_stop_starts_no_more_trials(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.command("train", SLOW)
+    propose = Search.propose
+
+    def stopped_meanwhile(search: Search) -> Proposal | None:
+        platform.engine.stop("tuning-job", "tune")
+        return propose(search)
+
+    monkeypatch.setattr(Search, "propose", stopped_meanwhile)
+    tune(platform, config={"ResourceLimits": limits(4, 4)})
+    assert ended(platform)["HyperParameterTuningJobStatus"] == "Stopped"
+    assert len(children(platform)) == 1
+
+
+def test_a_trial_that_is_over_before_hyperband_stops_it_has_run_to_its_end(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(_ladder: Ladder, climber: Climber, _series: list[float]) -> bool:
+        name = children(platform)[0]["TrainingJobName"]
+        platform.ended(name)
+        climber.judged = 1
+        return True
+
+    monkeypatch.setattr(Ladder, "stops", late)
+    platform.command("train", "print('score=0.1'); print('score=0.2')")
+    tune(platform, config={"Strategy": "Hyperband", "ResourceLimits": limits(1, 1)})
+    assert ended(platform)["TrainingJobStatusCounters"]["Completed"] == 1
+    assert children(platform)[0]["_ObjectiveValues"] == 2
+
+
+def test_a_warm_start_takes_the_objective_of_a_definition(platform: Platform) -> None:
+    platform.command("train", QUADRATIC)
+    tune(platform, "old", config={"ResourceLimits": limits(1, 1)})
+    ended(platform, "old")
+    config = {"ResourceLimits": limits(1, 1), "HyperParameterTuningJobObjective": None}
+    objective = {"Type": "Maximize", "MetricName": "score"}
+    members = warm("IdenticalDataAndAlgorithm", "old")
+    tune(platform, "new", config=config, members=members, TuningObjective=objective)
+    doc = ended(platform, "new")
+    assert doc["HyperParameterTuningJobStatus"] == "Completed", doc
+    assert "OverallBestTrainingJob" in doc
