@@ -332,7 +332,7 @@ def test_hyperband_stops_trials_at_rungs_and_gives_their_slots_to_others(platfor
     counters = doc["TrainingJobStatusCounters"]
     assert counters["Completed"] + counters["Stopped"] == 9
     assert counters["Completed"] >= 1
-    assert counters["Stopped"] >= 2
+    assert counters["Stopped"] >= 1  # how many depends on which of two trials is the first at a rung
     assert doc["ObjectiveStatusCounters"]["Succeeded"] == 9
     jobs = children(platform)
     stopped = [job for job in jobs if job["TrainingJobStatus"] == "Stopped"]
