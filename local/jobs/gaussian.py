@@ -19,6 +19,9 @@ from scipy.stats import norm, qmc, rankdata
 _SPREAD, _NEAR = 1000, 200  # candidates all over the space, and near each of the best
 _SCALES = (0.15, 0.05, 0.015)  # how near: standard deviations, as shares of a range
 _BEST = 3
+# Results that it learns from, the best half and the newest: the time to fit grows with their number's cube,
+# and a tuning job does nothing else meanwhile.
+_MOST = 100
 
 
 class GaussianProcess:
@@ -166,8 +169,17 @@ def _known(study: Any, axes: _Axes, *, need: int) -> tuple[Any, list[float]]:
         failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         those += failed
         values += [min(values)] * len(failed)
+    kept = _worth_learning(values)
+    those, values = [those[at] for at in kept], [values[at] for at in kept]
     places = np.array([axes.place(trial.params) for trial in those]).reshape(len(those), axes.width)
     return places, values
+
+
+def _worth_learning(values: list[float]) -> list[int]:
+    """Which of the values, in the order in which they came, are learned from."""
+    best = np.argsort(-np.asarray(values), kind="stable")[: _MOST // 2]
+    newest = range(max(0, len(values) - _MOST // 2), len(values))
+    return sorted({*map(int, best), *newest} if len(values) > _MOST else range(len(values)))
 
 
 def _pending(study: Any, axes: _Axes) -> Any:
