@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from contract.errors import NOT_FOUND, ByocError
 from contract.findings import Outcome
 from scripts.context import Context, last
+from scripts.template import toml_value
 
 if TYPE_CHECKING:
     from scripts.predict import Picture
+
+
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """As the flag --set writes them."""
+    return [f"{key}={toml_value(value)}" for key, value in settings.items()]
+
+
+def range_flag(value: Sequence[object]) -> str:
+    """As the flag --range writes it: a tuple is a range, another sequence a list of values."""
+    return (":" if isinstance(value, tuple) else ",").join(map(str, value))
 
 
 def start_local(context: Context) -> None:

@@ -59,7 +59,7 @@ class Project:
             remedy = f"Project({str(folder)!r}) uses it as it is; overwrite=True replaces it."
             raise NotebookError(f"{file} exists already, with other settings.", remedy)
         try:
-            template.write(file, text, _overrides(named))
+            template.write(file, text, inline.overrides(named))
         except ByocError as error:
             raise NotebookError.of(error) from None
         return cls(folder)
@@ -85,20 +85,22 @@ class Project:
     def tune(
         self, ranges: Mapping[str, Range] | None = None, *, jobs: int | None = None,
         parallel: int | None = None, epochs: int | None = None, stop_hopeless: bool | None = None,
-        name: str = "", wait: bool = True,
+        strategy: str | None = None, warm_start: Sequence[str] = (), name: str = "", wait: bool = True,
     ) -> Result:  # fmt: skip
         """Look for good hyperparameters with several training jobs; show their table while they run.
 
         Args:
             ranges: by hyperparameter, on top of [tune.ranges]: (0.001, 0.1), (0.001, 0.1, "log") or a list
                 of values, [16, 32].
-            epochs: of each training job.
+            epochs: of each training job; with the strategy "hyperband", of the best.
+            warm_start: tuning jobs whose trials this one goes on from.
         """
-        flags = [f"{key}={_range(value)}" for key, value in (ranges or {}).items()]
-        options: dict[str, Any] = {"jobs": jobs, "parallel": parallel, "epochs": epochs}
+        flags = [f"{key}={inline.range_flag(value)}" for key, value in (ranges or {}).items()]
+        options: dict[str, Any] = {"jobs": jobs, "parallel": parallel, "epochs": epochs, "strategy": strategy}
         return self._do(
-            tuning.tune, range_=flags, stop_hopeless=stop_hopeless, name=name, wait=wait, **options
-        )
+            tuning.tune, range_=flags, stop_hopeless=stop_hopeless, warm_start=list(warm_start), name=name,
+            wait=wait, **options,
+        )  # fmt: skip
 
     def best(self, tuning_job: str | None = None) -> Result:
         """Show the trials of a tuning job and remember the best. Default: the last one with a result."""
@@ -178,7 +180,7 @@ class Project:
         """Call a command's function, as the program does, and return its document."""
         settings = {**self.settings, **(hyperparameters or {})}
         out = CellOutput() if in_notebook() else Output()
-        context = Context(out, config=self.file, overrides=_overrides(settings))
+        context = Context(out, config=self.file, overrides=inline.overrides(settings))
         try:
             command(context, **values)
         except KeyboardInterrupt:
@@ -193,12 +195,3 @@ class Project:
         finally:
             out.end()
         return Result(out.document)
-
-
-def _overrides(settings: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={template.toml_value(value)}" for key, value in settings.items()]
-
-
-def _range(value: Range) -> str:
-    """As the flag --range writes it."""
-    return (":" if isinstance(value, tuple) else ",").join(map(str, value))
