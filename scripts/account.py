@@ -17,9 +17,10 @@ from contract.errors import NOT_FOUND, ByocError
 from scripts import awsdebugger, state
 from scripts.aws import dns_suffix
 from scripts.policies.names import bucket_name
+from scripts.ranges import Scalar, text_of
 from scripts.registry import ecr_name
 from scripts.requests import CHANNELS, Place, data_uri, debugger_configuration, hopeless_rules, root_uri
-from scripts.settings import Scalar, Settings, text_of
+from scripts.settings import Settings
 from scripts.tags import is_forbidden
 from scripts.upload import MD5, UNFINISHED, md5_of
 

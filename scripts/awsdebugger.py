@@ -13,7 +13,8 @@ from typing import Any, Final
 from contract.collections import REGEXES
 from contract.errors import ByocError
 from contract.rules import find
-from scripts.settings import Scalar, Settings, text_of
+from scripts.ranges import Scalar, text_of
+from scripts.settings import Settings
 
 Request = dict[str, Any]
 

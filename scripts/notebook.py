@@ -21,7 +21,8 @@ from scripts.celloutput import CellOutput, NotebookError, Result, in_notebook
 from scripts.commands import data, listing, serving, training, transform, tuning, watch, watching
 from scripts.context import Context
 from scripts.output import Output
-from scripts.settings import FILE, Scalar
+from scripts.ranges import Scalar
+from scripts.settings import FILE
 
 Range = tuple[float, float] | tuple[float, float, str] | Sequence[Scalar]
 

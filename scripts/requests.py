@@ -16,7 +16,8 @@ from contract.hyperparameters import HYPERPARAMETERS
 from scripts import awsdebugger, machines
 from scripts.awsdebugger import Request
 from scripts.machines import has_gpu, has_local_disk
-from scripts.settings import Scalar, Settings, text_of
+from scripts.ranges import Scalar, text_of
+from scripts.settings import Settings
 from scripts.tags import PROJECT
 
 CHECKPOINTS = "/opt/ml/checkpoints"

@@ -20,8 +20,8 @@ from typing import Any
 from contract.debugger import DEBUGGER_RULES, INTERVALS_MS, PROFILER_RULES
 from contract.errors import ByocError
 from contract.values import nearest
+from scripts.ranges import Range, Scalar, parse_range
 
-Scalar = str | int | float | bool
 FILE = "byoc.toml"
 _MACHINE = "the name of an instance type, as in ml.m5.xlarge"
 # Settings that earlier versions had: why they are gone.
@@ -43,13 +43,9 @@ def option(
 ) -> Any:
     """A setting: its default, what it means, and what is allowed; `form` is `pattern` in words."""
     metadata = {
-        "help": help,
-        "choices": tuple(choices),
-        "minimum": minimum,
-        "maximum": maximum,
-        "pattern": pattern,
-        "form": form,
-    }
+        "help": help, "choices": tuple(choices), "minimum": minimum, "maximum": maximum,
+        "pattern": pattern, "form": form,
+    }  # fmt: skip
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -208,20 +204,6 @@ class Profiler:
     window_start: int = option(10, "The first of them.", minimum=0)
     rules: tuple[str, ...] = option(PROFILER_RULES, "Rules by AWS's names.")
     parameters: Mapping[str, Mapping[str, Scalar]] = option(dict, "Parameters of a rule, by its name.")
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a hyperparameter may be in tuning: an interval, or a list of values."""
-
-    minimum: float | int = 0
-    maximum: float | int = 0
-    scale: str = "Auto"
-    values: tuple[str, ...] = ()
-
-    @property
-    def categorical(self) -> bool:
-        return bool(self.values)
 
 
 def _default_ranges() -> dict[str, Range]:
@@ -526,73 +508,6 @@ def _check_tags(tags: Mapping[str, str]) -> None:
                 "Letters, digits, spaces and _ . : / = + - @; 128 characters for the key, 256 for the value.",
                 kind="BadSetting",
             )
-
-
-_SCALES = {
-    "": "Auto",
-    "auto": "Auto",
-    "linear": "Linear",
-    "log": "Logarithmic",
-    "logarithmic": "Logarithmic",
-    "reverse_log": "ReverseLogarithmic",
-    "reverselogarithmic": "ReverseLogarithmic",
-}
-_RANGE_HELP = 'Write {min = 1e-4, max = 0.1, scale = "log"} for an interval or [16, 32, 64] for a list.'
-
-
-def parse_range(value: Any, name: str) -> Range:
-    """From TOML's {min, max, scale} or [a, b, c], or from a flag's `1e-4:0.1:log` or `16,32,64`."""
-    if isinstance(value, str):
-        value = _range_from_flag(value)
-    if isinstance(value, list):
-        if not value or not all(isinstance(item, str | int | float) for item in value):
-            raise ByocError(f"The range of {name} is {value!r}, which lists no values.", _RANGE_HELP)
-        return Range(values=tuple(text_of(item) for item in value))
-    if (
-        not isinstance(value, dict)
-        or not {"min", "max"} <= set(value)
-        or set(value) - {"min", "max", "scale"}
-    ):
-        raise ByocError(f"The range of {name} is {value!r}.", _RANGE_HELP)
-    low, high, scale = value["min"], value["max"], str(value.get("scale", "")).lower()
-    numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in (low, high))
-    if not numbers or not low < high:
-        raise ByocError(
-            f"The range of {name} goes from {low!r} to {high!r}: min must be a number below max.", _RANGE_HELP
-        )
-    if scale not in _SCALES:
-        raise ByocError(
-            f"The range of {name} has the scale {scale!r}.", "Allowed: linear, log, reverse_log, auto."
-        )
-    if _SCALES[scale] == "Logarithmic" and low <= 0:
-        raise ByocError(f"The range of {name} begins at {low}: a logarithmic scale needs values above 0.")
-    if _SCALES[scale] == "ReverseLogarithmic" and not (low >= 0 and high < 1):
-        raise ByocError(f"The range of {name} must lie in 0 ≤ x < 1 for a reverse logarithmic scale.")
-    return Range(low, high, _SCALES[scale])
-
-
-def _range_from_flag(text: str) -> Any:
-    if ":" not in text:
-        return [item.strip() for item in text.split(",") if item.strip()]
-    low, high, *scale = text.split(":")
-    if len(scale) > 1:
-        return text
-    return {"min": number_or_text(low), "max": number_or_text(high), "scale": scale[0] if scale else ""}
-
-
-def number_or_text(text: str) -> int | float | str:
-    """What a value from the command line stands for in a range."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def text_of(value: Scalar) -> str:
-    """How SageMaker wants a hyperparameter: as text, booleans in lower case."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def defaults_of(kind: Any) -> dict[str, tuple[Any, str]]:

@@ -13,7 +13,8 @@ from typing import Any, get_type_hints
 
 from contract.errors import ByocError
 from contract.hyperparameters import HYPERPARAMETERS, Hyperparameter
-from scripts.settings import Project, Range, Settings, defaults_of, load, number_or_text
+from scripts.ranges import Range, number_or_text
+from scripts.settings import Project, Settings, defaults_of, load
 
 WIDTH = 100
 _CHOICES_SHOWN = 6

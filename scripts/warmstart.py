@@ -17,7 +17,7 @@ from report.read import aws, tuning
 from report.read.aws import Clients
 from report.read.jobs import UNDER_WAY
 from scripts.awsdebugger import Request
-from scripts.settings import text_of
+from scripts.ranges import text_of
 
 Kind = Literal["IdenticalDataAndAlgorithm", "TransferLearning"]
 _MOST = 5

@@ -21,7 +21,7 @@ from scripts.commands.watching import end_watching, exit_interrupted, report_pat
 from scripts.context import Context, command, last
 from scripts.output import short
 from scripts.prices import Price
-from scripts.settings import Scalar
+from scripts.ranges import Scalar
 
 PANEL = "Train"
 

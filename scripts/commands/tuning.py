@@ -17,7 +17,8 @@ from scripts.commands.watching import end_watching
 from scripts.context import Context, command, last
 from scripts.output import Output, short
 from scripts.prices import Price
-from scripts.settings import Range, Settings, parse_range
+from scripts.ranges import Range, parse_range
+from scripts.settings import Settings
 
 if TYPE_CHECKING:
     from report.read.tuning import Trial, TuningJob

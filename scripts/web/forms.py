@@ -10,7 +10,8 @@ from contract.errors import NOT_FOUND, ByocError
 from contract.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from report.read.listing import of_kind
 from scripts import state
-from scripts.settings import Debugger, Deploy, Profiler, Range, Settings, Train, Tune, text_of
+from scripts.ranges import Range, text_of
+from scripts.settings import Debugger, Deploy, Profiler, Settings, Train, Tune
 
 if TYPE_CHECKING:
     from scripts.web.session import Session

@@ -186,6 +186,8 @@ def test_the_command_line_copies_moves_and_synchronises(service: Service, tmp_pa
     (tmp_path / "from/large").write_bytes(large)
     for name in ("rose-hip", "rose", "sub/ü b"):
         (tmp_path / "from" / name).write_text(name)
+    for path in (tmp_path / "from").rglob("*"):
+        os.utime(path, (1e9, 1e9))  # S3's times are whole seconds: a file of this second would be newer
     aws(service, "mb", "s3://cli-bucket")
     aws(service, "sync", tmp_path / "from", "s3://cli-bucket/data")
     assert aws(service, "sync", tmp_path / "from", "s3://cli-bucket/data") == ""

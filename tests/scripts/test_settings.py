@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ByocError
-from scripts.settings import Range, Settings, load, parse_range
+from scripts.ranges import Range, parse_range
+from scripts.settings import Settings, load
 from tests.scripts.conftest import Run
 
 

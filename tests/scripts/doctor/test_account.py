@@ -97,7 +97,7 @@ def test_what_is_missing_is_named_with_the_commands_that_need_it(
     error, warning = permissions.permissions(names_of(), clients)
     assert (error.severity, warning.severity) == ("error", "warning")
     assert "may not do s3:PutObject (transform, upload)" in error.message
-    assert "tag:GetResources (delete, jobs); byoc works without" in warning.message
+    assert "tag:GetResources (delete, jobs, web); byoc works without" in warning.message
 
 
 def test_amazon_sagemaker_full_access_is_nearly_enough(

@@ -12,7 +12,7 @@ from PIL import Image
 from contract.errors import ByocError
 from contract.hyperparameters import HYPERPARAMETERS
 from report.read import pictures
-from scripts.settings import Range, parse_range
+from scripts.ranges import Range, parse_range
 from scripts.web import data, endpoint, forms
 from scripts.web.actions import Activities
 from scripts.web.session import Session
