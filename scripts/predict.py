@@ -55,6 +55,8 @@ class Answer:
     """Classes with probabilities, best first."""
     milliseconds: float = 0.0
     error: str = ""
+    precision: str = ""
+    """What the network computed with (`fp32`, `bf16`, `int8`); empty where the answer does not say."""
 
     @property
     def right(self) -> bool:
@@ -218,7 +220,8 @@ def _ask(clients: Clients, endpoint: str, picture: Picture, top: int | Literal["
             Accept="application/json",
             CustomAttributes=f"top_k={top}",
         )
-        ranked = parse_answer(response["Body"].read())
+        body = response["Body"].read()
+        ranked = parse_answer(body)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         too_large = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 413
@@ -234,7 +237,7 @@ def _ask(clients: Clients, endpoint: str, picture: Picture, top: int | Literal["
             ) from None
         raise
     elapsed = (time.perf_counter() - begin) * 1000
-    return Answer(picture.source, picture.folder, *ranked[0], ranked, elapsed)
+    return Answer(picture.source, picture.folder, *ranked[0], ranked, elapsed, precision=precision_of(body))
 
 
 def _content_type(source: str) -> str:
@@ -258,6 +261,14 @@ def parse_answer(body: bytes) -> tuple[tuple[str, float], ...]:
     )
 
 
+def precision_of(body: bytes) -> str:
+    """`model.precision` of an answer; empty where it has none."""
+    try:
+        return str(json.loads(body)["model"]["precision"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 @dataclass(frozen=True)
 class Score:
     """How many of the labelled pictures were recognised."""
@@ -267,6 +278,8 @@ class Score:
     refused: int
     per_class: dict[str, tuple[int, int]]
     """Class → (right, all)."""
+    precision: str = ""
+    """What the network computed with; empty where the answers do not say."""
 
     @property
     def accuracy(self) -> float:
@@ -295,4 +308,5 @@ def score(answers: Sequence[Answer], classes: set[str]) -> Score:
     for answer in sorted(answers, key=lambda answer: answer.truth):
         right, total = per_class.get(answer.truth, (0, 0))
         per_class[answer.truth] = (right + answer.right, total + 1)
-    return Score(len(answers), sum(answer.right for answer in answers), len(refused), per_class)
+    precision = next((answer.precision for answer in answers if answer.precision), "")
+    return Score(len(answers), sum(answer.right for answer in answers), len(refused), per_class, precision)

@@ -20,7 +20,7 @@ from report.read.logs import LogTail
 from report.read.pace import Pace
 from scripts import creation, endpoints, requests
 from scripts.endpoints import Say, whole_or_nothing
-from scripts.predict import Answer, parse_answer
+from scripts.predict import Answer, parse_answer, precision_of
 from scripts.requests import Place
 from scripts.settings import Settings
 from scripts.transforminput import Input, Item, sizes
@@ -131,8 +131,9 @@ def collect(
         key = there.get(f"{item.key}.out")
         if key is None:
             return Answer(item.shown, item.folder, error=_readable(told.get(item.source, "")))
-        ranked = parse_answer(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-        return Answer(item.shown, item.folder, *ranked[0], ranked)
+        body = clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        ranked = parse_answer(body)
+        return Answer(item.shown, item.folder, *ranked[0], ranked, precision=precision_of(body))
 
     answers: list[Answer] = []
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:

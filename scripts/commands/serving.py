@@ -274,6 +274,9 @@ def trained_document(trained: Trained | str | None) -> dict[str, Any]:
     }
 
 
+_CLOSE_CALLS = 0.02  # of the answers may be others in a lower precision, by which training accepts one
+
+
 def compare(context: Context, score: Score, trained: Trained | str | None, who: str) -> None:
     """Compare with training's accuracy on the same pictures, if it is known; an error if they differ.
 
@@ -295,6 +298,13 @@ def compare(context: Context, score: Score, trained: Trained | str | None, who: 
         out.say(
             "Training computed the same: test accuracy [bold green]{v}[/].", v=percent(trained.accuracy, 2)
         )
+        return
+    others = round(abs(trained.accuracy - score.accuracy) * score.pictures)
+    if score.precision not in ("", "fp32") and others <= max(1, _CLOSE_CALLS * score.pictures):
+        out.say(
+            "Training computed {v} in fp32; {who}, in {precision}, decides {n} of {all} otherwise.",
+            v=percent(trained.accuracy, 2), precision=score.precision, who=who, n=others, all=score.pictures,
+        )  # fmt: skip
         return
     if out.json:
         raise typer.Exit(FAILED)

@@ -49,14 +49,14 @@ def statuses(job: dict[str, Any]) -> list[str]:
 
 def test_ten_interruptions_lose_nothing(project: Project) -> None:
     settings = [word for each in LONG for word in ("-s", each)]
-    whole = project.json("train", "--spot", "--name", "whole", *settings)
-    project.byoc("train", "--spot", "--name", "cut", "--no-wait", *settings)
+    whole = project.json("train", "--spot", "--name", "spot-whole", *settings)
+    project.byoc("train", "--spot", "--name", "spot-cut", "--no-wait", *settings)
     sagemaker, dice = client(project, "sagemaker"), random.Random(1)
     url = sagemaker.meta.endpoint_url
     jobs = project.folder / ".byoc" / "local" / "jobs"
 
     def cut() -> dict[str, Any]:
-        described: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName="cut")
+        described: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName="spot-cut")
         return described
 
     def step() -> int:
@@ -72,29 +72,29 @@ def test_ten_interruptions_lose_nothing(project: Project) -> None:
         until(lambda n=number: statuses(cut()).count("Training") > n)
         until(lambda b=before: step() > b + 2)  # it has gone on, so that it comes to an end
         if number % 3 == 0:  # in the middle of a checkpoint, and without a warning
-            until(lambda: any(jobs.glob("cut-*/algo-1/checkpoints/.checkpoint-*")))
+            until(lambda: any(jobs.glob("spot-cut-*/algo-1/checkpoints/.checkpoint-*")))
             torn += 1
-            spot.interrupt(url, "cut", wait=0, grace=0)
+            spot.interrupt(url, "spot-cut", wait=0, grace=0)
         elif number == 1:
-            assert "loses its machine" in project.byoc("local", "interrupt", "cut", "--wait", "1")
+            assert "loses its machine" in project.byoc("local", "interrupt", "spot-cut", "--wait", "1")
         else:
             time.sleep(dice.uniform(0, 2))
-            spot.interrupt(url, "cut", wait=dice.uniform(0, 1))
+            spot.interrupt(url, "spot-cut", wait=dice.uniform(0, 1))
         until(lambda n=number: statuses(cut()).count("Interrupted") > n)
     assert torn >= 1
-    project.byoc("watch", "cut")
+    project.byoc("watch", "spot-cut")
     job = cut()
     assert job["TrainingJobStatus"] == "Completed"
     assert statuses(job).count("Interrupted") == INTERRUPTIONS
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
-    weights = [model_files(project, name)["model.safetensors"] for name in ("cut", "whole")]
+    weights = [model_files(project, name)["model.safetensors"] for name in ("spot-cut", "spot-whole")]
     assert weights[0] == weights[1]
     # Every epoch once in the curves, and the rules judged all of it.
-    rules = project.json("report", "cut")["rules"]["cut"]
+    rules = project.json("report", "spot-cut")["rules"]["spot-cut"]
     assert rules.keys() == whole["rules"].keys()
     judged = [name for name in DEBUGGER_RULES if name in rules]
     assert {name: rules[name] for name in judged} == {name: whole["rules"][name] for name in judged}
     with pytest.raises(ByocError, match="does not run"):
-        spot.interrupt(url, "cut")
-    shown = project.byoc("local", "interrupt", "cut", code=2)
-    assert "cut does not run (Completed): nothing can be taken away" in shown
+        spot.interrupt(url, "spot-cut")
+    shown = project.byoc("local", "interrupt", "spot-cut", code=2)
+    assert "spot-cut does not run (Completed): nothing can be taken away" in shown

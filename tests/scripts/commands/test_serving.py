@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from contract.errors import ByocError
 from scripts.commands import serving
 from scripts.commands.serving import show_answers
 from scripts.context import Context
 from scripts.output import Output
-from scripts.predict import Answer
+from scripts.predict import Answer, Score
+from scripts.trained import Trained
 from tests.scripts.conftest import Refuse, Run
 
 
@@ -27,6 +29,29 @@ def test_names_are_whole_and_a_reason_stands_under_reason(capsys: pytest.Capture
     assert ["text.png", "refused", "415: not a picture."] in lines
     show_answers(Context(Output()), answers[:1], 1)
     assert "reason" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("precision", "right", "says"),
+    [
+        ("fp32", 18, "Training computed the same: test accuracy 50.00 %."),
+        ("bf16", 19, "Training computed 50.00 % in fp32; the endpoint, in bf16, decides 1 of 36 otherwise."),
+        ("bf16", 16, ""),  # more than close calls
+        ("fp32", 19, ""),
+        ("", 19, ""),
+    ],
+)
+def test_a_lower_precision_may_decide_close_calls_otherwise(
+    capsys: pytest.CaptureFixture[str], precision: str, right: int, says: str
+) -> None:
+    score = Score(36, right, 0, {}, precision)
+    trained = Trained(0.5, same_pictures=True)
+    if says:
+        serving.compare(Context(Output()), score, trained, "the endpoint")
+        assert says in capsys.readouterr().out
+    else:
+        with pytest.raises(ByocError, match=r"On the same pictures training computed 50\.00 %"):
+            serving.compare(Context(Output()), score, trained, "the endpoint")
 
 
 def test_of_several_endpoints_the_one_to_delete_is_named(ready: Path, run: Run) -> None:
