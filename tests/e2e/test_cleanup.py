@@ -8,21 +8,15 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import boto3
 import pytest
 
-from tests.e2e.conftest import BYOC, ENVIRONMENT, Project
+from tests.docker.wait import until
+from tests.e2e.conftest import BYOC, ENVIRONMENT, Project, client
 
 pytestmark = pytest.mark.slow
 
 MINE = ("--set", "project.name=dig")  # the other tests' project is digits, whose name begins so
 OBJECTS = 1500
-
-
-def client(project: Project, service: str) -> Any:
-    url = project.json("local", "status")["url"]
-    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
-    return boto3.client(service, endpoint_url=url, region_name="us-east-1", **keys)
 
 
 def fill(s3: Any, bucket: str) -> None:
@@ -45,17 +39,21 @@ def test_a_running_job_an_interruption_and_more_than_a_page(project: Project) ->
     project.byoc("train", "--no-wait", "--name", "dig-long", *MINE, "--set", "epochs=500")
     fill(s3, bucket)
 
-    # Ctrl-C at the end of the list: the job is being stopped then, and all else is still there.
+    # Ctrl-C while the job is being stopped: all else is still there.
+    sagemaker = client(project, "sagemaker")
+
+    def is_stopped() -> bool:
+        status = sagemaker.describe_training_job(TrainingJobName="dig-long")["TrainingJobStatus"]
+        return bool(status != "InProgress")
+
     command = subprocess.Popen(
         [BYOC, "delete", "--all", "--yes", "--records", *MINE],
         cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert command.stdout is not None
     with command.stdout as output:
-        for line in output:
-            if "state.json" in line:
-                os.kill(command.pid, signal.SIGINT)
-                break
+        until(is_stopped)
+        os.kill(command.pid, signal.SIGINT)
         told = output.read()
     assert command.wait() == 130, told
     assert "Traceback" not in told
@@ -66,7 +64,7 @@ def test_a_running_job_an_interruption_and_more_than_a_page(project: Project) ->
     assert (result["left"], result["failed"]) == ([], [])
     assert not keys(s3, bucket, "byoc/dig/")
     assert keys(s3, bucket, "byoc/digits/") == neighbours
-    jobs = client(project, "sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    jobs = sagemaker.list_training_jobs()["TrainingJobSummaries"]
     assert not [job for job in jobs if job["TrainingJobName"] == "dig-long"]
     again = project.json("delete", "--all", "--yes", "--records", *MINE)
     assert (again["deleted"], again["left"]) == ([], [])
