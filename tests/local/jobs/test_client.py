@@ -41,9 +41,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None: ...
 
 
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 64  # of five, those that come at once on a busy machine are reset
+
+
 @pytest.fixture
 def server() -> Iterator[http.server.ThreadingHTTPServer]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     server.released = threading.Event()  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
