@@ -124,7 +124,7 @@ def grid(axes: tuple[Axis, ...]) -> Iterator[tuple[float, ...]]:
 
 
 def scattered(axes: tuple[Axis, ...], count: int, curve: Callable[[Any], list[float]]) -> Iterator[Any]:
-    """Two thirds spread evenly, and then a third near those that were good, where a search looks, too."""
+    """Two thirds are spread evenly; a third lies near the best of those, where a search looks too."""
     from scipy.stats import qmc
 
     generator = np.random.default_rng(SEED)

@@ -176,7 +176,7 @@ class App:
         return None
 
     def _interrupt(self, job: str, query: str) -> Answer:
-        """Takes the machine of a spot job away: what AWS does, and has no operation for."""
+        """Take the machine of a spot job away. AWS does this too, but has no API operation for it."""
         try:
             given = {name: values[-1] for name, values in parse_qs(query).items()}
             self._engine.interrupt(job, wait=_seconds(given, "wait"), grace=_seconds(given, "grace"))

@@ -47,10 +47,10 @@ class GaussianProcess:
         """The hyperparameters of the next trial."""
         axes = self._axes
         places, values = _known(study, axes, need=max(3, axes.width + 1))
-        told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         self._proposed += 1
         even = self._spread > 0 and self._proposed % self._spread == 0
-        if even or len(told) < self._startup or len(set(values)) < 2:
+        if even or len(ended) < self._startup or len(set(values)) < 2:
             return axes.params(axes.widened(self._even.random(1))[0])
         return axes.params(self._most_promising(axes, places, values, _pending(study, axes)))
 

@@ -45,7 +45,7 @@ def resources(tuning: Mapping[str, Any], static: Mapping[str, str]) -> tuple[int
 
 
 def own_epochs(static: Mapping[str, str]) -> int | None:
-    """The epochs that a job is told to run; SageMaker's SDK puts numbers in quotes."""
+    """The epochs in a job's hyperparameters; SageMaker's SDK puts numbers in quotes."""
     for name in EPOCHS:
         text = static.get(name, "").strip('"')
         if text.isascii() and text.isdecimal() and int(text) >= 1:

@@ -54,8 +54,8 @@ class MetricReader:
     def read(self, line: str, *, leaving: bool = False) -> list[str]:
         """Takes a line of output; the names of the metrics that it holds (finite values only).
 
-        `leaving`: the machine is being taken away. What a job logs then sums up what it has logged before: it
-        is the latest value, and none of an epoch.
+        `leaving`: the machine is being taken away. What a job logs then repeats earlier results: it is the
+        latest value, and does not count as a value of an epoch.
         """
         names = []
         for name, pattern in self._patterns:

@@ -300,7 +300,7 @@ class TrainingRun(Run):
             self.interrupt()
 
     def _empty_disks(self, hosts: list[Host]) -> None:
-        """Removes what an earlier attempt has left: another machine has an empty disk.
+        """Remove the files of an earlier attempt: the next machine starts with an empty disk.
 
         What rules read stays. On AWS they read it from S3.
         """

@@ -34,9 +34,18 @@ async function show(moved) {
   if (mine !== turn) return;
   const main = $("main");
   main.replaceChildren();
-  const end = page.open(main, decodeURIComponent(pattern.exec(path)?.[1] ?? ""), go);
+  const end = page.open(main, decoded(pattern.exec(path)?.[1] ?? ""), go);
   close = typeof end === "function" ? end : () => {};
   if (moved) { main.focus({ preventScroll: true }); window.scrollTo(0, 0); }
+}
+
+// What is not UTF-8 stays as it is: the page then reports that there is no such job.
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 document.addEventListener("click", (event) => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -334,6 +335,11 @@ def test_the_data_set_with_what_is_wrong_in_it(stage: Stage, opened: Open) -> No
     assert "train/cat/2.png" in group.inner_text()
     assert "train/dog/2.png" in group.inner_text()
     page.get_by_text("makes no mistake, or left no report").wait_for()
+
+
+def test_an_address_that_is_no_utf_8_is_answered_in_words(stage: Stage, opened: Open) -> None:
+    page = opened("/training/%E0")
+    page.get_by_text(re.compile("%E0|no training job|not found", re.IGNORECASE)).first.wait_for()
 
 
 def test_keys_alone_lead_everywhere(stage: Stage, opened: Open) -> None:
