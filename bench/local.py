@@ -3,9 +3,9 @@
     python -m bench.local
     python -m bench.local --against COMMIT      one that runs with this environment's packages
 
-Invocations go to a server that answers at once, and to the serving image's own (a ResNet-18 in fp32),
-straight and through the service, in turns within one run; the server is today's for both versions. A list of
-10,000 training jobs is read beside one of 100.
+Invocations go to a server that answers at once, and to the serving image's own (a ResNet-18 in fp32 and
+int8), straight and through the service, in turns within one run; the server is today's for both versions. A
+list of 10,000 training jobs is read beside one of 100.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from bench.serve import make_model, make_picture
 
 CONNECTIONS = (1, 8, 32)
 JOBS = (100, 10_000)
+PRECISIONS = ("fp32", "int8")
 NEWEST = {"MaxResults": 100, "SortBy": "CreationTime", "SortOrder": "Descending"}
 _ACCOUNT = {"region_name": "us-east-1", "aws_access_key_id": "any", "aws_secret_access_key": "any"}
 _ROLE = "arn:aws:iam::000000000000:role/byoc"
@@ -86,11 +87,11 @@ class Service:
             sum(each.memory_full_info().pss for each in [process, *process.children(recursive=True)]) / 2**20
         )
 
-    def deploy(self, name: str, image: str, data: str | None = None) -> None:
+    def deploy(self, name: str, image: str, data: str | None = None, precision: str = "") -> None:
         """An endpoint in service."""
-        container = {"Image": image, **({"ModelDataUrl": data} if data else {})}
-        if image == "byoc-serve":
-            container["Environment"] = {"BYOC_PRECISION": "fp32"}
+        container: dict[str, Any] = {"Image": image}
+        if data:
+            container |= {"ModelDataUrl": data, "Environment": {"BYOC_PRECISION": precision}}
         self.client.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=_ROLE)
         variant = {
             "VariantName": "A",
@@ -232,17 +233,21 @@ def main() -> None:
             s3.create_bucket(Bucket="bench")
             s3.upload_file(str(work / "model.tar.gz"), "bench", "model.tar.gz")
             service.deploy("quick", "quick")
-            service.deploy("resnet18", "byoc-serve", "s3://bench/model.tar.gz")
+            for precision in PRECISIONS:
+                service.deploy(f"resnet18-{precision}", "byoc-serve", "s3://bench/model.tar.gz", precision)
         port = servers.free_port()
         settings = {"SAGEMAKER_BIND_TO_PORT": str(port)}
         quick = subprocess.Popen([str(image / "serve")], env=os.environ | settings)
         stack.callback(quick.terminate)
         load.until_answered(port, load.post(b"x"))
         invocations(versions, port, "quick", options.seconds, options.rounds)
-        ours = servers.ours("byoc fp32", work / "base", work / "serve.log", BYOC_PRECISION="fp32")
-        stack.callback(ours.stop)
-        load.until_answered(ours.port, load.post(make_picture(0)))
-        invocations(versions, ours.port, "resnet18", options.seconds, options.rounds)
+        for precision in PRECISIONS:
+            ours = servers.ours(precision, work / "base", work / "serve.log", BYOC_PRECISION=precision)
+            try:
+                load.until_answered(ours.port, load.post(make_picture(0)))
+                invocations(versions, ours.port, f"resnet18-{precision}", options.seconds, options.rounds)
+            finally:
+                ours.stop()
 
 
 if __name__ == "__main__":

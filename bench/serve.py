@@ -52,7 +52,7 @@ def make_picture(seed: int) -> bytes:
     return stream.getvalue()
 
 
-def make_model(folder: Path, network: str) -> None:
+def make_model(folder: Path, network: str = "resnet18") -> None:
     """With every precision: as training leaves a model whose 8-bit integers it has accepted."""
     import torch
 
