@@ -79,10 +79,9 @@ def healthy() -> Iterator[Case]:
     for name, chosen in (
         ("frozen backbone", {"freeze": "backbone", "weights": "channel", "epochs": 20}),
         ("frozen, augmented", {"freeze": "backbone", "weights": "channel", "augment": "crop", "epochs": 12}),
-        ("head first", {"head_epochs": 4, "weights": "channel", "epochs": 10, "lr": 0.003}),
-        ("head first, in steps", {"head_epochs": 3, "unfreeze_epochs": 2, "weights": "channel", "epochs": 12,
-                                  "lr": 0.003}),
-        ("fine-tuning", {"weights": "channel", "epochs": 8, "lr": 0.003}),
+        ("head first", {"weights": "channel", "epochs": 10}),
+        ("head first, in steps", {"unfreeze_epochs": 2, "weights": "channel", "epochs": 12}),
+        ("fine-tuning", {"freeze": "none", "weights": "channel", "epochs": 8, "lr": 0.003}),
         ("mixup", {"mixup": 0.2, "epochs": 20}),
         ("erase", {"erase": 0.2, "epochs": 15}),
         ("trivial augment", {"augment": "trivial", "epochs": 20}),

@@ -49,7 +49,7 @@ _VALIDATION: Final = {"digits": 60, "flowers5": 160, "six": 160}
 def settings_of(search: Search, values: Mapping[str, float]) -> Settings:
     """`batch_size` is whole; what is not searched is the search's own."""
     whole = {name: round(value) if name == "batch_size" else value for name, value in values.items()}
-    common = {"epochs": search.epochs, "augment": "none", "seed": SEED}
+    common = {"epochs": search.epochs, "augment": "none", "freeze": "none", "seed": SEED}
     return dataclasses.replace(Settings(), **common, **search.fixed, **whole)  # type: ignore[arg-type]
 
 

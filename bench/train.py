@@ -213,7 +213,7 @@ def make_up(folder: Path, count: int) -> Path:
 def speed(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     settings = Settings(
-        arch=arguments.arch, batch_size=arguments.batch_size, epochs=1000, weights="none",
+        arch=arguments.arch, batch_size=arguments.batch_size, epochs=1000, weights="none", freeze="none",
         device=arguments.device,
     )  # fmt: skip
     formats = {"fp32": precision.Precision("fp32", "", channels_last=True)}

@@ -136,22 +136,17 @@ class Settings:
         example="32",
     )  # fmt: skip
     freeze: str = _choice(
-        "none", ("none", "backbone"),
-        "backbone trains the new head only: better with fewer than some 20 pictures a class, and with "
-        "augment=none many times faster, as the backbone then sees each picture once. Then take epochs=30.",
+        "auto", ("auto", "none", "backbone"),
+        "auto, with pretrained weights: in the first epoch only the new head learns, on features that the "
+        "backbone computes once; then all learns, while norms keep their statistics; below 20 pictures a "
+        "class it ends after the head. none: all learns from the start. backbone: only the head ever does; "
+        "with augment=none on stored features, then take epochs=30.",
         example="backbone",
-    )  # fmt: skip
-    head_epochs: int = _number(
-        0, 0, 10_000,
-        "Epochs at the start in which only the new head learns, on pictures that are not augmented and that "
-        "the backbone sees once: nearly free, and the backbone is then spared a random head's gradients. 0, "
-        "as the warm-up does much the same.",
-        example="5",
     )  # fmt: skip
     unfreeze_epochs: int = _number(
         0, 0, 10_000,
         "Epochs between the unfreezing of one quarter of the backbone and the next, the one next to the head "
-        "first; 0 for all at once. For small data far from ImageNet.",
+        "first; 0 for all at once.",
         example="1",
     )  # fmt: skip
 
@@ -167,8 +162,8 @@ class Settings:
     )
     lr: float = _number(
         0.01, 1e-7, 10.0,
-        "Highest learning rate, of the backbone; reached after the warm-up. It belongs to the batch size: "
-        "double both.",
+        "Highest learning rate of sgd, for the backbone; reached after the warm-up. It belongs to the batch "
+        "size: double both. Where optimizer=auto becomes adamw, a fiftieth of it is taken.",
         example="0.003", tunable=True,
     )  # fmt: skip
     head_lr_multiplier: float = _number(
@@ -179,7 +174,9 @@ class Settings:
         tunable=True,
     )  # fmt: skip
     optimizer: str = _choice(
-        "sgd", ("sgd", "adamw"), "sgd has Nesterov momentum. For adamw take a lr some 30 times smaller.",
+        "auto", ("auto", "sgd", "adamw"),
+        "auto: adamw with a fiftieth of lr where freeze=auto fine-tunes pretrained weights, else sgd, which "
+        "has Nesterov momentum. For adamw by name take a lr some 50 times smaller.",
         example="adamw",
     )  # fmt: skip
     momentum: float = _number(0.9, 0.0, 0.999, "Of sgd; the first beta of adamw.", tunable=True)
@@ -234,7 +231,7 @@ class Settings:
     patience: int = _number(
         0, 0, 10_000,
         "Stop after so many epochs without a better validation accuracy, counted from where the backbone "
-        "joins (head_epochs); 0 to run all epochs.",
+        "joins (freeze=auto); 0 to run all epochs.",
         example="5",
     )  # fmt: skip
     seed: int = _number(

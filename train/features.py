@@ -7,12 +7,15 @@ pictures that are not augmented, as the backbone would say the same in every epo
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
 import torch
 from torch import nn
 
+from contract.hyperparameters import Settings
+from train.cache import memory_budget
 from train.distributed import Process
 from train.loader import Batch, Batches, Indices, Loader, Order
 from train.precision import Precision
@@ -112,6 +115,15 @@ def compute(
     return FeatureLoader(loader, features, computed)
 
 
+def storable(head: nn.Module, pictures: int, settings: Settings, process: Process) -> bool:
+    """Whether the features of so many pictures fit in memory, and the head learns from one vector a picture.
+
+    Collective: all ranks must decide alike.
+    """
+    needed = pictures * head.in_features * 4 if isinstance(head, nn.Linear) else math.inf
+    return not process.any(needed > memory_budget(settings.cache_mb, process.local_world))[0]
+
+
 class FeatureLoader:
     """The same batches as a Loader's, of features float32 [N, D] instead of pictures."""
 
@@ -132,6 +144,11 @@ class FeatureLoader:
     def shuffled(self, epoch: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> Batches:
         chunks = self.order.share(epoch, seed, start, rank, world)
         return Batches(self._batches(chunks), len(chunks))
+
+    def passes(self, number: int, seed: int, start: int, rank: int, world: int) -> Batches:
+        """The batches of several epochs, from number `start` on."""
+        chunks = [chunk for epoch in range(number) for chunk in self.order.share(epoch, seed, 0, rank, world)]
+        return Batches(self._batches(chunks[start:]), len(chunks[start:]))
 
     def inputs(self, batch: Batch, device: str, memory_format: torch.memory_format) -> torch.Tensor:
         return batch.inputs.to(device)

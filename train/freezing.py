@@ -12,7 +12,7 @@ QUARTERS: Final = 4
 
 
 class Freezing:
-    """The plan that `freeze`, `head_epochs` and `unfreeze_epochs` make.
+    """The plan that `freeze` and `unfreeze_epochs` make.
 
     The backbone is cut into four blocks of as many layers, in the order in which a picture passes them. The
     block next to the head is the first to learn: what it knows is the most particular to ImageNet.
@@ -22,7 +22,7 @@ class Freezing:
         self._module = module
         self._head = module.get_submodule(head)
         self._never = settings.freeze == "backbone"
-        self._head_epochs = settings.head_epochs
+        self._head_first = int(settings.freeze == "auto")
         self._each = settings.unfreeze_epochs
         own = set(self._head.parameters())
         backbone = [parameter for parameter in module.parameters() if parameter not in own]
@@ -36,11 +36,11 @@ class Freezing:
 
     def blocks(self, epoch: int) -> int:
         """How many of the four blocks learn in an epoch, counted from the head."""
-        if self._never or epoch < self._head_epochs:
+        if self._never or epoch < self._head_first:
             return 0
         if not self._each:
             return QUARTERS
-        return min(QUARTERS, 1 + (epoch - self._head_epochs) // self._each)
+        return min(QUARTERS, 1 + (epoch - self._head_first) // self._each)
 
     def apply(self, epoch: int) -> bool:
         """Freeze and unfreeze for an epoch; returns whether that changed anything."""
@@ -53,11 +53,16 @@ class Freezing:
         return changed
 
     def train_mode(self) -> None:
-        """Training mode, but not for what is frozen: its norms keep the statistics that they came with."""
+        """Training mode, but not for norms that keep the statistics that they came with.
+
+        Those of frozen layers, and all beside a head that learned first: it learned from features that were
+        computed with these statistics, and those of a few small batches are worse.
+        """
         self._module.train(self._learning > 0)
         if not self._learning:
             return
         for part in self._module.modules():
             own = list(part.parameters(recurse=False))
-            if isinstance(part, nn.modules.batchnorm._BatchNorm) and own and not own[0].requires_grad:
+            frozen = self._head_first or (own and not own[0].requires_grad)
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and frozen:
                 part.eval()

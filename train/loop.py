@@ -112,18 +112,18 @@ class Trainer:
             limits_head=pretrained and settings.optimizer == "sgd",
             device=device, precision=precision, process=process, should_stop=should_stop,
         )  # fmt: skip
-        self.steps = settings.epochs * len(train)
+        # Steps and epochs of the head alone; 0 where all learn from the start.
+        self._head_steps = self._phases.head_passes * len(train) if settings.freeze == "auto" else 0
+        self._head_epochs = int(settings.freeze == "auto")
+        self.steps = self._head_steps + (settings.epochs - self._head_epochs) * len(train)
         self.warmup = schedule.warmup_steps(settings, len(train))
-        # Epochs before the backbone joins its head; 0 where it learns from the start, or never.
-        late = settings.freeze != "backbone" and settings.head_epochs < settings.epochs
-        self._alone = settings.head_epochs if late else 0
-        self.joins = self._alone * len(train)  # the step at which it joins
+        self.joins = self._head_steps if settings.epochs > 1 else 0  # the step at which the backbone joins
         self._should_stop = should_stop
         self._saver = saver
         self._on_epoch = on_epoch
         self._rate = 0.0
         self._unread: _Step | None = None
-        self._log = ProgressLog(self.steps if process.is_first else 0, settings.epochs)
+        self._log = ProgressLog(self.steps, settings.epochs, self.joins)
         self._initial: dict[str, torch.Tensor] | None = None
         self._lost = False  # the loss or the weights are no longer finite
 
@@ -197,7 +197,7 @@ class Trainer:
 
     def _is_stale(self) -> bool:
         # A head that has stopped improving does not end a job whose backbone has yet to join.
-        stale = min(self.progress.stale, self.progress.epoch - self._alone)
+        stale = min(self.progress.stale, self.progress.epoch - self._head_epochs)
         if not 0 < self.settings.patience <= stale:
             return False
         log.info("no better validation accuracy for %d epochs: stopping early", self.progress.stale)
@@ -252,9 +252,7 @@ class Trainer:
         started, waited, seen_before = time.perf_counter(), 0.0, progress.sums[2]
         self._phases.begin(progress.epoch, progress.step, self.monitor)
         self._log.begin_epoch()
-        batches = self._phases.train.shuffled(
-            progress.epoch, seed, progress.batch, process.rank, process.world
-        )
+        batches = self._phases.batches(progress.epoch, seed, progress.batch)
         with contextlib.closing(batches):
             for _ in range(len(batches)):
                 if self._save_or_stop():
@@ -296,8 +294,7 @@ class Trainer:
         progress, settings, process = self.progress, self.settings, self.process
         network, source = self._phases.network, self._phases.train
         assert network is not None
-        share = schedule.factor(progress.step, self.steps, self.warmup, settings.schedule)
-        self._rate = settings.lr * share
+        self._rate = settings.lr * self._share_of_rate(progress.step)
         schedule.set_learning_rate(self.optimizer, self._rate)
         torch.manual_seed((settings.seed * 1_000_003 + progress.step) * process.world + process.rank)
         count = len(batch) if len(batch) > 1 else 0
@@ -331,6 +328,13 @@ class Trainer:
             self._tally.add(logits, named, labels)
         before, self._unread = self._unread, (loss.detach(), right, count, progress.step, self._rate)
         self._add_up(before)
+
+    def _share_of_rate(self, step: int) -> float:
+        """Of the highest learning rate. A head that learns first has a schedule of its own."""
+        if step < self._head_steps:
+            return schedule.factor(step, self._head_steps, 0, "cosine")
+        steps = self.steps - self._head_steps
+        return schedule.factor(step - self._head_steps, steps, self.warmup, self.settings.schedule)
 
     def _blend(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         settings, progress = self.settings, self.progress

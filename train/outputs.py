@@ -35,6 +35,7 @@ MEASURED: Final = artifact.FILES[2:]  # written after the final evaluation
 
 def describe_model(
     settings: Settings,
+    recipe: str,
     pictures: dict[str, Pictures],
     loaded: architecture.Loaded,
     machine: Machine,
@@ -52,6 +53,7 @@ def describe_model(
             "epoch": best.get("epoch", 0),
             "steps": trainer.progress.step,
             "settings": settings.to_json(),
+            "recipe": recipe,
             "weights": str(loaded),
             "pictures": {name: len(those) - those.unreadable for name, those in pictures.items()},
             "environment": {
@@ -144,6 +146,7 @@ def write_report(
         split,
         pictures,
         settings=settings.to_json(),
+        recipe=info.training["recipe"],
         environment=info.training["environment"],
         history=trainer.progress.history,
         metrics={**trainer.progress.best, **result.metrics(split)},

@@ -13,19 +13,18 @@ from torch import nn
 
 from contract.hyperparameters import Settings
 from debugger.monitor import Monitor
-from train import features, schedule
-from train.cache import memory_budget
+from train import features, recipe, schedule
 from train.distributed import Process
 from train.features import FeatureLoader
 from train.freezing import Freezing
-from train.loader import Loader
+from train.loader import Batches, Loader
 from train.precision import FULL, Precision
 
 log = logging.getLogger("train")
 
 
 class Phases:
-    """The plan of `freeze`, `head_epochs` and `unfreeze_epochs`, and the network and batches of an epoch.
+    """The plan of `freeze` and `unfreeze_epochs`, and the network and batches of an epoch.
 
     Where nothing but the head learns, on pictures that are not augmented, the backbone sees each picture
     once, and the head trains on its features.
@@ -33,6 +32,8 @@ class Phases:
     Attributes:
         network: what trains, wrapped for several ranks. Set by `begin`.
         train, validation: where the batches of this epoch come from.
+        head_passes: how often the first epoch goes through the training pictures; more than once where only
+            the head learns in it, and then the backbone has a schedule of its own.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Phases:
         self._device, self._precision, self._process = device, precision, process
         self._should_stop = should_stop
         self._freezing = Freezing(module, head, settings)
+        self.head_passes = recipe.head_passes(settings, len(train))
 
     @property
     def learner(self) -> nn.Module:
@@ -102,17 +104,23 @@ class Phases:
                 self.network = torch.compile(self.network)  # type: ignore[assignment]
         self._freezing.train_mode()
 
+    def batches(self, epoch: int, seed: int, start: int) -> Batches:
+        """This rank's part of an epoch's batches, from number `start` on."""
+        rank, world = self._process.rank, self._process.world
+        if isinstance(self.train, FeatureLoader) and epoch == 0:
+            return self.train.passes(self.head_passes, seed, start, rank, world)
+        return self.train.shuffled(epoch, seed, start, rank, world)
+
     def _can_use_features(self, epoch: int) -> bool:
-        settings, head = self._settings, self._head
-        if self._freezing.blocks(epoch) or not isinstance(head, nn.Linear):
+        settings = self._settings
+        if self._freezing.blocks(epoch):
             return False
-        plain = settings.augment == "none" and not settings.mixup and not settings.erase
-        if not plain and epoch >= settings.head_epochs:
+        if settings.freeze == "auto":
+            return True  # or else it would not have been left at that, see train.recipe
+        if settings.augment != "none" or settings.mixup or settings.erase:
             return False
         pictures = sum(len(loader.pictures) for loader in self._pictures)
-        budget = memory_budget(settings.cache_mb, self._process.local_world)
-        # All ranks must decide alike.
-        return not self._process.any(pictures * head.in_features * 4 > budget)[0]
+        return features.storable(self._head, pictures, settings, self._process)
 
     def _features(self, loader: Loader, precision: Precision) -> FeatureLoader:
         assert isinstance(self._head, nn.Linear)

@@ -17,10 +17,16 @@ FIRST_ESTIMATE: Final = 3.0  # seconds after which the time that is left is know
 
 
 class ProgressLog:
-    """Prints at most a line a second. `steps` and `epochs` are those of the whole training."""
+    """Prints at most a line a second.
 
-    def __init__(self, steps: int, epochs: int) -> None:
-        self._steps, self._epochs = steps, epochs
+    Args:
+        steps, epochs: of the whole training.
+        joins: the step from which a backbone learns beside its head: those before it say nothing about how
+            long the others take.
+    """
+
+    def __init__(self, steps: int, epochs: int, joins: int = 0) -> None:
+        self._steps, self._epochs, self._joins = steps, epochs, joins
         self._began = self._last = self._epoch_began = time.monotonic()
         self._first: int | None = None
         self._seen = 0
@@ -32,13 +38,17 @@ class ProgressLog:
     def step(self, epoch: int, step: int, loss: float, pictures: int) -> None:
         """Training step `step` of epoch `epoch`, both counted from 0, is over."""
         self._seen += pictures
-        self._first = step if self._first is None else self._first
         now = time.monotonic()
+        if self._first is None:
+            self._first = step
+        elif self._first < self._joins <= step:
+            self._first, self._began = step, now
         passed = now - self._began
         if now - self._last < max(SHORTEST, passed * SHARE):
             return
         self._last = now
         done, left = step + 1 - self._first, self._steps - step - 1
+        known = passed > FIRST_ESTIMATE and step >= self._joins
         line = ProgressLine(
             epoch=epoch + 1,
             epochs=self._epochs,
@@ -46,6 +56,6 @@ class ProgressLog:
             steps=self._steps,
             loss=float(f"{loss:.6g}"),
             images_per_second=round(self._seen / max(now - self._epoch_began, 1e-9), 1),
-            seconds_left=round(passed / done * left, 1) if passed > FIRST_ESTIMATE else None,
+            seconds_left=round(passed / done * left, 1) if known else None,
         )
         log.info("%s", format_line(line))

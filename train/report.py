@@ -35,6 +35,7 @@ def write(
     pictures: Mapping[str, Pictures],
     *,
     settings: Mapping[str, Any],
+    recipe: str,
     environment: Mapping[str, Any],
     history: list[dict[str, float]],
     metrics: Mapping[str, float],
@@ -43,6 +44,7 @@ def write(
 ) -> None:
     """Write the report on `result`, which is of the split named `split`.
 
+    `recipe` says what was chosen where the settings leave it open;
     `duplicates` names for each other split the files that are in training too, as pairs (there, here);
     `precisions` is what model.json says of those that an endpoint may compute in.
     """
@@ -72,6 +74,7 @@ def write(
         "worst_mistakes": _worst_mistakes(result, pictures[split]),
         "history": history,
         "settings": dict(settings),
+        "recipe": recipe,
         "environment": dict(environment),
         "precisions": dict(precisions),
     }

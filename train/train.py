@@ -29,7 +29,8 @@ from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
 from model import architecture, weights
 from model import device as devices
-from train import checkpoints, convert, listing, lower_precision, outputs, precision, tensorboard
+from train import checkpoints, convert, features, listing, lower_precision, outputs, precision, tensorboard
+from train import recipe as recipes
 from train.cache import Cache, disk_budget, memory_budget
 from train.data import Pictures
 from train.distributed import Process
@@ -73,13 +74,24 @@ def run(paths: Paths, stopping: Stopping) -> None:
 
         own = checkpoints.folder_of_job(paths.checkpoints, os.environ, paths.hyperparameters())
         saver = checkpoints.Saver(own, settings, pictures["train"].listing, process)
+        recipe = recipes.choose(
+            settings,
+            pretrained=bool(loaded.tensors),
+            storable=features.storable(
+                module.get_submodule(head), sum(map(len, pictures.values())), settings, process
+            ),
+            pictures=len(pictures["train"]),
+            classes=len(pictures["train"].listing.classes),
+        )
+        if recipe.reason:
+            log.info("recipe: %s", recipe.reason)
         trainer = Trainer(
             module,
             head,
             make_criterion(settings, pictures["train"], device),
             loaders["train"],
             loaders["validation"],
-            settings,
+            recipe.settings,
             pretrained=bool(loaded.tensors),
             device=device,
             precision=number_format,
@@ -95,12 +107,12 @@ def run(paths: Paths, stopping: Stopping) -> None:
             rank=process.rank,
             world=process.world,
             local_rank=process.local_rank,
-            plan=Plan(trainer.steps, trainer.warmup, settings.epochs, trainer.joins),
+            plan=Plan(trainer.steps, trainer.warmup, recipe.settings.epochs, trainer.joins),
         )
         try:
             if state := saver.resume(module.state_dict()):
                 trainer.restore(state)
-            log.info("training for %d epochs of %d steps", settings.epochs, len(loaders["train"]))
+            log.info("training for %d epochs of %d steps", recipe.settings.epochs, len(loaders["train"]))
             trainer.run()
         except Stopped:
             saver.save(trainer.progress.step, trainer.state())
@@ -111,7 +123,9 @@ def run(paths: Paths, stopping: Stopping) -> None:
             end_watch()
             trainer.monitor.close()
 
-        info = outputs.describe_model(settings, pictures, loaded, machine, number_format, trainer)
+        info = outputs.describe_model(
+            settings, recipe.reason, pictures, loaded, machine, number_format, trainer
+        )
         if process.is_first:
             outputs.save_model(paths, module, trainer, info)
         if not process.any(stopping.asked())[0]:
@@ -230,9 +244,8 @@ def make_network(
             "%d tensors of the weights have no place in %s, e.g. %s: were they made for another network?",
             len(strangers), settings.arch, strangers[0],
         )  # fmt: skip
-    if (settings.freeze == "backbone" or settings.head_epochs) and not loaded.tensors:
-        wanted = "freeze=backbone" if settings.freeze == "backbone" else "head_epochs"
-        raise TrainingError(f"{wanted} needs pretrained weights: a random backbone has nothing to keep")
+    if settings.freeze == "backbone" and not loaded.tensors:
+        raise TrainingError("freeze=backbone needs pretrained weights: a random backbone has nothing to keep")
     return module, head, loaded
 
 

@@ -84,7 +84,7 @@ class DeadRelu(Rule):
             return (
                 "the collection 'relu_output' was asked for, but in none of the steps that it saves was a "
                 "ReLU seen to run: its save_interval is longer than the training, the model is compiled, or "
-                "the backbone did not run, as only the head learned (freeze=backbone, head_epochs)"
+                "the backbone did not run, as only the head learned (freeze)"
             )
         if self.seen and not self._newest:
             return (

@@ -52,7 +52,7 @@ def _level(values: Numbers) -> Numbers:
 class StepOutlier(Rule):
     """Fires when over `n_outliers` steps are longer than the mean by `stddev` standard deviations.
 
-    What steps cost may change for good, as when a backbone joins in after `head_epochs`. So each is measured
+    What steps cost may change for good, as when a backbone joins its head. So each is measured
     by its excess over the median of the steps around it. One stalled step in fifty raises the deviation
     itself so far that no number of them lies 5 beyond. So a step also counts when its excess is over 5 robust
     deviations (1.4826 times the median absolute deviation) and the step three times as long as that median.

@@ -110,26 +110,36 @@ def learning(module: nn.Module) -> set[str]:
 
 def test_unfreezing_goes_from_the_head_to_the_front() -> None:
     module = architecture.build("resnet18", 4)
-    freezing = Freezing(module, "fc", Settings(head_epochs=2, unfreeze_epochs=2))
-    assert [freezing.blocks(epoch) for epoch in range(10)] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    freezing = Freezing(module, "fc", Settings(freeze="auto", unfreeze_epochs=2))
+    assert [freezing.blocks(epoch) for epoch in range(10)] == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4]
     freezing.apply(0)
     assert learning(module) == {"fc"}
-    freezing.apply(2)
+    freezing.apply(1)
     now = learning(module)
     assert "layer4.1.conv2" in now
     assert "layer1.0.conv1" not in now
     freezing.train_mode()
+    assert module.training
+    assert not module.layer4[1].bn2.training  # as when the head learned
+    assert freezing.apply(7)
+    assert not freezing.apply(8)
+    assert "conv1" in learning(module)
+
+
+def test_only_the_norms_of_frozen_layers_keep_their_statistics_where_no_head_came_first() -> None:
+    module = architecture.build("resnet18", 4)
+    freezing = Freezing(module, "fc", Settings(freeze="none", unfreeze_epochs=2))
+    assert [freezing.blocks(epoch) for epoch in range(8)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    freezing.apply(0)
+    freezing.train_mode()
     assert module.layer4[1].bn2.training
     assert not module.bn1.training
-    assert freezing.apply(8)
-    assert not freezing.apply(9)
-    assert "conv1" in learning(module)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "vit_b_16", "convnext_tiny", "densenet121"])
 def test_the_blocks_are_quarters_of_any_network(name: str) -> None:
     module = architecture.skeleton(name, 4)
-    freezing = Freezing(module, architecture.head_name(module), Settings(head_epochs=1, unfreeze_epochs=1))
+    freezing = Freezing(module, architecture.head_name(module), Settings(unfreeze_epochs=1))
     sizes = [sum(parameter.ndim > 1 for parameter in block) for block in freezing._blocks]
     assert min(sizes) > 0.5 * max(sizes)
 
@@ -158,40 +168,6 @@ def test_features_and_the_whole_network_teach_the_head_the_same(
     for one, other in zip(*histories, strict=True):
         for key in ("train_loss", "validation_loss", "validation_accuracy"):
             assert one[key] == pytest.approx(other[key], abs=1e-4)
-
-
-def test_a_head_first_phase_then_all(job: Any, run: Run) -> None:
-    torch.manual_seed(0)
-    job.pictures().channel("weights").mkdir(parents=True)
-    module = architecture.build("shufflenet_v2_x0_5", 10)
-    torch.save(module.state_dict(), job.channel("weights") / "backbone.pth")
-    code, output = run(job, weights="channel", head_epochs=1, epochs=2)
-    assert code == 0, output
-    assert output.index("the backbone saw 24 pictures once") < output.index("epoch=1 ")
-    from model import weights
-
-    trained = weights.load(job.base / "model")[0].state_dict()
-    assert len(job.report["history"]) == 2
-    assert set(trained) == set(module.state_dict())
-
-
-@pytest.mark.parametrize(("head_epochs", "trained"), [(4, 6), (9, 3)])
-def test_a_head_that_stands_still_ends_the_job_only_where_no_backbone_is_to_join(
-    job: Any, run: Run, head_epochs: int, trained: int
-) -> None:
-    torch.manual_seed(0)
-    job.pictures().channel("weights").mkdir(parents=True)
-    module = architecture.build("shufflenet_v2_x0_5", 10)
-    torch.save(module.state_dict(), job.channel("weights") / "backbone.pth")
-    code, output = run(job, weights="channel", head_epochs=head_epochs, epochs=9, patience=2, lr=1e-7)
-    assert code == 0, output
-    assert "stopping early" in output
-    assert len(job.report["history"]) == trained
-
-
-def test_head_epochs_need_weights(job: Any, run: Run) -> None:
-    assert run(job.pictures(2, 2), head_epochs=1)[0] == 1
-    assert "head_epochs needs pretrained weights" in job.failure
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,15 +27,21 @@ def phases(monkeypatch: pytest.MonkeyPatch, head: nn.Module | None = None, **set
     chosen, network = Settings(**settings), Network(head or nn.Linear(3, 2))
     monkeypatch.setattr(Phases, "_features", lambda phases, loader, precision: (loader.name, precision.name))
     groups = schedule.parameter_groups(network, "head", chosen, pretrained=True)
-    train, validation = (
-        SimpleNamespace(name=name, pictures=range(1_000_000)) for name in ("train", "validation")
-    )
+    train, validation = (Loader(name) for name in ("train", "validation"))
     loaders: Any = (train, validation)
     return Phases(
         network, "head", schedule.make_optimizer(groups, chosen), *loaders, chosen,
         limits_head=False, device="cpu", precision=Precision("bf16", ""), process=Process(),
         should_stop=lambda: False,
     )  # fmt: skip
+
+
+class Loader:
+    def __init__(self, name: str) -> None:
+        self.name, self.pictures = name, range(1_000_000)
+
+    def __len__(self) -> int:
+        return 100
 
 
 class Watching:
@@ -50,20 +55,20 @@ class Watching:
 
 
 def test_a_head_learns_from_features_until_the_backbone_joins_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, monitor = phases(monkeypatch, head_epochs=2, cache_mb=100), Watching()
+    plan, monitor = phases(monkeypatch, freeze="auto", cache_mb=100), Watching()
     seen: list[Any] = []
     for epoch in range(4):
         plan.begin(epoch, epoch, monitor)  # type: ignore[arg-type]
         learns = [parameter.requires_grad for parameter in plan._module.parameters()]
         seen.append((plan.on_features, plan.network is plan._head, any(learns[:-2]), all(learns[-2:])))
-        if epoch < 2:
+        if epoch < 1:
             assert plan.train == ("train", "bf16")
             assert plan.validation == ("validation", "fp32")  # exact: it costs once what it costs in an epoch
             assert plan.evaluation_precision is FULL
         else:
             assert (plan.train, plan.validation) == plan._pictures
             assert plan.evaluation_precision.name == "bf16"
-    assert seen == [(True, True, False, True)] * 2 + [(False, False, True, True)] * 2
+    assert seen == [(True, True, False, True)] + [(False, False, True, True)] * 3
     assert monitor.watched == [plan._head, plan._module]
 
 
@@ -73,9 +78,9 @@ def test_a_head_learns_from_features_until_the_backbone_joins_it(monkeypatch: py
         ({"freeze": "backbone", "augment": "none"}, 5, True),
         ({"freeze": "backbone", "augment": "none", "mixup": 0.2}, 5, False),
         ({"freeze": "backbone"}, 5, False),  # augmented: the backbone sees other pictures in each epoch
-        ({"head_epochs": 2}, 1, True),
-        ({"head_epochs": 2, "augment": "none"}, 2, False),
-        ({}, 0, False),
+        ({"freeze": "auto"}, 0, True),
+        ({"freeze": "auto", "augment": "none"}, 1, False),
+        ({"freeze": "none"}, 0, False),
         ({"freeze": "backbone", "augment": "none", "cache_mb": 10}, 0, False),  # 24 MB of features
     ],
 )

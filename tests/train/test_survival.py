@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from model import architecture
-from train import checkpoints
+from train import checkpoints, recipe
 from train.loop import Trainer
 
 Run = Callable[..., tuple[int, str]]
@@ -30,7 +30,6 @@ HARD = {
     "erase": 0.3,
     "augment": "rand",
     "sampling": "balanced",
-    "head_epochs": 1,
     "unfreeze_epochs": 1,
     "checkpoint_every_steps": 1,
 }
@@ -52,6 +51,8 @@ class Killed(BaseException):
 def test_killed_between_any_two_steps_it_ends_with_the_same_weights(
     new_job: Callable[[str], Any], run: Run, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
+    monkeypatch.setattr(recipe, "FEW", 0)
+    monkeypatch.setattr(recipe, "_MOST_PASSES", 2)
     whole, broken = new_job("whole").pictures(9, 4), new_job("broken").pictures(9, 4)
     backbone(whole)
     backbone(broken)
