@@ -92,7 +92,7 @@ push: $(READY) ## push the images to ECR, or to REGISTRY=host:port
 smoke: ## run the images by hand, as SageMaker does: train, serve, predict, stop
 	@docker/smoke
 
-bench: $(READY) ## measure: `make bench train`, augment, serve, debugger, local, tuning, web, docker; all without a name
+bench: $(READY) ## measure: `make bench train`, augment, serve, debugger, local, tuning, web, docker, warmpool; the last needs its name
 	@for what in $(or $(BENCHES),train augment serve debugger local tuning web docker); do \
 	  echo "=== $$what"; if [ $$what = docker ]; then $(PY) docker/bench.py; else $(PY) -m bench.$$what; fi; done
 

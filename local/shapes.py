@@ -38,7 +38,10 @@ def read(shape: Shape | None, value: Any) -> dict[str, Any]:
     if shape is None:
         return {}
     problems = _Problems()
-    parsed = _read(shape, value, "", problems)
+    try:
+        parsed = _read(shape, value, "", problems)
+    except RecursionError:
+        raise ValidationException("The request is nested too deeply.") from None
     if problems:
         raise ValidationException(describe(problems))
     if problems.unknown:

@@ -195,7 +195,10 @@ class Saver:
             )
         epoch, step = state["progress"]["epoch"], state["progress"]["step"]
         self.newest, self._last_step = path, step
-        log.info("going on from %s: epoch %d, step %d", path, epoch + 1, step)
+        if state["progress"].get("complete"):
+            log.info("going on from %s: the training is complete", path)
+        else:
+            log.info("going on from %s: epoch %d, step %d", path, epoch + 1, step)
         return state
 
 

@@ -44,6 +44,7 @@ class Progress:
         best: metrics of the best epoch so far, with its number as "epoch".
         stale: epochs since.
         history: the metrics of each epoch.
+        complete: nothing is left to train, whatever ended it.
     """
 
     epoch: int = 0
@@ -54,6 +55,7 @@ class Progress:
     best: dict[str, float] = dataclasses.field(default_factory=dict)
     stale: int = 0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    complete: bool = False
 
 
 # loss, right answers, pictures, number, learning rate
@@ -142,7 +144,7 @@ class Trainer:
             self._initial = {
                 name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()
             }
-        while progress.epoch < self.settings.epochs and not self._is_stale():
+        while not progress.complete and progress.epoch < self.settings.epochs and not self._is_stale():
             speed = self._epoch()
             self._log_skipped(self._train)
             loss, right, seen = self.process.sum(progress.sums)
@@ -163,6 +165,7 @@ class Trainer:
             )
             if hopeless:
                 break
+        progress.complete = True
         if stop := self.monitor.stop:
             log.info("%s", format_line(stop))
 
@@ -211,7 +214,8 @@ class Trainer:
         """
         self._add_up_last()
         self._share()
-        if not self._is_finite():
+        # Of a complete training only the best weights are still used.
+        if not self.progress.complete and not self._is_finite():
             raise self._diverged("a weight is not finite", self.progress.step, self._rate)
         progress = dataclasses.asdict(self.progress)
         progress["sums"] = self.process.sum(self.progress.sums)

@@ -27,6 +27,7 @@ class Stopping:
         self.reason = ""
         self._deadline = float("inf")
         self._asked = threading.Event()
+        self._signalled = False
 
     def listen(self) -> None:
         """Take SIGTERM (and Ctrl-C) as a request to end. A second one changes nothing."""
@@ -49,6 +50,10 @@ class Stopping:
         if self.reason:
             self._asked.set()
         return bool(self.reason)
+
+    def signalled(self) -> bool:
+        """Whether the platform asks: the time limit alone does not cut what follows the training."""
+        return self._signalled
 
     def watch(self, give_up: Callable[[], None], patience: float = _PATIENCE) -> Callable[[], None]:
         """Call `give_up`, from a thread, where nobody asks within `patience` seconds of the request to end.
@@ -87,4 +92,5 @@ class Stopping:
         return end
 
     def _on_signal(self, number: int, frame: object) -> None:
+        self._signalled = True
         self.reason = f"by {signal.Signals(number).name}"

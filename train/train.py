@@ -128,18 +128,17 @@ def run(paths: Paths, stopping: Stopping) -> None:
         )
         if process.is_first:
             outputs.save_model(paths, module, trainer, info)
+        examined = None
         if not process.any(stopping.asked())[0]:
-            result, split = final_evaluation(paths, trainer, loaders, device, process)
-            outputs.collect_hashes(pictures, process)
+            examined = examine(paths, trainer, pictures, loaders, device, process, stopping)
+        cut = process.any(trainer.progress.complete and (examined is None or stopping.signalled()))[0]
+        if cut:  # where the job goes on, only the final evaluation is left
+            saver.save(trainer.progress.step, trainer.state())
+            log.info("stopped %s, after the training", stopping.reason)
+        if examined:
             if process.is_first:
-                outputs.save_samples(paths, result, pictures[split])
-                if settings.save_model and settings.quantize == "auto":
-                    lower_precision.measure(
-                        paths.model, pictures, split, scratch=paths.base / "tmp",
-                        should_stop=stopping.asked, seconds_left=stopping.seconds_left,
-                    )  # fmt: skip
-                outputs.write_report(paths, result, split, pictures, settings, info, trainer)
-                if own != paths.checkpoints:
+                outputs.write_report(paths, *examined, pictures, settings, info, trainer)
+                if own != paths.checkpoints and not cut:
                     checkpoints.clear(own)
             outputs.share_model(paths, process, outputs.MEASURED)
         elif process.is_first and (kept := outputs.kept_metrics(trainer)):
@@ -316,16 +315,55 @@ def explain(error: Exception, settings: Settings) -> Exception:
     )
 
 
+def examine(
+    paths: Paths,
+    trainer: Trainer,
+    pictures: dict[str, Pictures],
+    loaders: dict[str, Loader],
+    device: str,
+    process: Process,
+    stopping: Stopping,
+) -> tuple[Result, str] | None:
+    """Evaluate the saved model, keep samples of its answers, and measure it in lower precisions.
+
+    Returns:
+        The result and its split; None if the job was asked to end before there was one.
+    """
+    try:
+        result, split = final_evaluation(paths, trainer, loaders, device, process, stopping.signalled)
+    except Stopped:
+        return None
+    outputs.collect_hashes(pictures, process)
+    if process.is_first:
+        outputs.save_samples(paths, result, pictures[split])
+        if trainer.settings.save_model and trainer.settings.quantize == "auto":
+            lower_precision.measure(
+                paths.model, pictures, split, scratch=paths.base / "tmp",
+                should_stop=stopping.asked, seconds_left=stopping.seconds_left,
+            )  # fmt: skip
+    return result, split
+
+
 def final_evaluation(
-    paths: Paths, trainer: Trainer, loaders: dict[str, Loader], device: str, process: Process
+    paths: Paths,
+    trainer: Trainer,
+    loaders: dict[str, Loader],
+    device: str,
+    process: Process,
+    should_stop: Callable[[], bool],
 ) -> tuple[Result, str]:
-    """Evaluate the saved model in fp32, as an endpoint will."""
+    """Evaluate the saved model in fp32, as an endpoint will.
+
+    Raises:
+        Stopped: as soon as should_stop says so.
+    """
     outputs.share_model(paths, process)
     module, _ = weights.load(paths.model, device)
     split = "test" if "test" in loaders else "validation"
     result = evaluate(
-        module, trainer.criterion, loaders[split], device, precision.FULL, process=process, monitor=Monitor()
-    )
+        module, trainer.criterion, loaders[split], device, precision.FULL,
+        process=process, monitor=Monitor(), should_stop=should_stop,
+    )  # fmt: skip
     if process.is_first:
         if result.absent:
             count = len(loaders[split].pictures.listing.classes)

@@ -26,13 +26,14 @@ def chosen(request: Mapping[str, Any]) -> dict[str, Any]:
     """The request with everything chosen: as if its author had written ranges, limits and criteria."""
     full = copy.deepcopy(dict(request))
     config = full["HyperParameterTuningJobConfig"]
-    count = 0
+    count, shared = 0, False
     one = full.get("TrainingJobDefinition")
     for definition in [one] if one is not None else full.get("TrainingJobDefinitions", []):
         ranges = definition.get("HyperParameterRanges")
+        again = ranges is None and shared
         if ranges is None:
-            ranges = config.setdefault("ParameterRanges", {})
-        count += _choose(ranges, definition.setdefault("StaticHyperParameters", {}))
+            ranges, shared = config.setdefault("ParameterRanges", {}), True
+        count += _choose(ranges, definition.setdefault("StaticHyperParameters", {}), again=again)
     limits = config["ResourceLimits"]
     if config["Strategy"] != "Grid" and "MaxRuntimeInSeconds" not in limits:
         most = max(limits["MaxParallelTrainingJobs"], min(_MOST_JOBS, _JOBS_PER_RANGE * max(1, count)))
@@ -44,14 +45,17 @@ def chosen(request: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
-def _choose(ranges: dict[str, Any], static: dict[str, str]) -> int:
-    """Puts each of AutoParameters among the ranges or the static values; how many ranges there are then."""
+def _choose(ranges: dict[str, Any], static: dict[str, str], *, again: bool) -> int:
+    """Puts each of AutoParameters among the ranges or the static values; how many ranges there are then.
+
+    `again`: the ranges are those of a definition before, and have theirs.
+    """
     for parameter in ranges.get("AutoParameters", []):
         name, hint = parameter["Name"], parameter["ValueHint"]
         kind, entry = _range(name, hint.strip('"'))
-        if entry:
+        if entry and not again:
             ranges.setdefault(kind, []).append({"Name": name, **entry})
-        else:
+        elif not entry:
             static.setdefault(name, hint)
     return sum(len(entries) for kind, entries in ranges.items() if kind != "AutoParameters")
 

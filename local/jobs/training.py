@@ -271,7 +271,8 @@ class TrainingRun(Run):
         """Gives the hosts the cache folders of a warm pool, if the job has one; the first attempt only."""
         runtime = self._services.runtime
         caches = [runtime.outside(host.base, CACHE) for host in hosts]
-        if not self._pooled and self._services.pools.take(self._services.store, self._doc, caches):
+        pools, store = self._services.pools, self._services.store
+        if not self._pooled and pools.take(store, self._doc, caches, runtime):
             self._pooled = [(host.base, cache) for host, cache in zip(hosts, caches, strict=True)]
         for environment, (base, cache) in zip(environments, self._pooled, strict=False):
             cache.mkdir(parents=True, exist_ok=True)
@@ -397,7 +398,7 @@ class TrainingRun(Run):
                 },
                 cores=max(1, cores // len(hosts)),
                 host=host.name,
-                network=self.name if len(hosts) > 1 else None,
+                network=services.pools.network(self.name) if len(hosts) > 1 else None,
             )
             with self._lock:
                 if self._cause is not None or self._interruption is not None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from local.config import region_in
-from local.jobs import criteria, parents
-from local.jobs.documents import Document, shortened, training_document, tuning_summary
+from local.jobs import parents
+from local.jobs.documents import Document, shortened, training_document
 from local.jobs.hyperband import Climber, Ladder, ResourceProblem, make_ladder
 from local.jobs.run import Cause, Run, cause_of
 from local.jobs.search import Proposal, Search, SearchProblem, ranges, worse_than_median
 from local.jobs.services import Services, log
+from local.jobs.standing import Standing
 from local.jobs.training import TrainingRun
 
 # As on AWS, what cannot work is not tried for the whole budget.
@@ -47,6 +48,7 @@ class Definition:
 
 @dataclass
 class Trial:
+    number: int
     definition: Definition
     proposal: Proposal
     run: TrainingRun
@@ -79,8 +81,7 @@ class TuningRun(Run):
         self._most = int(limits.get("MaxNumberOfTrainingJobs", 10**9))
         self._events: queue.Queue[Event] = queue.Queue()
         self._trials: dict[str, Trial] = {}
-        self._values: list[float] = []  # of the trials that have ended, in that order
-        self._converged: float | None = None  # when
+        self._standing = Standing(maximize=True, ranges=0)  # until the definitions are read
         self._stopping: Cause | None = None
 
     def stop(self, cause: Cause = "user", grace: float | None = None) -> None:
@@ -120,11 +121,14 @@ class TuningRun(Run):
 
     def _tune(self) -> tuple[str, str | None]:
         definitions = self._definitions()
+        # Definitions share the objective's direction (AWS asks for that, too).
+        most = max(definition.ranges for definition in definitions)
+        self._standing = Standing(maximize=definitions[0].maximize, ranges=most)
         self._count()
         limit = self._config["ResourceLimits"].get("MaxRuntimeInSeconds")
         deadline = time.monotonic() + int(limit) if limit else float("inf")
         while True:
-            running = sum(not trial.ended for trial in self._trials.values())
+            running = self._standing.running
             reason = self._hopeless()
             over = not definitions or len(self._trials) >= self._most or self._satisfied()
             if reason or self._stopping or over or time.monotonic() >= deadline:
@@ -189,7 +193,8 @@ class TuningRun(Run):
         if proposal is None:
             return False
         services = self._services
-        name = f"{self.name}-{len(self._trials) + 1:03d}-{uuid.uuid4().hex[:8]}"
+        number = self._standing.start()
+        name = f"{self.name}-{number:03d}-{uuid.uuid4().hex[:8]}"
         request = {
             **definition.request,
             "TrainingJobName": name,
@@ -219,7 +224,7 @@ class TuningRun(Run):
             ),
             on_end=lambda: self._events.put(("end", name)),
         )
-        self._trials[name] = trial = Trial(definition, proposal, run)
+        self._trials[name] = trial = Trial(number, definition, proposal, run)
         if definition.ladder is not None:
             trial.climber = definition.ladder.begin()
         self._count()
@@ -233,8 +238,6 @@ class TuningRun(Run):
         trial.beaten &= doc["TrainingJobStatus"] == "Stopped"  # it may have been over by then
         if doc["TrainingJobStatus"] != "Failed":
             trial.value = trial.run.metrics.latest(trial.definition.metric)
-        if trial.value is not None:
-            self._values.append(trial.value)
         # A stopped trial may print its objective once more while it ends.
         steps = trial.climber.judged if trial.beaten else len(trial.series)
         objective, ladder = trial.definition, trial.definition.ladder
@@ -253,7 +256,8 @@ class TuningRun(Run):
                     "Value": trial.value,
                 }
 
-        self._services.store.mutate("training-job", trial.run.name, change)
+        doc = self._services.store.mutate("training-job", trial.run.name, change)
+        self._standing.end(trial.number, doc, trial.value)
         self._count()
 
     def _climb(self, trial: Trial) -> None:
@@ -293,12 +297,10 @@ class TuningRun(Run):
 
     def _hopeless(self) -> str | None:
         """Why going on makes no sense; None if it does."""
-        ended = [trial for trial in self._trials.values() if trial.ended]
-        if len(ended) < min(GIVE_UP_AFTER, self._most) or any(trial.value is not None for trial in ended):
+        standing = self._standing
+        if standing.ended < min(GIVE_UP_AFTER, self._most) or standing.best is not None or self._stopping:
             return None
-        if self._stopping:
-            return None
-        return self._without_result(ended)
+        return self._without_result([trial for trial in self._trials.values() if trial.ended])
 
     def _without_result(self, trials: list[Trial]) -> str:
         if any(self._child(trial)["TrainingJobStatus"] != "Failed" for trial in trials):
@@ -307,90 +309,31 @@ class TuningRun(Run):
 
     def _satisfied(self) -> bool:
         """Whether a TuningJobCompletionCriteria is met."""
-        if not self._values:
-            return False
-        wanted, ranges, maximize = self._criteria()
-        return criteria.satisfied(wanted, self._values, ranges, maximize=maximize)
-
-    def _criteria(self) -> tuple[dict[str, Any], int, bool]:
-        """The criteria, the most ranges of a definition, and whether more is better (AWS: for all alike)."""
-        definitions = [trial.definition for trial in self._trials.values()]
-        wanted = self._config.get("TuningJobCompletionCriteria", {})
-        return wanted, max(each.ranges for each in definitions), definitions[0].maximize
-
-    @staticmethod
-    def _best(trials: list[Trial]) -> Trial:
-        """The first of the best. Definitions share the objective's direction (AWS asks for that, too)."""
-        return max(
-            trials,
-            key=lambda trial: (trial.value or 0.0) * (1 if trial.definition.maximize else -1),
-        )
+        return self._standing.objectives.satisfy(self._config.get("TuningJobCompletionCriteria", {}))
 
     def _verdict(self, reason: str | None) -> tuple[str, str | None]:
         if self._stopping:
             return "Stopped", None
         if reason:
             return "Failed", reason
-        if self._trials and all(trial.value is None for trial in self._trials.values()):
+        if self._trials and self._standing.best is None:
             return "Failed", self._without_result(list(self._trials.values()))
         return "Completed", None
 
     def _count(self) -> None:
         """Brings the counters and the best training job up to date."""
-        children = {name: self._child(trial) for name, trial in self._trials.items()}
-        statuses = [
-            child["TrainingJobStatus"] if self._trials[name].ended else "InProgress"
-            for name, child in children.items()
-        ]
-        objectives = [child["_ObjectiveStatus"] for child in children.values()]
-        valued = [trial for trial in self._trials.values() if trial.value is not None]
-        best = tuning_summary(children[self._best(valued).run.name]) if valued else None
-        overall = self._overall(best)
-        details = self._details()
+        members = self._standing.members()
+        overall = self._overall()
+        if overall is not None:
+            members["OverallBestTrainingJob"] = overall
+        self._change(lambda doc: doc.update({**members, "ConsumedResources": _consumed(doc)}))
 
-        def change(doc: Document) -> None:
-            doc["TrainingJobStatusCounters"] = {
-                "Completed": statuses.count("Completed"),
-                "InProgress": statuses.count("InProgress"),
-                "RetryableError": 0,
-                "NonRetryableError": statuses.count("Failed"),
-                "Stopped": statuses.count("Stopped"),
-            }
-            doc["ObjectiveStatusCounters"] = {
-                status: objectives.count(status) for status in ("Succeeded", "Pending", "Failed")
-            }
-            if best is not None:
-                doc["BestTrainingJob"] = best
-            if overall is not None:
-                doc["OverallBestTrainingJob"] = overall
-            doc["TuningJobCompletionDetails"] = details
-            doc["ConsumedResources"] = _consumed(doc)
-
-        self._change(change)
-
-    def _overall(self, best: Document | None) -> Document | None:
+    def _overall(self) -> Document | None:
         """AWS has an overall best where the parents' objectives can be compared with these."""
         if not parents.identical(self._doc):
             return None
-        objective = _objective(self._doc["TrainingJobDefinition"], self._config)
-        maximize = objective["Type"] == "Maximize"
-        return parents.best(self._services.store, self._doc, best, maximize=maximize)
-
-    def _details(self) -> dict[str, Any]:
-        """TuningJobCompletionDetails."""
-        if not self._values:
-            return {}
-        _, ranges, maximize = self._criteria()
-        found: dict[str, Any] = {
-            "NumberOfTrainingJobsObjectiveNotImproving": criteria.not_improving(
-                self._values, maximize=maximize
-            )
-        }
-        if self._converged is None and criteria.converged(self._values, ranges, maximize=maximize):
-            self._converged = time.time()
-        if self._converged is not None:
-            found["ConvergenceDetectedTime"] = self._converged
-        return found
+        maximize = self._standing.objectives.maximize
+        return parents.best(self._services.store, self._doc, self._standing.best, maximize=maximize)
 
 
 def _objective(definition: Document, config: Document) -> Document:

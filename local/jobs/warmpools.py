@@ -1,7 +1,7 @@
 """Warm pools: what a training job leaves for the next one that asks for the same machines.
 
 AWS keeps the machines and the cache folder of the pool. Here the machine is always there, so what a job gets
-from the one before is the folder.
+from the one before is the folder, and in Docker the network.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from local.errors import ValidationException
 from local.jobs.documents import Document
 from local.jobs.files import is_folder_below, remove_tree
 from local.jobs.spot import is_spot
+from local.runtime.container import Runtime
 from local.store import Store
 
 CACHE = "/opt/ml/sagemaker/warmpoolcache"
@@ -49,14 +50,23 @@ def _matches_by(doc: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 @dataclass
+class _Machines:
+    """What moves from job to job: when the first one got it, its network, and what gives that back."""
+
+    born: float
+    network: str | None
+    give_back: Callable[[], None]
+
+
+@dataclass
 class _Pool:
-    """One that is Available: the cache folders of its hosts, since when, and when the first job had it."""
+    """One that is Available: the cache folders of its hosts, and since when."""
 
     job: str
     matches_by: tuple[Any, ...]
     folder: Path
     since: float
-    born: float
+    machines: _Machines
     timer: threading.Timer
 
 
@@ -66,12 +76,13 @@ class WarmPools:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._available: dict[str, _Pool] = {}  # by the job that left it
-        self._born: dict[str, float] = {}  # of those in use, by the job that has it
+        self._in_use: dict[str, _Machines] = {}  # by the job that has them
 
-    def take(self, store: Store, doc: Document, caches: Sequence[Path]) -> bool:
+    def take(self, store: Store, doc: Document, caches: Sequence[Path], runtime: Runtime) -> bool:
         """Gives a job that is about to start the newest pool that matches it, or makes one if it wants one.
 
-        `caches`: where its hosts expect their cache folders. False for a job without a pool.
+        `caches`: where its hosts expect their cache folders. False for a job without a pool. RuntimeProblem
+        if there can be no network.
         """
         name, now = doc["TrainingJobName"], time.time()
         if is_spot(doc):  # as AWS documents
@@ -80,15 +91,17 @@ class WarmPools:
             matching = [
                 pool
                 for pool in self._available.values()
-                if pool.matches_by == _matches_by(doc) and now - pool.born < _LONGEST
+                if pool.matches_by == _matches_by(doc) and now - pool.machines.born < _LONGEST
             ]
             if not matching and not keep_alive(doc):
                 return False
-            self._born[name] = now
             if matching:
                 pool = max(matching, key=lambda pool: pool.since)
-                self._born[name] = pool.born
+                self._in_use[name] = pool.machines
                 self._end(store, pool, {"Status": "Reused", "ReusedByJob": name})
+            else:
+                network = name if len(caches) > 1 else None  # that of all jobs of one host
+                self._in_use[name] = _Machines(now, network, runtime.keep_network(network))
             for number, cache in enumerate(caches):
                 cache.parent.mkdir(parents=True, exist_ok=True)
                 if matching and (pool.folder / str(number)).is_dir():
@@ -98,6 +111,12 @@ class WarmPools:
                 remove_tree(pool.folder)
         _set(store, name, {"Status": "InUse"})
         return True
+
+    def network(self, name: str) -> str | None:
+        """The network of the pool that a job has; its own name for one without a pool."""
+        with self._lock:
+            machines = self._in_use.get(name)
+        return machines.network if machines else name
 
     def keep(
         self, store: Store, doc: Document, hosts: Sequence[tuple[Path, Path]], folder: Path, *, healthy: bool
@@ -109,15 +128,15 @@ class WarmPools:
         """
         name, seconds = doc["TrainingJobName"], keep_alive(doc)
         with self._lock:
-            born = self._born.pop(name, None)
-            if born is None:
+            machines = self._in_use.pop(name, None)
+            if machines is None:
                 return
             if not (seconds and healthy and _moved(hosts, folder)):
+                machines.give_back()
                 _set(store, name, {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0})
                 return
-            pool = _Pool(
-                name, _matches_by(doc), folder, time.time(), born, self._timer(store, name, float(seconds))
-            )
+            timer = self._timer(store, name, float(seconds))
+            pool = _Pool(name, _matches_by(doc), folder, time.time(), machines, timer)
             self._available[name] = pool
             _set(store, name, {"Status": "Available"})
             pool.timer.start()
@@ -142,8 +161,7 @@ class WarmPools:
             pool.timer.cancel()
             left = pool.since + seconds - time.time()
             if left <= 0:
-                self._end(store, pool, {"Status": "Terminated"})
-                remove_tree(pool.folder)
+                self._terminate(store, pool)
             else:
                 pool.timer = self._timer(store, name, left)
                 pool.timer.start()
@@ -152,8 +170,7 @@ class WarmPools:
         """The service ends, and its pools with it."""
         with self._lock:
             for pool in list(self._available.values()):
-                self._end(store, pool, {"Status": "Terminated"})
-                remove_tree(pool.folder)
+                self._terminate(store, pool)
 
     def _timer(self, store: Store, name: str, seconds: float) -> threading.Timer:
         timer = threading.Timer(seconds, self._expire, (store, name))
@@ -164,8 +181,13 @@ class WarmPools:
         with self._lock:
             pool = self._available.get(name)
             if pool is not None and pool.timer is threading.current_thread():
-                self._end(store, pool, {"Status": "Terminated"})
-                remove_tree(pool.folder)
+                self._terminate(store, pool)
+
+    def _terminate(self, store: Store, pool: _Pool) -> None:
+        """Gives back all that the pool has."""
+        self._end(store, pool, {"Status": "Terminated"})
+        remove_tree(pool.folder)
+        pool.machines.give_back()
 
     def _end(self, store: Store, pool: _Pool, status: dict[str, Any]) -> None:
         """Takes a pool off the list; what it was kept for is billed to the job that left it."""

@@ -93,6 +93,12 @@ class Runtime(Protocol):
     def start(self, spec: ContainerSpec, on_line: LineReader) -> Container:
         """Starts a container; `on_line` is called from one thread. RuntimeProblem if that fails."""
 
+    def keep_network(self, name: str | None) -> Callable[[], None]:
+        """Makes the network of that name (`ContainerSpec.network`) now, and keeps it for containers to come.
+
+        Returns what gives it back: to be called once. RuntimeProblem if it cannot be made.
+        """
+
     def close(self) -> None:
         """Kills whatever still runs and removes whatever is left of it."""
 

@@ -8,12 +8,10 @@ Everything is labelled as its home's, so that what a killed service left is foun
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,8 @@ from docker.utils.socket import STDERR, STDOUT, SocketError, frames_iter
 import docker
 from local.runtime.container import OPT_ML, ContainerSpec, LineReader, RuntimeProblem, map_path
 from local.runtime.dockerhost import Host, connect, gpu_count, least_loaded
-from local.runtime.forwarder import Forwarder
 from local.runtime.lines import Lines
-
-log = logging.getLogger("local.runtime")
+from local.runtime.networks import Network, Networks
 
 SERVICE = "local-sagemaker"  # the service's name inside containers
 LABEL = "byoc.local.home"
@@ -99,17 +95,6 @@ class DockerContainer:
         self._over.set()
 
 
-@dataclass
-class _Network:
-    """A bridge network; `service`: the address that SERVICE stands for in its containers."""
-
-    ident: str
-    name: str
-    gateway: str
-    service: str
-    users: int = 0
-
-
 class DockerRuntime:
     """Runs containers on the engine that DOCKER_HOST or the current Docker context names.
 
@@ -124,7 +109,6 @@ class DockerRuntime:
         self._api = self._client.api
         self._lock = threading.Lock()
         self._living: dict[DockerContainer, list[int]] = {}
-        self._networks: dict[str | None, _Network] = {}
         self._elsewhere: dict[Path, dict[str, Path]] = {}
         self._closed = False
         try:
@@ -136,7 +120,7 @@ class DockerRuntime:
             raise RuntimeProblem(f"Docker refused: {_said(error)}") from error
         self._gpus = [0] * gpu_count()
         self._gpus_refused = False  # by Docker
-        self._forwarder = Forwarder(port)
+        self._networks = Networks(self._client, self._labels, port)
 
     # --- paths and names --------------------------------------------------------------------------
 
@@ -189,11 +173,11 @@ class DockerRuntime:
                 raise RuntimeProblem("The local SageMaker is shutting down.")
             try:
                 # A container's own network would show nothing of the machine's.
-                network = None if spec.measures else self._join(spec.network)
+                network = None if spec.measures else self._networks.join(spec.network)
                 try:
                     container, output, gpus = self._start(spec, image, network, on_line)
                 except BaseException:
-                    self._leave(network)
+                    self._networks.leave(network)
                     raise
             except _ERRORS as error:
                 raise RuntimeProblem(self._cannot_start(spec, error)) from error
@@ -212,7 +196,7 @@ class DockerRuntime:
         threading.Thread(target=follow, name=f"output {spec.name}", daemon=True).start()
         return container
 
-    def _bury(self, container: DockerContainer, spec: ContainerSpec, network: _Network | None) -> None:
+    def _bury(self, container: DockerContainer, spec: ContainerSpec, network: Network | None) -> None:
         """Removes a container that is over, and what was its own."""
         with self._lock:
             with contextlib.suppress(*_ERRORS):
@@ -220,10 +204,10 @@ class DockerRuntime:
             for gpu in self._living.pop(container):
                 self._gpus[gpu] -= 1
             self._elsewhere.pop(spec.base, None)
-            self._leave(network)
+            self._networks.leave(network)
 
     def _start(
-        self, spec: ContainerSpec, image: str, network: _Network | None, on_line: LineReader
+        self, spec: ContainerSpec, image: str, network: Network | None, on_line: LineReader
     ) -> tuple[DockerContainer, Any, list[int]]:
         wanted = self._choose_gpus(spec)
         gpus = [] if self._gpus_refused else wanted
@@ -246,7 +230,7 @@ class DockerRuntime:
         return (*made, gpus)
 
     def _launch(
-        self, spec: ContainerSpec, image: str, network: _Network | None, gpus: list[int]
+        self, spec: ContainerSpec, image: str, network: Network | None, gpus: list[int]
     ) -> tuple[DockerContainer, Any]:
         ports: Any = {_PORT: ("127.0.0.1", None)}  # any port that is free
         container = self._client.containers.create(
@@ -289,7 +273,7 @@ class DockerRuntime:
                 container.remove(v=True, force=True)
             raise
 
-    def _networking(self, spec: ContainerSpec, network: _Network | None) -> dict[str, Any]:
+    def _networking(self, spec: ContainerSpec, network: Network | None) -> dict[str, Any]:
         if network is None:
             return {"network_mode": "host"}
         options: dict[str, Any] = {"network": network.name, "extra_hosts": {SERVICE: network.service}}
@@ -330,6 +314,22 @@ class DockerRuntime:
             return least_loaded(self._gpus, max(1, round(share * len(self._gpus))))
         return least_loaded(self._gpus, 1) if spec.command == "serve" else []
 
+    def keep_network(self, name: str | None) -> Callable[[], None]:
+        with self._lock:
+            if self._closed:
+                raise RuntimeProblem("The local SageMaker is shutting down.")
+            try:
+                network = self._networks.join(name, keep=True)
+            except _ERRORS as error:
+                raise RuntimeProblem(f"Docker cannot make a network: {_said(error)}") from error
+
+        def give_back() -> None:
+            with self._lock:
+                if not self._closed:  # which has removed it
+                    self._networks.leave(network, keep=True)
+
+        return give_back
+
     @staticmethod
     def _cannot_start(spec: ContainerSpec, error: Exception) -> str:
         said = _said(error)
@@ -337,47 +337,6 @@ class DockerRuntime:
         if f'exec: "{command}"' in said:
             return f"The image {spec.image} has no command {command!r}."
         return f"Docker cannot start {spec.image}: {said}"
-
-    # --- networks ---------------------------------------------------------------------------------
-
-    def _join(self, shared: str | None) -> _Network:
-        """The network that `shared` names, made when it is first asked for."""
-        network = self._networks.get(shared)
-        if network is None:
-            name = f"byoc-{shared or 'local'}-{uuid.uuid4().hex[:8]}"
-            made = self._client.networks.create(name, driver="bridge", labels=self._labels)
-            try:
-                made.reload()
-                configs = made.attrs["IPAM"]["Config"]
-                config = next(config for config in configs if ":" not in config["Subnet"])
-                gateway = config["Gateway"].partition("/")[0]
-                service = self._let_in(gateway, config["Subnet"])
-            except BaseException:
-                made.remove()
-                raise
-            network = self._networks[shared] = _Network(str(made.id), name, gateway, service)
-        network.users += 1
-        return network
-
-    def _let_in(self, gateway: str, subnet: str) -> str:
-        try:
-            self._forwarder.listen(gateway, subnet)
-        except OSError as error:
-            # The engine is in a virtual machine (Docker Desktop), which brings containers to loopback itself.
-            log.info("no listener on %s (%s): containers use host-gateway", gateway, error.strerror)
-            return "host-gateway"
-        return gateway
-
-    def _leave(self, network: _Network | None) -> None:
-        if network is None:
-            return
-        network.users -= 1
-        if network.users:
-            return
-        self._networks = {key: other for key, other in self._networks.items() if other is not network}
-        self._forwarder.leave(network.gateway)
-        with contextlib.suppress(*_ERRORS):
-            self._api.remove_network(network.ident)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -394,7 +353,7 @@ class DockerRuntime:
         with contextlib.suppress(*_ERRORS):
             list(_remove_all(self._client, self._labels))
             (self._home / _ID_FILE).unlink(missing_ok=True)
-        self._forwarder.close()
+        self._networks.close()
         self._client.close()
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -156,6 +156,9 @@ class ProcessRuntime:
 
     def hosts(self) -> frozenset[str]:
         return frozenset()
+
+    def keep_network(self, name: str | None) -> Callable[[], None]:
+        return lambda: None  # processes have the machine's
 
     def start(self, spec: ContainerSpec, on_line: LineReader) -> ProcessContainer:
         environment = self._environment(spec)

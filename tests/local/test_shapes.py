@@ -154,3 +154,15 @@ def test_answers_are_cut_to_their_shape() -> None:
         "CreationTime": 1_700_000_000.123,
         "Containers": [{"Image": "j"}],
     }
+
+
+@pytest.mark.parametrize("levels", [100, 300, 900])
+def test_a_request_that_is_nested_without_end_is_refused(levels: int) -> None:
+    expression: dict[str, Any] = {"Operator": "And"}
+    for _ in range(levels):
+        expression = {"SubExpressions": [expression]}
+    request = {"Resource": "TrainingJob", "SearchExpression": expression}
+    if levels == 100:
+        assert shapes.read(operation("Search"), request) == request
+    else:
+        assert "nested too deeply" in problem("Search", request)

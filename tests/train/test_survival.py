@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,11 @@ import numpy as np
 import pytest
 import torch
 
+from contract.findings import StopLine
+from debugger.monitor import Monitor
 from model import architecture
-from train import checkpoints, recipe
+from train import checkpoints, loop, lower_precision, outputs, recipe
+from train import train as training
 from train.loop import Trainer
 
 Run = Callable[..., tuple[int, str]]
@@ -104,6 +108,74 @@ def test_a_sigterm_in_the_middle_of_an_epoch_changes_nothing(
     monkeypatch.setattr(Trainer, "_step", original)
     assert run(stopped, epochs=3)[0] == 0
     assert stopped.weights == whole.weights
+
+
+def artifact_of(job: Any) -> dict[str, bytes]:
+    """What becomes model.tar.gz."""
+    return {path.name: path.read_bytes() for path in (job.base / "model").iterdir()}
+
+
+@pytest.mark.parametrize("ending", ["epochs", "patience", "rule"])
+@pytest.mark.parametrize("where", ["save_model", "evaluate", "collect_hashes"])
+def test_after_a_sigterm_behind_the_training_only_the_final_evaluation_is_repeated(
+    new_job: Callable[[str], Any], run: Run, monkeypatch: pytest.MonkeyPatch, where: str, ending: str
+) -> None:
+    if ending == "patience":  # the first epoch is the best
+        monkeypatch.setattr(loop, "_quality", lambda metrics: (-metrics.get("epoch", 9), 0.0))
+    if ending == "rule":
+        stop = StopLine("rule", 3, "it is enough")
+        monkeypatch.setattr(Monitor, "may_stop", True)
+        monkeypatch.setattr(Monitor, "stop", property(lambda self: stop if self._observations[2:] else None))
+    settings = {"epochs": 4, "patience": 2 if ending == "patience" else 0}
+    whole, cut = new_job("whole").pictures(), new_job("cut").pictures()
+    assert run(whole, **settings)[0] == 0
+    place: Any = training if where == "evaluate" else outputs
+    original = getattr(place, where)
+
+    def signalled(*args: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return original(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, where, signalled)
+        code, output = run(cut, **settings)
+    assert code == 0, output
+    assert "stopped by SIGTERM, after the training" in output
+    assert (cut.base / "output/data/report.json").exists() == (where == "collect_hashes")
+    shutil.rmtree(cut.base / "model")  # the next machine's disk is empty
+    monkeypatch.setattr(Trainer, "_epoch", None)  # nothing is trained any more
+    code, output = run(cut, **settings)
+    assert code == 0, output
+    assert "the training is complete" in output
+    assert artifact_of(cut) == artifact_of(whole)
+    for one, other in zip(cut.report["history"], whole.report["history"], strict=True):
+        assert {key for key in one if one[key] != other[key]} <= {"images_per_second", "data_wait_share"}
+
+
+@pytest.mark.slow
+def test_a_sigterm_while_lower_precisions_are_measured(
+    new_job: Callable[[str], Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"epochs": 2, "quantize": "auto"}
+    whole, cut = new_job("whole").pictures(), new_job("cut").pictures()
+    assert run(whole, **settings)[0] == 0
+    started = lower_precision._run
+
+    def signalled(*args: Any) -> str:
+        threading.Timer(1, signal.raise_signal, (signal.SIGTERM,)).start()
+        return started(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lower_precision, "_run", signalled)
+        code, output = run(cut, **settings)
+    assert code == 0, output
+    assert "stopped by SIGTERM, after the training" in output
+    shutil.rmtree(cut.base / "model")
+    monkeypatch.setattr(Trainer, "_epoch", None)
+    code, output = run(cut, **settings)
+    assert code == 0, output
+    assert "lower precisions took" in output
+    assert artifact_of(cut) == artifact_of(whole)
 
 
 @pytest.mark.slow

@@ -335,3 +335,21 @@ def test_autotune_takes_large_numbers_and_those_next_to_one(service: Service, tu
         "1600000",
     ]
     assert found["ContinuousParameterRanges"][0]["MaxValue"] == "0.9999999"
+
+
+def test_autotune_of_definitions_that_share_their_ranges(service: Service, tuning: Make) -> None:
+    hints = {"lr": "0.01", "optimizer": "sgd"}
+    auto = [{"Name": name, "ValueHint": hint} for name, hint in hints.items()]
+    request = tuning(ParameterRanges={"AutoParameters": auto}, Autotune={"Mode": "Enabled"})
+    one = request.pop("TrainingJobDefinition")
+    objective = request["HyperParameterTuningJobConfig"].pop("HyperParameterTuningJobObjective")
+    request["TrainingJobDefinitions"] = [
+        {**one, "DefinitionName": name, "TuningObjective": objective} for name in ("a", "b")
+    ]
+    service.sagemaker.create_hyper_parameter_tuning_job(**request)
+    doc = service.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    found = doc["HyperParameterTuningJobConfig"]["ParameterRanges"]
+    assert [each["Name"] for each in found["ContinuousParameterRanges"]] == ["lr"]
+    assert [each["StaticHyperParameters"]["optimizer"] for each in doc["TrainingJobDefinitions"]] == [
+        "sgd", "sgd",
+    ]  # fmt: skip

@@ -6,26 +6,33 @@ from typing import Any
 
 import pytest
 
-from local.jobs.criteria import can_end, converged, not_improving, satisfied
+from local.jobs.criteria import Objectives, can_end
+
+
+def after(*values: float, ranges: int = 1, maximize: bool = True) -> Objectives:
+    objectives = Objectives(maximize, ranges)
+    for value in values:
+        objectives.add(value)
+    return objectives
 
 
 def test_less_than_one_per_cent_is_no_improvement() -> None:
-    assert not_improving([0.5, 0.504, 0.4], maximize=True) == 2
-    assert not_improving([0.5, 0.506], maximize=True) == 0
-    assert not_improving([0.5, 0.52, 0.51], maximize=False) == 2
-    assert not_improving([-1.0, -0.5], maximize=True) == 0
-    assert not_improving([], maximize=True) == 0
+    assert after(0.5, 0.504, 0.4).not_improving == 2
+    assert after(0.5, 0.506).not_improving == 0
+    assert after(0.5, 0.52, 0.51, maximize=False).not_improving == 2
+    assert after(-1.0, -0.5).not_improving == 0
+    assert after().not_improving == 0
 
 
 def test_many_small_steps_add_up_to_an_improvement() -> None:
-    assert not_improving([0.5, 0.503, 0.506], maximize=True) == 0
+    assert after(0.5, 0.503, 0.506).not_improving == 0
 
 
 def test_convergence_takes_more_trials_where_more_is_searched() -> None:
     flat = [0.9] * 11
-    assert converged(flat, 2, maximize=True)
-    assert not converged(flat, 4, maximize=True)
-    assert not converged(flat[:10], 2, maximize=True)
+    assert after(*flat, ranges=2).converged
+    assert not after(*flat, ranges=4).converged
+    assert not after(*flat[:10], ranges=2).converged
 
 
 @pytest.mark.parametrize(
@@ -41,8 +48,8 @@ def test_convergence_takes_more_trials_where_more_is_searched() -> None:
     ],
 )
 def test_one_criterion_is_enough(criteria: dict[str, Any], expected: bool) -> None:
-    assert satisfied(criteria, [0.9] * 11, 1, maximize=True) is expected
-    assert not satisfied(criteria, [], 1, maximize=True)
+    assert after(*[0.9] * 11).satisfy(criteria) is expected
+    assert not after().satisfy(criteria)
 
 
 @pytest.mark.parametrize(

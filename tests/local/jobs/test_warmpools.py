@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from local.errors import ValidationException
 from local.jobs import warmpools
 from local.jobs.channels import Downloader
 from local.jobs.documents import training_document
+from local.runtime.process import ProcessRuntime
 
 # Shows what the job before left in the cache folder, and leaves something.
 CACHING = """
@@ -147,6 +149,31 @@ cache.rmdir(); cache.symlink_to("/etc")
     )
     run(platform, "one")
     assert run(platform, "two") == ["cache []"]
+
+
+def test_its_network_is_kept_from_the_first_job_to_the_end(
+    platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def keep(_: Any, name: str | None) -> Callable[[], None]:
+        said.append(f"keeps {name}")
+        return lambda: said.append(f"gives {name} back")
+
+    monkeypatch.setattr(ProcessRuntime, "keep_network", keep)
+    platform.command("train", CACHING)
+    run(platform, "one")
+    run(platform, "two")
+    run(platform, "none", None, RoleArn="arn:aws:iam::123456789012:role/other")
+    assert said == ["keeps None"]
+    platform.engine.keep_warm("two", 0)
+    assert said == ["keeps None", "gives None back"]
+    run(platform, "three")
+    run(platform, "four", None)
+    assert said == ["keeps None", "gives None back"] * 2
+    run(platform, "five")
+    platform.engine.close()
+    assert said == ["keeps None", "gives None back"] * 3
 
 
 def test_pools_end_with_the_service(platform: Any) -> None:

@@ -137,6 +137,43 @@ def test_hosts_of_a_job_find_each_other(runtime: DockerRuntime, engine: Any, hom
     assert left(engine, home) == []
 
 
+def networks(engine: Any, home: Path) -> list[str]:
+    return [str(each.id) for each in engine.networks.list(filters={"label": f"{LABEL}={home}"})]
+
+
+@pytest.mark.parametrize("name", [None, "job"])
+def test_a_network_that_is_kept_serves_the_next_container(
+    runtime: DockerRuntime, engine: Any, home: Path, small: str, name: str | None
+) -> None:
+    give_back = runtime.keep_network(name)
+    [kept] = networks(engine, home)
+    for _ in range(2):
+        assert runtime.start(spec(home, small, "echo here", network=name), Output()).wait(60) == 0
+        assert networks(engine, home) == [kept]
+    give_back()
+    assert left(engine, home) == []
+
+
+def test_a_kept_network_that_was_pruned_is_made_again(
+    runtime: DockerRuntime, engine: Any, home: Path, small: str
+) -> None:
+    give_back = runtime.keep_network(None)
+    [kept] = networks(engine, home)
+    engine.networks.get(kept).remove()  # as `docker network prune` does
+    with socket.create_server(("127.0.0.1", 5999)) as service:
+        service.settimeout(60)
+        script = f"exec 3<>/dev/tcp/{SERVICE}/5999; read answer <&3; echo got $answer"
+        lines = Output()
+        container = runtime.start(spec(home, small, "", command="bash", arguments=("-c", script)), lines)
+        connection, _ = service.accept()
+        with connection:
+            connection.sendall(b"good day\n")
+            assert lines.until("got") == "got good day"
+        assert container.wait(60) == 0
+    assert len(networks(engine, home)) == 1
+    give_back()
+
+
 def test_a_container_reaches_the_service_and_nobody_else_does(
     runtime: DockerRuntime, home: Path, small: str
 ) -> None:
@@ -259,7 +296,9 @@ def test_what_a_killed_service_left_is_removed(
     program = (
         "import sys; from pathlib import Path; from local.runtime.container import ContainerSpec; "
         "from local.runtime.docker import DockerRuntime; home = Path(sys.argv[1]); "
-        f"DockerRuntime(home, 5999).start(ContainerSpec('job', {small!r}, 'sh', home / 'ml', "
+        f"runtime = DockerRuntime(home, 5999); "
+        "runtime.keep_network(None); "
+        f"runtime.start(ContainerSpec('job', {small!r}, 'sh', home / 'ml', "
         "('-c', 'echo ready; sleep 1000')), lambda line: print(line, flush=True)); "
         "import time; time.sleep(1000)"
     )
@@ -392,6 +431,50 @@ def platform(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     yield platform
     platform.close()
     assert left(engine, home) == []
+
+
+@pytest.fixture
+def quick(engine: Any, home: Path, make_image: Callable[..., str]) -> Iterator[tuple[Platform, str]]:
+    """A platform, and an image that trains in no time."""
+    platform = Platform(Config(home=home, port=5996, runtime="docker"))
+    platform.config.bucket_path("s3://bucket").mkdir(parents=True)
+    yield (
+        platform,
+        make_image(train="getent hosts algo-1; touch $SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY/it"),
+    )
+    platform.close()
+    assert left(engine, home) == []
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_warm_pool_keeps_its_network_until_it_ends(
+    quick: tuple[Platform, str], engine: Any, hosts: int
+) -> None:
+    platform, name = quick
+    home = platform.config.home
+
+    def train(job: str, keep: int) -> str:
+        request = platform.request(job, hosts)
+        request["AlgorithmSpecification"] = {"TrainingImage": name, "TrainingInputMode": "File"}
+        request["ResourceConfig"]["KeepAlivePeriodInSeconds"] = keep
+        del request["InputDataConfig"]
+        platform.store.put("training-job", job, training_document(platform.config, request))
+        platform.engine.submit("training-job", job)
+        doc = platform.ended(job)
+        assert doc["TrainingJobStatus"] == "Completed", doc["FailureReason"]
+        return str(doc["WarmPoolStatus"]["Status"])
+
+    assert train("one", 600) == "Available"
+    [kept] = networks(engine, home)
+    assert train("two", 600) == "Available"
+    assert networks(engine, home) == [kept]
+    platform.engine.keep_warm("two", 0)
+    assert left(engine, home) == []
+    assert train("three", 600) == "Available"
+    assert train("four", 0) == "Terminated"
+    assert left(engine, home) == []
+    assert train("five", 600) == "Available"
+    assert len(networks(engine, home)) == 1  # ends with the service
 
 
 @pytest.mark.slow
