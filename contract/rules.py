@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 from contract.patterns import PatternError, compile_all
@@ -104,18 +105,19 @@ class Definition:
         return AWS_GUIDE + self.page
 
 
-def _debugger(
-    name: str, anchor: str, question: str, looks_for: str, **parameters: Parameter
-) -> tuple[str, Definition]:
-    page = f"debugger-built-in-rules.html#{anchor}"
-    return name, Definition(name, "debugger", looks_for, question, page, parameters)
+_PAGES: Final[Mapping[Kind, str]] = {
+    "debugger": "debugger-built-in-rules.html",
+    "profiler": "debugger-built-in-profiler-rules.html",
+}
 
 
-def _profiler(
-    name: str, anchor: str, question: str, looks_for: str, **parameters: Parameter
+def _rule(
+    kind: Kind, name: str, anchor: str, question: str, looks_for: str, **parameters: Parameter
 ) -> tuple[str, Definition]:
-    page = f"debugger-built-in-profiler-rules.html#{anchor}"
-    return name, Definition(name, "profiler", looks_for, question, page, parameters)
+    return name, Definition(name, kind, looks_for, question, f"{_PAGES[kind]}#{anchor}", parameters)
+
+
+_debugger, _profiler = partial(_rule, "debugger"), partial(_rule, "profiler")
 
 
 def _share(default: float) -> Parameter:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from contract.errors import ByocError
 
 
+class AddressError(ByocError, ValueError):
+    """A text is not an S3 address."""
+
+
 def split(uri: str) -> tuple[str, str]:
     """`s3://bucket/some/key` → (bucket, some/key).
 
     Raises:
-        ByocError: it is not an S3 address.
+        AddressError: it is not an S3 address.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket:
-        raise ByocError(f"{uri} is not an S3 address.", "It begins with s3:// and a bucket.")
+        raise AddressError(f"{uri} is not an S3 address.", "It begins with s3:// and a bucket.")
     return bucket, key
 
 

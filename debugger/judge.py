@@ -88,7 +88,11 @@ class Evaluation:
             reported = {tensor: count for tensor, count in self._held.items() if count >= LASTING}
             self._held = {**held, **reported}
         else:
-            fresh = [item for item in findings if not any(item is known for known in self._reported)]
+            fresh = [
+                item
+                for item in findings
+                if not any(item is reported_item for reported_item in self._reported)
+            ]
             self._reported += fresh
         if fresh:
             self.modified = time.time()

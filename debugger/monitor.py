@@ -20,12 +20,7 @@ from typing import Any, Literal
 
 import torch
 
-from contract.debugger import (
-    FOLDER,
-    TENSORS_FOLDER,
-    Configuration,
-    ConfigurationError,
-)  # fmt: skip
+from contract.debugger import FOLDER, TENSORS_FOLDER, Configuration, ConfigurationError
 from contract.findings import FindingLine, StopLine, VerdictLine, format_line
 from debugger import memory
 from debugger.judge import Judge, News

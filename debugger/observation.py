@@ -199,18 +199,18 @@ class Observation:
 
     def of_kind(self, *kinds: Kind) -> Iterator[tuple[str, Statistics]]:
         """Name and statistics of the tensors of some kinds."""
-        for name, found in self.tensors.items():
+        for name, tensor in self.tensors.items():
             if kind_of(name) in kinds:
-                yield name, found
+                yield name, tensor
 
     def losses(self) -> dict[str, float]:
         """The losses, each one number (the mean where saved per sample); NaN where it is not finite."""
         values: dict[str, float] = {}
-        for name, found in self.of_kind("loss"):
-            if not found.finite:
+        for name, tensor in self.of_kind("loss"):
+            if not tensor.finite:
                 values[name] = float("nan")
-            elif found.mean is not None:
-                values[name] = found.mean
+            elif tensor.mean is not None:
+                values[name] = tensor.mean
         return values
 
 

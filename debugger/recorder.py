@@ -420,8 +420,8 @@ class Recorder:
         self._handles.clear()
 
 
-def _collection(name: str, given: Mapping[str, Scalar], steps: int) -> Collection:
-    parameters = check_parameters(given, name, [])  # `Configuration.problems` has named what is wrong
+def _collection(name: str, chosen: Mapping[str, Scalar], steps: int) -> Collection:
+    parameters = check_parameters(chosen, name, [])  # `Configuration.problems` has named what is wrong
     regexes = [compile_pattern(part) for part in str(parameters.get("include_regex", "")).split(",") if part]
     schedule = Schedule.of(parameters, fitting_interval(name, steps))
     shortest = shortest_interval(name, steps)

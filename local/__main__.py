@@ -100,16 +100,18 @@ async def _run(app: App, engine: Engine, listener: socket.socket) -> None:
             timeout_keep_alive=75,
         )
     )
-    asked = asyncio.Event()
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, asked.set)
+        loop.add_signal_handler(number, stopping.set)
     serving = asyncio.create_task(server.serve([listener]))
     try:
         await asyncio.to_thread(engine.start)
         threading.Thread(target=app.fakes.warm_up, name="moto", daemon=True).start()
         log.info("ready")
-        await asyncio.wait([serving, asyncio.create_task(asked.wait())], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED
+        )
     finally:
         # While jobs end, the service goes on answering: they upload, and somebody may watch.
         log.info("stopping")
@@ -195,19 +197,19 @@ def _arguments() -> tuple[Config, bool]:
         action="store_true",
         help="only remove what a killed service of this home left, and say what",
     )
-    given = parser.parse_args()
+    options = parser.parse_args()
     own = {name: _COMMANDS for name in _OWN_IMAGES if _COMMANDS.is_dir()}
     os.umask(0o077)  # pictures and models are nobody else's on a shared machine
     config = Config(
-        home=given.home.resolve(),  # one name for one folder: containers are found by it
-        port=given.port,
-        region=given.region,
-        runtime=given.runtime,
-        images={**own, **dict(given.image)},
-        train_image=given.train_image,
-        spot_interruptions=given.spot_interruptions,
+        home=options.home.resolve(),  # one name for one folder: containers are found by it
+        port=options.port,
+        region=options.region,
+        runtime=options.runtime,
+        images={**own, **dict(options.image)},
+        train_image=options.train_image,
+        spot_interruptions=options.spot_interruptions,
     )
-    return config, given.sweep
+    return config, options.sweep
 
 
 def _rate(text: str) -> float:

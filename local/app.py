@@ -178,8 +178,10 @@ class App:
     def _interrupt(self, job: str, query: str) -> Answer:
         """Take the machine of a spot job away. AWS does this too, but has no API operation for it."""
         try:
-            given = {name: values[-1] for name, values in parse_qs(query).items()}
-            self._engine.interrupt(job, wait=_seconds(given, "wait"), grace=_seconds(given, "grace"))
+            parameters = {name: values[-1] for name, values in parse_qs(query).items()}
+            self._engine.interrupt(
+                job, wait=_seconds(parameters, "wait"), grace=_seconds(parameters, "grace")
+            )
         except AwsError as error:
             return error_answer(error)
         return Answer(200, b"{}", {"content-type": "application/json"})
@@ -198,21 +200,21 @@ class App:
 
 def interrupted_job(path: str) -> str | None:
     """The training job that a path asks to interrupt. Its first part is no bucket's name."""
-    found = _INTERRUPT.fullmatch(path)
-    return found["job"] if found is not None else None
+    match = _INTERRUPT.fullmatch(path)
+    return match["job"] if match is not None else None
 
 
-def _seconds(given: Mapping[str, str], name: str) -> float | None:
+def _seconds(parameters: Mapping[str, str], name: str) -> float | None:
     """A parameter of the request; None where it is not given. ValidationException."""
-    if name not in given:
+    if name not in parameters:
         return None
     try:
-        seconds = float(given[name])
+        seconds = float(parameters[name])
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= _MOST_SECONDS:
         raise ValidationException(
-            f"{name} is {given[name][:20]!r}, and must be seconds, from 0 to {_MOST_SECONDS}."
+            f"{name} is {parameters[name][:20]!r}, and must be seconds, from 0 to {_MOST_SECONDS}."
         )
     return seconds
 

@@ -58,12 +58,12 @@ class Metrics:
         values = self._points(request, start, end)
         datapoints = []
         for begin, those in series.periods(values, start, period).items():
-            found = {name: series.statistic(name, those) for name in names}
-            known = {name: value for name, value in found.items() if value is not None}
+            statistics = {name: series.statistic(name, those) for name in names}
+            defined = {name: value for name, value in statistics.items() if value is not None}
             if "ExtendedStatistics" in request:
-                datapoints.append({"Timestamp": begin, "Unit": "None", "ExtendedStatistics": known})
+                datapoints.append({"Timestamp": begin, "Unit": "None", "ExtendedStatistics": defined})
             else:
-                datapoints.append({"Timestamp": begin, "Unit": "None", **known})
+                datapoints.append({"Timestamp": begin, "Unit": "None", **defined})
         return {"Label": request["MetricName"], "Datapoints": datapoints}
 
     def GetMetricData(self, request: Request) -> dict[str, Any]:
@@ -72,7 +72,10 @@ class Metrics:
         start, end = request["StartTime"], request["EndTime"]
         _check_times(start, end, ValidationError)
         descending = request.get("ScanBy") != "TimestampAscending"
-        left, skipped = min(request.get("MaxDatapoints", _MOST_DATA), _MOST_DATA), _place(request)
+        left, skipped = (
+            min(request.get("MaxDatapoints", _MOST_DATA), _MOST_DATA),
+            pagetokens.read(request.get("NextToken"), _bad_token()),
+        )
         if left < 1:
             raise ValidationError(f"MaxDatapoints is {left}, and must be at least 1.")
         results, done = [], 0
@@ -105,13 +108,8 @@ class Metrics:
 
     def ListMetrics(self, request: Request) -> dict[str, Any]:
         wanted = [metric for metric in self._all(request) if _matches(metric, request)]
-        place = _place(request)
-        return {
-            "Metrics": wanted[place : place + _MOST_LISTED],
-            "NextToken": pagetokens.write(place + _MOST_LISTED)
-            if place + _MOST_LISTED < len(wanted)
-            else None,
-        }
+        shown, token = pagetokens.page(wanted, _MOST_LISTED, request.get("NextToken"), _bad_token())
+        return {"Metrics": shown, "NextToken": token}
 
     def _all(self, request: Request) -> Iterator[dict[str, Any]]:
         """The metrics of every job that has printed a value."""
@@ -129,11 +127,11 @@ class Metrics:
         period = stat["Period"]
         begin = start // period * period
         values = self._points({**stat["Metric"], **_unit(stat)}, begin, end)
-        found = (
+        computed = (
             (first, series.statistic(stat["Stat"], those))
             for first, those in series.periods(values, begin, period).items()
         )
-        return [(first, value) for first, value in found if value is not None]
+        return [(first, value) for first, value in computed if value is not None]
 
     def _points(self, metric: Mapping[str, Any], start: float, end: float) -> Iterator[series.Point]:
         """None for a metric that nobody has measured, as on AWS."""
@@ -226,8 +224,5 @@ def _rounded(start: float, period: int) -> float:
 # --- pages --------------------------------------------------------------------------------------------
 
 
-def _place(request: Request) -> int:
-    refusal = InvalidNextToken(
-        "The NextToken is none of this operation's: pass the one of the answer before."
-    )
-    return pagetokens.read(request.get("NextToken"), refusal)
+def _bad_token() -> InvalidNextToken:
+    return InvalidNextToken("The NextToken is none of this operation's: pass the one of the answer before.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from contract import s3
+
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_PORT = 5757
@@ -89,13 +91,13 @@ class Config:
 
     def bucket_path(self, s3_uri: str) -> Path:
         """File or folder of `s3://bucket/key`. ValueError if it is no S3 URI or would leave `s3_root`."""
-        bucket, key = split_s3_uri(s3_uri)
+        bucket, key = s3.split(s3_uri)
         return _below(self.s3_root, [bucket, *[part for part in key.split("/") if part]], s3_uri)
 
     def output_path(self, s3_uri: str) -> Path:
         """The same for what a job is to write: ValueError if the bucket is not there, too."""
         path = self.bucket_path(s3_uri)
-        bucket, _ = split_s3_uri(s3_uri)
+        bucket, _ = s3.split(s3_uri)
         if not (self.s3_root / bucket).is_dir():
             raise ValueError(
                 f"{s3_uri}: The specified bucket does not exist (NoSuchBucket). Create {bucket!r}, or name "
@@ -120,15 +122,6 @@ class Config:
 def region_in(arn: str) -> str:
     """`arn:aws:sagemaker:eu-west-1:…` → `eu-west-1`."""
     return arn.split(":")[3]
-
-
-def split_s3_uri(s3_uri: str) -> tuple[str, str]:
-    """`s3://bucket/some/key` → `("bucket", "some/key")`. ValueError for anything else."""
-    scheme, separator, rest = s3_uri.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not separator or not bucket:
-        raise ValueError(f"{s3_uri!r} is not an S3 URI: write s3://BUCKET/PREFIX.")
-    return bucket, key
 
 
 def _below(root: Path, parts: list[str], what: str) -> Path:

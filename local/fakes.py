@@ -63,8 +63,8 @@ class Call:
     @property
     def access_key(self) -> str:
         """The key that the request is signed with; empty where it is not."""
-        found = _ACCESS_KEY.search(self.headers.get("authorization", ""))
-        return found[1] if found else ""
+        match = _ACCESS_KEY.search(self.headers.get("authorization", ""))
+        return match[1] if match else ""
 
     def form(self, name: str) -> str:
         """A parameter of the query protocol; empty where there is none."""
@@ -90,7 +90,7 @@ class Fakes:
     def call(self, call: Call) -> Answer:
         """Sends one request to moto, and writes it down if it changed something."""
         if (call.service, call.operation) == ("iam", "SimulatePrincipalPolicy"):
-            return _allow(call)  # moto has it not, and nothing is forbidden here
+            return _allow(call)  # moto does not have it, and nothing is forbidden here
         try:
             answer = self._send(self._load(), call)
             if answer.status == 404 and (call.service, call.operation) == ("iam", "GetRole"):

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.names import ENDPOINT_LOGS
 from local.config import Config
 
 # AWS answers with a megabyte at most.
 PAGE_BYTES = 1 << 20
 BLOCK = 1 << 16
 # Where groups are families of one group per resource rather than one group.
-_FAMILIES = ("/aws/sagemaker/Endpoints",)
+_FAMILIES = (ENDPOINT_LOGS,)
 _SUFFIX = ".log"
 
 

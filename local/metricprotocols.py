@@ -43,14 +43,14 @@ class MetricService(JsonService):
         operation = ""
         try:
             form = {} if cbor else dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
-            found = _OPERATION.fullmatch(path)
-            operation = (found[1] if found else "") if cbor else form.get("Action", "")
+            match = _OPERATION.fullmatch(path)
+            operation = (match[1] if match else "") if cbor else form.get("Action", "")
             self.check(operation)
             described = self.model.operation_model(operation)
-            given = (
+            request = (
                 _from_cbor(described.input_shape, body) if cbor else read_form(described.input_shape, form)
             )
-            answered = self.run(operation, given)
+            answered = self.run(operation, request)
             if cbor:
                 return _cbor_answer(described, answered)
             return _xml_answer(operation, str(self.model.metadata["xmlNamespace"]), described, answered)
@@ -121,8 +121,8 @@ def read_form(shape: Shape | None, form: Mapping[str, str], prefix: str = "") ->
     if isinstance(shape, StructureShape):
         dot = f"{prefix}." if prefix else ""
         members = {name: read_form(member, form, dot + name) for name, member in shape.members.items()}
-        given = {name: value for name, value in members.items() if value is not None}
-        return given if given or not prefix else None
+        present = {name: value for name, value in members.items() if value is not None}
+        return present if present or not prefix else None
     if isinstance(shape, ListShape):
         items: list[Any] = []
         for number in range(1, _MOST_MEMBERS + 1):

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from typing import TypeVar
 
 from local.errors import AwsError
+
+T = TypeVar("T")
 
 
 def write(place: int) -> str:
     return base64.urlsafe_b64encode(str(place).encode()).decode()
+
+
+def page(
+    items: Sequence[T], size: int, token: str | None, refusal: AwsError
+) -> tuple[Sequence[T], str | None]:
+    """The items from the token's place on, at most `size`, and the next page's token."""
+    start = read(token, refusal)
+    end = start + size
+    return items[start:end], write(end) if end < len(items) else None
 
 
 def read(token: str | None, refusal: AwsError) -> int:

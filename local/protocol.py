@@ -92,11 +92,11 @@ class JsonService:
                 else f"{self.model.service_name} has no operation {operation!r}."
             )
 
-    def run(self, operation: str, given: Any) -> Mapping[str, Any]:
+    def run(self, operation: str, raw: Any) -> Mapping[str, Any]:
         """The answer to a request in JSON's types; any error that a handler raises."""
         described = self.model.operation_model(operation)
         try:
-            request = shapes.read(described.input_shape, given)
+            request = shapes.read(described.input_shape, raw)
         except ValidationException as error:
             raise self._invalid(error.message) from None
         answer = self._handlers[operation](request) or {}

@@ -49,20 +49,20 @@ def role(settings: Settings, clients: Clients) -> Role:
     if role.startswith("arn:"):
         return Role(role)
     try:
-        found, now = _look_up(clients, role.rpartition("/")[2])
+        described, now = _look_up(clients, role.rpartition("/")[2])
     except ClientError as error:
         if not is_forbidden(error):
             raise
         return Role(f"arn:{clients.partition}:iam::{clients.account}:role/{role}", guessed=True)
-    if found is None:
+    if described is None:
         raise ByocError(
             f"There is no IAM role {role} in account {clients.account}.",
             "Create it with `byoc setup`, or name another one as aws.role in byoc.toml.",
             code=NOT_FOUND,
             kind="NoRole",
         )
-    new = (now - found["CreateDate"]).total_seconds() < _NEW_ROLE
-    return Role(found["Arn"], new=new, trust=found.get("AssumeRolePolicyDocument"))
+    new = (now - described["CreateDate"]).total_seconds() < _NEW_ROLE
+    return Role(described["Arn"], new=new, trust=described.get("AssumeRolePolicyDocument"))
 
 
 def _look_up(clients: Clients, name: str) -> tuple[Any, datetime]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from contract.errors import NOT_FOUND, ByocError
+from report.read.aws import is_unknown_name
 from scripts.patience import Patience
 from scripts.settings import Settings
 
@@ -154,6 +156,19 @@ class Clients:
             params.setdefault("ExpectedBucketOwner", self.bucket_owner or self.account)
         elif not model.name.startswith(("Get", "Head", "List")):
             params.setdefault("ExpectedBucketOwner", self.account)
+
+
+def unless_gone(send: Callable[..., object], **request: Any) -> bool:
+    """Send a request that deletes something; whether it was there. What is gone already is no error."""
+    from botocore.exceptions import ClientError
+
+    try:
+        send(**request)
+    except ClientError as error:
+        if is_unknown_name(error):
+            return False
+        raise
+    return True
 
 
 def dns_suffix(partition: str) -> str:

@@ -94,7 +94,7 @@ class Context:
         readable = translate(error)
         if readable and readable.kind == NOT_AWS and (url := self.settings.aws.endpoint_url):
             return ByocError(
-                f"{url} is a web server, and not AWS: what it sends is no answer of AWS.",
+                f"{url} is answered by a web server, not by AWS.",
                 readable.remedy,
                 code=readable.code,
                 kind=readable.kind,
@@ -208,12 +208,12 @@ def _shared_options(
     """Carries the declarations only."""
 
 
-def last(context: Context, given: str | None, key: str, what: str, command_name: str) -> str:
+def last(context: Context, named: str | None, key: str, what: str, command_name: str) -> str:
     """The name that was given, else the one that the last command of its kind left behind."""
     from scripts import state
 
-    if given and given != "last":
-        return given
+    if named and named != "last":
+        return named
     remembered = state.read(context.settings).get(key)
     if not remembered:
         raise ByocError(

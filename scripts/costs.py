@@ -1,7 +1,7 @@
 """What a job or an endpoint costs: an upper bound before, what is billed afterwards. Nothing is asked here.
 
 Only machines are counted: their disks, S3, logs and images in ECR come on top, which is little beside them.
-Of what costs nothing (on the local SageMaker, whose price list says 0) there is nothing to say.
+Where nothing costs anything (the price list of the local SageMaker says 0), nothing is said.
 """
 
 from __future__ import annotations
@@ -15,19 +15,12 @@ from scripts.prices import MONTH, Price, money
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What may be billed."""
+class Machines:
+    """Machines of one job or endpoint; `price` is that of one, None where it is unknown."""
 
     machine: str
     count: int
-    """Machines of a job."""
     price: Price | None
-    seconds: float | None = None
-    """The longest time of a job; None: until it ends, or is deleted."""
-    jobs: int = 1
-    spot: bool = False
-    missing: str = ""
-    """Why there is no price."""
 
     @property
     def free(self) -> bool:
@@ -38,15 +31,32 @@ class Estimate:
         return None if self.price is None else self.price.hourly * self.count
 
     @property
+    def machines(self) -> str:
+        return f"{self.count} × {self.machine}"
+
+    @property
+    def source(self) -> str | None:
+        """Where the price comes from."""
+        return self.price.origin if self.price else None
+
+
+@dataclass(frozen=True)
+class Estimate(Machines):
+    """What may be billed."""
+
+    seconds: float | None = None
+    """The longest time of a job; None: until it ends, or is deleted."""
+    jobs: int = 1
+    spot: bool = False
+    missing: str = ""
+    """Why there is no price."""
+
+    @property
     def at_most(self) -> float | None:
         """Dollars; None where the price is unknown, or there is no longest time."""
         if self.hourly is None or self.seconds is None:
             return None
         return self.hourly * self.seconds / 3600 * self.jobs
-
-    @property
-    def machines(self) -> str:
-        return f"{self.count} × {self.machine}"
 
     def document(self) -> dict[str, Any] | None:
         """For --json; None where nothing costs anything."""
@@ -56,7 +66,7 @@ class Estimate:
             "currency": "USD",
             "hourly": self.hourly,
             "at_most": self.at_most,
-            "source": self.price.origin if self.price else None,
+            "source": self.source,
         }
 
     def sentence(self) -> str:
@@ -110,31 +120,24 @@ def of_training(
 
 
 @dataclass(frozen=True)
-class Bill:
+class Bill(Machines):
     """What a job that has ended was billed for, by its description."""
 
-    machine: str
-    count: int
     seconds: float
-    price: Price | None
     saved: float = 0.0
     """Share that spot capacity saved."""
 
     @property
     def dollars(self) -> float | None:
         """SageMaker counts the time of one machine, and fewer seconds for spot capacity at the full price."""
-        return None if self.price is None else self.price.hourly * self.count * self.seconds / 3600
-
-    @property
-    def free(self) -> bool:
-        return self.price is not None and self.price.hourly == 0
+        return None if self.hourly is None else self.hourly * self.seconds / 3600
 
     def sentence(self) -> str:
         if self.free:
             return ""
         cost = "price unknown" if self.dollars is None else money(self.dollars)
         saved = f" Spot capacity saved {percent(self.saved, 0)}." if self.saved else ""
-        return f"Billed: {duration(self.seconds)} of {self.count} × {self.machine}, {cost}.{saved}"
+        return f"Billed: {duration(self.seconds)} of {self.machines}, {cost}.{saved}"
 
     def document(self) -> dict[str, Any] | None:
         if self.free:
@@ -144,7 +147,7 @@ class Bill:
             "billed": self.dollars,
             "billable_seconds": self.seconds,
             "spot_saved": self.saved,
-            "source": self.price.origin if self.price else None,
+            "source": self.source,
         }
 
 
@@ -158,8 +161,8 @@ def bill_of_training(job: Mapping[str, Any], price: Price | None) -> Bill | None
     return Bill(
         resources.get("InstanceType", "unknown machine"),
         resources.get("InstanceCount", 1),
-        billable + job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0),
         price,
+        billable + job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0),
         1 - billable / trained if spot else 0.0,
     )
 
@@ -170,4 +173,4 @@ def bill_of_transform(job: Mapping[str, Any], price: Price | None) -> Bill | Non
     if not begin or not end:
         return None
     resources = job["TransformResources"]
-    return Bill(resources["InstanceType"], resources["InstanceCount"], (end - begin).total_seconds(), price)
+    return Bill(resources["InstanceType"], resources["InstanceCount"], price, (end - begin).total_seconds())

@@ -34,8 +34,6 @@ class Dataset:
     channels: Mapping[str, Classes]
     ignored: tuple[Path, ...] = ()
     """Files that are no pictures by their ending; hidden files are not counted."""
-    was_split: bool = False
-    """Whether the folder came with its own train / validation / test."""
     roots: Mapping[str, Path] = field(default_factory=dict)
     """Per channel, the folder that holds the class folders."""
 
@@ -78,14 +76,14 @@ def prepare(
     Raises:
         ByocError: the first thing that makes the folder unfit for training, naming folder or files.
     """
-    found, ignored, own_splits = find(folder)
+    pictures, ignored, own_splits = find(folder)
     if not skip_unreadable:
-        _check_left_out(ignored, sum(len(p) for classes in found.values() for p in classes.values()))
+        _check_left_out(ignored, sum(len(p) for classes in pictures.values() for p in classes.values()))
     broken = unreadable(
-        [path for classes in found.values() for p in classes.values() for path in p], progress
+        [path for classes in pictures.values() for p in classes.values() for path in p], progress
     )
     if broken and not skip_unreadable:
-        total = sum(len(p) for classes in found.values() for p in classes.values())
+        total = sum(len(p) for classes in pictures.values() for p in classes.values())
         raise ByocError(
             f"{len(broken)} of {plural(total, 'picture')} cannot be read:\n{_list(broken)}",
             "Mend or remove them, or leave them out with --skip-unreadable.",
@@ -95,7 +93,7 @@ def prepare(
     bad = {path for path, _ in broken}
     good: dict[str, Classes] = {
         channel: {label: [path for path in paths if path not in bad] for label, paths in classes.items()}
-        for channel, classes in found.items()
+        for channel, classes in pictures.items()
     }
     _check_classes(good, folder)
     roots = {channel: own_splits.get(channel, folder) for channel in ("train", "validation", "test")}
@@ -106,7 +104,7 @@ def prepare(
             roots["validation"] = roots["train"]
     channels: dict[str, Classes] = {name: good[name] for name in roots if name in good}
     _check_same_classes(channels)
-    return Dataset(channels, tuple(ignored), bool(own_splits), roots), broken
+    return Dataset(channels, tuple(ignored), roots), broken
 
 
 def candidates(folder: Path) -> list[Path]:
@@ -270,8 +268,8 @@ def _order(seed: int, path: Path) -> bytes:
     return hashlib.sha256(f"{seed}/{path.as_posix()}".encode(errors="surrogateescape")).digest()
 
 
-def _check_classes(found: Mapping[str, Classes], folder: Path) -> None:
-    train = found["train"]
+def _check_classes(pictures: Mapping[str, Classes], folder: Path) -> None:
+    train = pictures["train"]
     if not any(train.values()):
         raise ByocError(
             f"{folder} holds no pictures.",

@@ -78,8 +78,8 @@ class Demo:
 
     def state(self) -> dict[str, Any]:
         """What the commands left behind."""
-        found: dict[str, Any] = json.loads((self.folder / ".byoc" / "state.json").read_text())
-        return found
+        remembered: dict[str, Any] = json.loads((self.folder / ".byoc" / "state.json").read_text())
+        return remembered
 
     @contextmanager
     def service(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from report.read.logs import LogTail
 from report.read.pace import Pace
 from scripts import creation, requests
 from scripts.account import unique_name
+from scripts.aws import unless_gone
 from scripts.errors import translate
 from scripts.requests import Place
 from scripts.settings import Settings
@@ -107,11 +108,11 @@ def wait(clients: Clients, name: str, say: Say) -> None:
     """
     endpoint = _settled(clients, name, say)
     if endpoint["EndpointStatus"] != "InService":
-        told = _why(clients, name, endpoint, endpoint.get("CreationTime"))
+        reason = _why(clients, name, endpoint, endpoint.get("CreationTime"))
         delete(clients, name, say)
         raise ByocError(
-            f"The endpoint {name} did not come up: {told}",
-            "It was taken away again.",
+            f"The endpoint {name} did not come up: {reason}",
+            "It was deleted again, so it costs nothing; mend that, then deploy again.",
             code=FAILED,
             kind="EndpointFailed",
         )
@@ -193,14 +194,17 @@ def wait_for_update(clients: Clients, update: Update, say: Say) -> None:
             kind="EndpointUpdateReplaced",
         )
     begun = _own_configs(clients, name).get(update.new)  # made just before, by SageMaker's clock
-    told = _why(clients, name, endpoint, begun)
+    reason = _why(clients, name, endpoint, begun)
     if serves:
         _delete_config(clients, update.new, say)
         remedy = "The endpoint goes on answering with the model that it had."
     else:
         remedy = f"It has to be made anew: `byoc delete {name}`, then `byoc deploy`."
     raise ByocError(
-        f"The update of the endpoint {name} failed: {told}", remedy, code=FAILED, kind="EndpointUpdateFailed"
+        f"The update of the endpoint {name} failed: {reason}",
+        remedy,
+        code=FAILED,
+        kind="EndpointUpdateFailed",
     )
 
 
@@ -269,7 +273,7 @@ def delete(clients: Clients, name: str, say: Say) -> list[str]:
     endpoint, configs = _describe(clients, name), _own_configs(clients, name)
     if endpoint:
         if endpoint["EndpointStatus"] != "Deleting":
-            _unless_missing(lambda: sagemaker.delete_endpoint(EndpointName=name))
+            unless_gone(sagemaker.delete_endpoint, EndpointName=name)
         _wait_until_gone(clients, name)
         deleted.append(f"endpoint {name}")
         say(f"deleted {deleted[-1]}")
@@ -300,11 +304,11 @@ def _delete_config(clients: Clients, config: str, say: Say) -> list[str]:
     """Delete an endpoint configuration and its models; returns what was there."""
     sagemaker, deleted = clients.sagemaker, []
     models = _models(clients, config)
-    if _unless_missing(lambda: sagemaker.delete_endpoint_config(EndpointConfigName=config)):
+    if unless_gone(sagemaker.delete_endpoint_config, EndpointConfigName=config):
         deleted.append(f"endpoint configuration {config}")
         say(f"deleted {deleted[-1]}")
     for model in models:
-        if _unless_missing(lambda model=model: sagemaker.delete_model(ModelName=model)):  # type: ignore[misc]
+        if unless_gone(sagemaker.delete_model, ModelName=model):
             deleted.append(f"model {model}")
             say(f"deleted {deleted[-1]}")
     return deleted
@@ -358,15 +362,3 @@ def _models(clients: Clients, config: str) -> list[str]:
     described = aws.find(lambda: clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)) or {}
     variants = described.get("ProductionVariants", ())
     return [variant["ModelName"] for variant in variants if "ModelName" in variant]
-
-
-def _unless_missing(send: Callable[[], object]) -> bool:
-    from botocore.exceptions import ClientError
-
-    try:
-        send()
-    except ClientError as error:
-        if aws.is_unknown_name(error):
-            return False
-        raise
-    return True

@@ -200,7 +200,8 @@ def translate(error: BaseException) -> ByocError | None:
         return ByocError(_sentence(str(error)), meaning.remedy, code=meaning.code, kind=type(error).__name__)
     if isinstance(error, OSError) and error.filename:
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else BAD_INPUT
-        return ByocError(f"{error.filename}: {error.strerror}.", "", code=code, kind=type(error).__name__)
+        remedy = "Check that path and its permissions."
+        return ByocError(f"{error.filename}: {error.strerror}.", remedy, code=code, kind=type(error).__name__)
     return None
 
 

@@ -121,13 +121,13 @@ def predict(
 
     if not pictures:
         raise ByocError("Which pictures?", "Give bytes, files, folders or S3 addresses.")
-    found: list[Picture] = []
+    chosen: list[Picture] = []
     for number, picture in enumerate(pictures, 1):
         if isinstance(picture, bytes):
-            found.append(service.Picture(f"picture {number}", "", _always(picture)))
+            chosen.append(service.Picture(f"picture {number}", "", _always(picture)))
         else:
-            found += service.gather(context.clients, [str(picture)])
-    ask(context, chosen_endpoint(context, endpoint), found, top=top)
+            chosen += service.gather(context.clients, [str(picture)])
+    ask(context, chosen_endpoint(context, endpoint), chosen, top=top)
 
 
 def _always(content: bytes) -> Callable[[], bytes]:

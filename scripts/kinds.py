@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from contract.errors import NOT_FOUND, ByocError
 from report.read import jobs, tuning
 from report.read.aws import no_job
+from report.read.jobs import UNDER_WAY
 from scripts import transform
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ def choose(clients: Clients, last: Mapping[str, object]) -> str:
         ByocError: several of them run.
     """
     created = [(kind, str(name)) for kind in _KINDS if (name := last.get(kind.name.replace(" ", "_")))]
-    running = [
-        (kind, name) for kind, name in created if kind.status(clients, name) in ("InProgress", "Stopping")
-    ]
+    running = [(kind, name) for kind, name in created if kind.status(clients, name) in UNDER_WAY]
     if len(running) > 1:
         listed = ", ".join(f"{kind.name} {name}" for kind, name in running)
         raise ByocError(f"Which job? Several run: {listed}.", f"Name one, e.g. {running[0][1]}.")

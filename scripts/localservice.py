@@ -232,8 +232,8 @@ def _start(home: Path, port: int, setup: Setup) -> Service:
 
 
 def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, noted: dict[str, Any]) -> Service:
-    if found := _first_answer(port, lambda: process.poll() is not None, _START_SECONDS):
-        return found
+    if service := _first_answer(port, lambda: process.poll() is not None, _START_SECONDS):
+        return service
     code = FAILED
     if process.returncode is None:
         reason = f"did not answer within {_START_SECONDS:.0f} s"
@@ -250,8 +250,8 @@ def _first_answer(port: int, over: Callable[[], bool], seconds: float) -> Servic
     """The service that starts at `port`, as soon as it answers. None: it is `over`, or time is up."""
     deadline = time.monotonic() + seconds
     while not over() and time.monotonic() < deadline:
-        if found := health(port):
-            return found
+        if service := health(port):
+            return service
         time.sleep(0.1)
     return None
 

@@ -197,12 +197,12 @@ def check(home: Path, url: str, *, anyone: bool = False) -> bool:
     return health is not None
 
 
-def another(found: Service, home: Path, url: str) -> ByocError:
+def another(other: Service, home: Path, url: str) -> ByocError:
     """The service of another home answers where this folder's should."""
     return ByocError(
-        f"{url} is the local SageMaker of {found.home}, but this folder's is {home}.",
+        f"{url} is the local SageMaker of {other.home}, but this folder's is {home}.",
         _by_environment(url)
-        or f"Stop that one ({how_to_stop(found)}), or give this folder an address of its own: set "
+        or f"Stop that one ({how_to_stop(other)}), or give this folder an address of its own: set "
         f'aws.endpoint_url in byoc.toml to "http://127.0.0.1:{free_port()}", then `byoc local up`.',
         kind="AnotherService",
     )
@@ -227,17 +227,17 @@ def how_to_stop(service: Service) -> str:
 
 def unreachable(home: Path, url: str) -> ByocError:
     """Why nothing answers at `url`, an address on this machine, as far as this folder knows."""
-    found, ended = status(home), False
-    if found and found.port != urlsplit(url).port:
-        reason = f"this folder's local SageMaker runs at {found.url}"
+    service, ended = status(home), False
+    if service and service.port != urlsplit(url).port:
+        reason = f"this folder's local SageMaker runs at {service.url}"
         remedy = _by_environment(url) or "Set aws.endpoint_url in byoc.toml to that address."
-    elif found and health(found.port):
+    elif service and health(service.port):
         reason = (
-            f"this folder's local SageMaker (process {found.pid}) is up, but took no part in this request"
+            f"this folder's local SageMaker (process {service.pid}) is up, but took no part in this request"
         )
         remedy = f"Run the command again; what the service says of it is in {home / 'service.log'}."
-    elif found:
-        reason = f"this folder's local SageMaker (process {found.pid}) is there, but hangs or still starts"
+    elif service:
+        reason = f"this folder's local SageMaker (process {service.pid}) is there, but hangs or still starts"
         remedy = (
             f"Its log is {home / 'service.log'}. If it stays so: `byoc local down` stops it, and the jobs "
             "that it runs; `byoc local up` starts it anew."

@@ -13,14 +13,14 @@ def describe(values: Mapping[str, float]) -> str:
     kept = "kept_epoch" in values
     parts = []
     for split in ("train", "validation", "test"):
-        told = []
+        words = []
         # The losses of the kept weights stood in their epoch's line.
         if f"{split}:loss" in values and not kept:
-            told.append(f"loss {short(values[f'{split}:loss'])}")
+            words.append(f"loss {short(values[f'{split}:loss'])}")
         if f"{split}:accuracy" in values:
-            told.append(f"acc {percent(values[f'{split}:accuracy'], 2)}")
-        if told:
-            parts.append(f"{split} {', '.join(told)}")
+            words.append(f"acc {percent(values[f'{split}:accuracy'], 2)}")
+        if words:
+            parts.append(f"{split} {', '.join(words)}")
     head = f"kept the weights of epoch {values['kept_epoch']:g}:  " if kept else ""
     if "epoch" in values and not kept:
         head = f"epoch {values['epoch']:g}  "

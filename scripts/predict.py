@@ -14,6 +14,7 @@ from contract import s3
 from contract.errors import FAILED, NOT_FOUND, ByocError
 from contract.folders import is_passed_over, without_number
 from contract.pictures import ENDINGS
+from report.read.aws import objects
 from report.words import plural
 from scripts.dataset import files_below
 from scripts.errors import translate
@@ -75,13 +76,19 @@ def gather(clients: Clients, sources: Sequence[str]) -> list[Picture]:
     for source in sources:
         found = list(_from_s3(clients, source) if source.startswith("s3://") else _from_disk(Path(source)))
         if not found:
-            raise ByocError(f"There are no pictures in {source}.", "", code=NOT_FOUND, kind="NoData")
+            raise no_pictures(source)
         pictures += found
     return pictures
 
 
 def no_file(path: Path | str) -> ByocError:
-    return ByocError(f"There is no file or folder {path}.", "", code=NOT_FOUND, kind="NoFile")
+    remedy = "Name a picture, a folder of pictures, or their S3 address (s3://…)."
+    return ByocError(f"There is no file or folder {path}.", remedy, code=NOT_FOUND, kind="NoFile")
+
+
+def no_pictures(source: Path | str) -> ByocError:
+    remedy = f"Name files, or a folder with files that end in {', '.join(sorted(ENDINGS))}."
+    return ByocError(f"There are no pictures in {source}.", remedy, code=NOT_FOUND, kind="NoData")
 
 
 def folder_of(below: PurePath, root: str) -> str:
@@ -107,16 +114,15 @@ def _from_disk(path: Path) -> Iterator[Picture]:
 
 def _from_s3(clients: Clients, uri: str) -> Iterator[Picture]:
     bucket, prefix = s3.split(uri)
-    for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for item in page.get("Contents", []):
-            key = item["Key"]
-            # A prefix may be a folder's name, with its slash or without, or the beginning of names.
-            folder = prefix.rstrip("/")
-            root = folder if key.startswith(f"{folder}/") else prefix.rpartition("/")[0]
-            below = PurePosixPath(key[len(root) :].lstrip("/"))
-            if below.suffix.lower() in ENDINGS and not any(map(is_passed_over, below.parts)):
-                named = folder_of(below, PurePosixPath(root).name)
-                yield Picture(f"s3://{bucket}/{key}", named, _reader(clients, bucket, key))
+    for item in objects(clients.s3, bucket, prefix):
+        key = item["Key"]
+        # A prefix may be a folder's name, with its slash or without, or the beginning of names.
+        folder = prefix.rstrip("/")
+        root = folder if key.startswith(f"{folder}/") else prefix.rpartition("/")[0]
+        below = PurePosixPath(key[len(root) :].lstrip("/"))
+        if below.suffix.lower() in ENDINGS and not any(map(is_passed_over, below.parts)):
+            named = folder_of(below, PurePosixPath(root).name)
+            yield Picture(f"s3://{bucket}/{key}", named, _reader(clients, bucket, key))
 
 
 def _reader(clients: Clients, bucket: str, key: str) -> Callable[[], bytes]:

@@ -79,20 +79,25 @@ def find(client: DockerClient, name: str, tag: str | None) -> tuple[Image, str]:
 def check_platform(image: Image, name: str) -> None:
     """ByocError for an image that SageMaker's machines cannot run; before hours of uploading."""
     platform = f"{image.attrs.get('Os', '')}/{image.attrs.get('Architecture', '')}"
-    if platform not in ("/", "linux/amd64"):
-        raise ByocError(
-            f"The image {name} is for {platform}, and SageMaker's machines are linux/amd64.",
-            "Build it anew: `make build`, which asks for linux/amd64 unless PLATFORM says otherwise.",
-            kind="WrongPlatform",
-        )
+    if platform != "/" and (error := wrong_platform(f"The image {name}", platform)):
+        raise error
 
 
-def check_stored(stored: Stored | None, uri: str, *, serves: bool) -> None:
-    """ByocError for what arrived otherwise than SageMaker takes it."""
-    if stored is None:
-        return
+def wrong_platform(what: str, platform: str) -> ByocError | None:
+    """The error where an image is not for SageMaker's machines."""
+    if platform == "linux/amd64":
+        return None
+    return ByocError(
+        f"{what} is for {platform}, and SageMaker's machines are linux/amd64.",
+        "Build it anew: `make build`, which asks for linux/amd64 unless PLATFORM says otherwise.",
+        kind="WrongPlatform",
+    )
+
+
+def unfit(stored: Stored, uri: str, *, serves: bool) -> ByocError | None:
+    """The error where a registry has an image otherwise than SageMaker takes it."""
     if stored.media_type not in ("", DOCKER_MANIFEST):
-        raise ByocError(
+        return ByocError(
             f"{uri} is stored as {stored.media_type}, which SageMaker refuses.",
             "Build it with `make build`, which makes Docker's own kind of image, and push again under a new "
             "tag: `make build push TAG=…`.",
@@ -100,11 +105,12 @@ def check_stored(stored: Stored | None, uri: str, *, serves: bool) -> None:
             kind="BadManifest",
         )
     if serves and stored.size > LARGEST:
-        raise ByocError(
+        return ByocError(
             f"{uri} has {stored.size / 1e9:.1f} GB; SageMaker serves images of up to 10 GB.",
             "Leave out what serving does not need.",
             kind="ImageTooLarge",
         )
+    return None
 
 
 @contextmanager
@@ -207,5 +213,5 @@ def _same(client: DockerClient, image: Image, registry: Registry, name: str, tag
     digest = registry.digest(name, tag)
     with _engine():
         image.reload()
-    known = image.attrs.get("RepoDigests") or []
-    return digest if digest and any(item.endswith(f"@{digest}") for item in known) else None
+    digests = image.attrs.get("RepoDigests") or []
+    return digest if digest and any(item.endswith(f"@{digest}") for item in digests) else None

@@ -47,7 +47,7 @@ def parse_range(value: Any, name: str) -> Range:
         or not {"min", "max"} <= set(value)
         or set(value) - {"min", "max", "scale"}
     ):
-        raise ByocError(f"The range of {name} is {value!r}.", _RANGE_HELP)
+        raise ByocError(f"The range of {name} is {value!r}: neither an interval nor a list.", _RANGE_HELP)
     low, high, scale = value["min"], value["max"], str(value.get("scale", "")).lower()
     numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in (low, high))
     if not numbers or not low < high:
@@ -56,12 +56,19 @@ def parse_range(value: Any, name: str) -> Range:
         )
     if scale not in _SCALES:
         raise ByocError(
-            f"The range of {name} has the scale {scale!r}.", "Allowed: linear, log, reverse_log, auto."
+            f"The range of {name} has an unknown scale, {scale!r}.",
+            "Allowed: linear, log, reverse_log, auto.",
         )
     if _SCALES[scale] == "Logarithmic" and low <= 0:
-        raise ByocError(f"The range of {name} begins at {low}: a logarithmic scale needs values above 0.")
+        raise ByocError(
+            f"The range of {name} begins at {low}: a logarithmic scale needs values above 0.",
+            "Raise min, or set the scale linear.",
+        )
     if _SCALES[scale] == "ReverseLogarithmic" and not (low >= 0 and high < 1):
-        raise ByocError(f"The range of {name} must lie in 0 ≤ x < 1 for a reverse logarithmic scale.")
+        raise ByocError(
+            f"The range of {name} goes from {low} to {high}: a reverse logarithmic scale needs 0 ≤ x < 1.",
+            "Set a min and a max between 0 and 1, or the scale linear.",
+        )
     return Range(low, high, _SCALES[scale])
 
 

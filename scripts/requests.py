@@ -80,10 +80,10 @@ def training_job(
         hyperparameters: put on top of the settings' own, e.g. the best ones of a tuning job.
         checkpoints: S3 address of those of an earlier job to go on from.
     """
-    given = {**settings.hyperparameters, **(hyperparameters or {})}
+    chosen = {**settings.hyperparameters, **(hyperparameters or {})}
     return {
         "TrainingJobName": name,
-        "HyperParameters": {key: text_of(value) for key, value in given.items()} | _torchrun(settings),
+        "HyperParameters": {key: text_of(value) for key, value in chosen.items()} | _torchrun(settings),
         **_training(settings, place, name),
         **({"CheckpointConfig": {"S3Uri": checkpoints, "LocalPath": CHECKPOINTS}} if checkpoints else {}),
         **_aws_debugger(settings, place),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from report.read import jobs, tuning
 from scripts import prices, transform
@@ -46,18 +47,9 @@ class Running:
         )
 
 
-def training(name: str, machine: str, count: int) -> Running:
-    return Running(name, "Training", machine, count, f"byoc watch {name}", f"byoc stop {name}")
-
-
-def tuning_job(name: str, machine: str, count: int) -> Running:
-    """`count`: the machines of all trials that run at a time."""
-    return Running(name, "Training", machine, count, f"byoc watch {name}", f"byoc stop {name}")
-
-
-def transform_job(name: str, machine: str, count: int) -> Running:
-    watch, stop = f"byoc watch {name}", f"byoc stop {name}"
-    return Running(name, "BatchTransform", machine, count, watch, stop)
+def job(name: str, machine: str, count: int, kind: Use = "Training") -> Running:
+    """`count`: for a tuning job the machines of all trials that run at a time."""
+    return Running(name, kind, machine, count, f"byoc watch {name}", f"byoc stop {name}")
 
 
 def endpoint(name: str, machine: str, count: int) -> Running:
@@ -67,22 +59,30 @@ def endpoint(name: str, machine: str, count: int) -> Running:
 def known_training(clients: Clients, name: str, named: float | None = None) -> Running:
     """A training job that was created before; `named` is a price that the user gave."""
     resources = jobs.describe(clients, name).get("ResourceConfig", {})
-    job = training(name, resources.get("InstanceType", "its machine"), resources.get("InstanceCount", 1))
-    return job.at(prices.find(clients, job.machine, job.kind, named))
+    return _known(clients, name, resources, named)
 
 
 def known_tuning(clients: Clients, name: str, named: float | None = None) -> Running:
     """A tuning job that was created before."""
-    job = tuning.find(clients, name) or {}
-    resources = job.get("TrainingJobDefinition", {}).get("ResourceConfig", {})
-    limits = job.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
-    count = resources.get("InstanceCount", 1) * limits.get("MaxParallelTrainingJobs", 1)
-    still_running = tuning_job(name, resources.get("InstanceType", "its machine"), count)
-    return still_running.at(prices.find(clients, still_running.machine, still_running.kind, named))
+    described = tuning.find(clients, name) or {}
+    resources = described.get("TrainingJobDefinition", {}).get("ResourceConfig", {})
+    limits = described.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
+    return _known(clients, name, resources, named, trials=limits.get("MaxParallelTrainingJobs", 1))
 
 
 def known_transform(clients: Clients, name: str, named: float | None = None) -> Running:
     """A transform job that was created before."""
     resources = transform.describe(clients, name)["TransformResources"]
-    job = transform_job(name, resources["InstanceType"], resources["InstanceCount"])
-    return job.at(prices.find(clients, job.machine, job.kind, named))
+    return _known(clients, name, resources, named, "BatchTransform")
+
+
+def _known(
+    clients: Clients,
+    name: str,
+    resources: Mapping[str, Any],
+    named: float | None,
+    kind: Use = "Training",
+    trials: int = 1,
+) -> Running:
+    machine, count = resources.get("InstanceType", "its machine"), resources.get("InstanceCount", 1)
+    return job(name, machine, count * trials, kind).at(prices.find(clients, machine, kind, named))

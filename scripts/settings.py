@@ -471,14 +471,30 @@ def _check(rules: Mapping[str, Any], value: Any, name: str, source: str) -> None
 
 def _check_together(settings: Settings) -> None:
     if settings.data.validation + settings.data.test >= 1:
-        raise ByocError("data.validation and data.test leave nothing to train on: their sum must be below 1.")
+        raise ByocError(
+            f"data.validation = {settings.data.validation:g} and data.test = {settings.data.test:g} leave "
+            "nothing to train on.",
+            "Lower them: their sum must be below 1.",
+        )
     if settings.data.validation == 0:
-        raise ByocError("data.validation is 0, but training needs pictures to choose the best epoch by.")
+        raise ByocError(
+            "data.validation is 0, but training needs pictures to choose the best epoch by.",
+            "Set it above 0, e.g. to 0.15.",
+        )
     _check_tags(settings.aws.tags)
     if bool(settings.aws.subnets) != bool(settings.aws.security_groups):
-        raise ByocError("aws.subnets and aws.security_groups go together: set both or neither.")
+        there, missing = (
+            ("subnets", "security_groups") if settings.aws.subnets else ("security_groups", "subnets")
+        )
+        raise ByocError(
+            f"aws.{there} is set, and aws.{missing} is empty: they go together.", "Set both or neither."
+        )
     if settings.train.max_wait_minutes and settings.train.max_wait_minutes < settings.train.max_minutes:
-        raise ByocError("train.max_wait_minutes must be at least train.max_minutes: it counts both.")
+        raise ByocError(
+            f"train.max_wait_minutes is {settings.train.max_wait_minutes}, and train.max_minutes "
+            f"{settings.train.max_minutes}: the first counts waiting and training together.",
+            "Raise train.max_wait_minutes, or set it to 0: then it is twice train.max_minutes.",
+        )
     if settings.train.spot and settings.train.keep_alive_minutes:
         raise ByocError(
             "train.spot and train.keep_alive_minutes exclude each other: AWS keeps no spot machine warm.",
@@ -492,10 +508,16 @@ _TAG = r"[\w\s.:/=+\-@]"
 
 def _check_tags(tags: Mapping[str, str]) -> None:
     if len(tags) > _MOST_TAGS:
-        raise ByocError(f"aws.tags has {len(tags)} tags; {_MOST_TAGS} are possible.", kind="BadSetting")
+        raise ByocError(
+            f"aws.tags has {len(tags)} tags; {_MOST_TAGS} are possible.", "Remove some.", kind="BadSetting"
+        )
     for key, value in tags.items():
         if key.lower().startswith("aws:"):
-            raise ByocError(f"aws.tags: {key!r} begins with aws:, which is AWS's own.", kind="BadSetting")
+            raise ByocError(
+                f"aws.tags: {key!r} begins with aws:, which AWS keeps for itself.",
+                "Choose another key.",
+                kind="BadSetting",
+            )
         if key.lower() == "byoc:project":  # IAM's keys ignore case
             raise ByocError(
                 f"aws.tags: {key!r} is the tag by which byoc recognises what belongs to a project.",

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from report.read import aws, jobs
+from report.read.jobs import UNDER_WAY
 from report.read.listing import has_warm_pool
 from report.words import plural
 from scripts import costs, prices, transform
 from scripts.prices import MONTH, Price, Use, money
+from scripts.tags import is_forbidden
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
 
 _THREADS = 8
-_UNDER_WAY = ("InProgress", "Stopping")
 GONE = ("Deleting", "Failed")  # of endpoints: these cost nothing
 
 
@@ -51,7 +52,7 @@ class Spending:
 
     def sentences(self) -> list[str]:
         """What there is to say; nothing where nothing costs anything."""
-        told = []
+        sentences = []
         if running := [line for line in self.running if line.dollars != 0]:
             hourly, unpriced = _sum(running)
             # A job ends, so a month of it says nothing.
@@ -61,15 +62,19 @@ class Spending:
             month = f", {money(standing * MONTH)} a month{whose}" if standing else ""
             what = ", ".join(f"{line.name} ({line.count} × {line.machine})" for line in running)
             cost = f" {money(hourly)} an hour{month}{unpriced}" if hourly else " price unknown"
-            told.append(f"Running now:{cost}: {what}.")
+            sentences.append(f"Running now:{cost}: {what}.")
         if ended := [line for line in self.ended if line.dollars != 0]:
             total, unpriced = _sum(ended)
             cost = f"{money(total)}{unpriced}" if total else "price unknown"
             hours = sum((line.seconds or 0) * line.count for line in ended) / 3600
-            told.append(f"Billed for {plural(len(ended), 'job')}: {cost}, {hours:.2f} hours of machines.")
+            sentences.append(
+                f"Billed for {plural(len(ended), 'job')}: {cost}, {hours:.2f} hours of machines."
+            )
         if self.unknown:
-            told.append(f"AWS does not allow to look at {', '.join(self.unknown)}: their cost is unknown.")
-        return told
+            sentences.append(
+                f"AWS does not allow to look at {', '.join(self.unknown)}: their cost is unknown."
+            )
+        return sentences
 
     def document(self) -> dict[str, Any]:
         return {
@@ -102,8 +107,6 @@ def of(clients: Clients, items: Iterable[Mapping[str, Any]], *, ended: bool) -> 
     def look(item: Mapping[str, Any]) -> list[Line]:
         from botocore.exceptions import ClientError
 
-        from scripts.tags import is_forbidden
-
         try:
             return _LOOK[item["kind"]](clients, item["name"])
         except ClientError as error:
@@ -125,17 +128,17 @@ def of(clients: Clients, items: Iterable[Mapping[str, Any]], *, ended: bool) -> 
 def _runs(item: Mapping[str, Any]) -> bool:
     if item["kind"] == "endpoint":
         return item["status"] not in GONE
-    return item["status"] in _UNDER_WAY or bool(item.get("pool"))
+    return item["status"] in UNDER_WAY or bool(item.get("pool"))
 
 
 def _priced(clients: Clients, lines: Iterable[Line]) -> list[Line]:
-    known: dict[tuple[str, Use], Price | None] = {}
+    price_of: dict[tuple[str, Use], Price | None] = {}
     priced = []
     for line in lines:
         use = _USES[line.kind]
-        if (line.machine, use) not in known:
-            known[line.machine, use] = prices.find(clients, line.machine, use)
-        priced.append(Line(**{**vars(line), "price": known[line.machine, use]}))
+        if (line.machine, use) not in price_of:
+            price_of[line.machine, use] = prices.find(clients, line.machine, use)
+        priced.append(Line(**{**vars(line), "price": price_of[line.machine, use]}))
     return priced
 
 
@@ -143,7 +146,7 @@ def _training(clients: Clients, name: str) -> list[Line]:
     job = jobs.find(clients, name) or {}
     bill = costs.bill_of_training(job, None)
     resources = job.get("ResourceConfig", {})
-    if job.get("TrainingJobStatus") in _UNDER_WAY and "InstanceType" in resources:
+    if job.get("TrainingJobStatus") in UNDER_WAY and "InstanceType" in resources:
         return [Line(name, "training", resources["InstanceType"], resources.get("InstanceCount", 1), None)]
     lines = [Line(name, "training", bill.machine, bill.count, bill.seconds)] if bill else []
     if has_warm_pool(job):
@@ -155,7 +158,7 @@ def _training(clients: Clients, name: str) -> list[Line]:
 def _transform(clients: Clients, name: str) -> list[Line]:
     job = transform.find(clients, name) or {}
     bill = costs.bill_of_transform(job, None) if job else None
-    if job.get("TransformJobStatus") in _UNDER_WAY:
+    if job.get("TransformJobStatus") in UNDER_WAY:
         resources = job["TransformResources"]
         return [Line(name, "transform", resources["InstanceType"], resources["InstanceCount"], None)]
     return [Line(name, "transform", bill.machine, bill.count, bill.seconds)] if bill else []
@@ -166,12 +169,12 @@ def endpoint(clients: Clients, name: str) -> list[Line]:
     sagemaker = clients.sagemaker
     described = aws.find(lambda: sagemaker.describe_endpoint(EndpointName=name)) or {}
     config = described.get("EndpointConfigName", "")
-    asked = (
+    described_config = (
         aws.find(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=config)) if config else None
     )
     now = {each["VariantName"]: each for each in described.get("ProductionVariants", ())}
     lines = []
-    for variant in (asked or {}).get("ProductionVariants", ()):
+    for variant in (described_config or {}).get("ProductionVariants", ()):
         if "InstanceType" in variant:
             first = variant.get("InitialInstanceCount", 1)
             count = now.get(variant["VariantName"], {}).get("CurrentInstanceCount", first)

@@ -22,9 +22,9 @@ def interrupt(url: str, job: str, *, wait: float | None = None, grace: float | N
     Raises:
         ByocError: the job is none, runs on demand or has no machine now; or no local SageMaker answers.
     """
-    given = {name: value for name, value in (("wait", wait), ("grace", grace)) if value is not None}
+    named = {name: value for name, value in (("wait", wait), ("grace", grace)) if value is not None}
     address = f"{url.rstrip('/')}/_local/training-jobs/{urllib.parse.quote(job, safe='')}/interrupt"
-    query = urllib.parse.urlencode(given)
+    query = urllib.parse.urlencode(named)
     request = urllib.request.Request(f"{address}?{query}", method="POST")  # noqa: S310 - a loopback address
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
     try:

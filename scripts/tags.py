@@ -112,8 +112,8 @@ class Owner:
                 for name, arn in arns.items()
                 if arn.lower() not in self._tagged and self._is_made_up(name, arn)
             ]
-            asked = _tags_of_each(self.clients, self.project, likely) if likely else {}
-            return [name for name, arn in arns.items() if arn.lower() in self._tagged or asked.get(arn)]
+            tagged = _tags_of_each(self.clients, self.project, likely) if likely else {}
+            return [name for name, arn in arns.items() if arn.lower() in self._tagged or tagged.get(arn)]
         tags = _tags_of_each(self.clients, self.project, arns.values())
         if None in tags.values():
             self.warn(

@@ -9,6 +9,7 @@ from contract import s3
 from contract.errors import ByocError
 from report.read import jobs
 from report.read.artifacts import Unreadable, read_members
+from report.read.aws import objects
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -76,9 +77,8 @@ def _same_pictures(clients: Clients, job: dict[str, Any], artifact: str, test_ur
     if sources.get("test") != test_uri:
         return False
     bucket, prefix = s3.split(test_uri)
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    objects = [item for page in pages for item in page.get("Contents", ())]
-    if any(item["LastModified"] > job["CreationTime"] for item in objects):
+    pictures = list(objects(clients.s3, bucket, prefix))
+    if any(item["LastModified"] > job["CreationTime"] for item in pictures):
         return False
     try:  # what was removed has no date
         output = s3.join(artifact.rpartition("/")[0], "output.tar.gz")
@@ -86,6 +86,6 @@ def _same_pictures(clients: Clients, job: dict[str, Any], artifact: str, test_ur
         if isinstance(report, Unreadable):
             return True
         test = report["data"]["test"]
-        return bool(len(objects) == test["images"] + test["skipped_count"])
+        return bool(len(pictures) == test["images"] + test["skipped_count"])
     except (Unreadable, KeyError, TypeError):
         return True

@@ -19,6 +19,7 @@ from report.read.jobs import UNDER_WAY, Event, failure
 from report.read.logs import LogTail
 from report.read.pace import Pace
 from scripts import creation, endpoints, requests
+from scripts.aws import unless_gone
 from scripts.endpoints import Say, whole_or_nothing
 from scripts.predict import Answer, parse_answer, precision_of
 from scripts.requests import Place
@@ -35,12 +36,12 @@ _ERROR_LIMIT = 300
 
 
 def start(
-    clients: Clients, settings: Settings, place: Place, name: str, artifact: str, given: Input, say: Say
+    clients: Clients, settings: Settings, place: Place, name: str, artifact: str, job_input: Input, say: Say
 ) -> None:
     """Create the model `name` and the job `name`; the model is deleted again if the job cannot be made."""
     sagemaker = clients.sagemaker
     model = requests.model(settings, place, name, artifact)
-    request = requests.transform_job(settings, place, name, name, given.uri, given.kind)
+    request = requests.transform_job(settings, place, name, name, job_input.uri, job_input.kind)
     with whole_or_nothing(say) as undo:
         creation.create(
             place, lambda: sagemaker.create_model(**model), lambda: endpoints.find_model(clients, name)
@@ -116,7 +117,7 @@ def collect(
     clients: Clients,
     job: dict[str, Any],
     items: Sequence[Item],
-    told: dict[str, str],
+    problems: dict[str, str],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Every picture's answer, in order; an error instead where the job has none.
@@ -130,7 +131,7 @@ def collect(
     def read(item: Item) -> Answer:
         key = there.get(f"{item.key}.out")
         if key is None:
-            return Answer(item.shown, item.folder, error=_readable(told.get(item.source, "")))
+            return Answer(item.shown, item.folder, error=_readable(problems.get(item.source, "")))
         body = clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         ranked = parse_answer(body)
         return Answer(item.shown, item.folder, *ranked[0], ranked, precision=precision_of(body))
@@ -149,27 +150,20 @@ def collect(
     return answers
 
 
-def _readable(told: str) -> str:
+def _readable(text: str) -> str:
     """What the log says of a picture; of our serving image's answer, the sentence."""
-    before, brace, body = told.partition("{")
+    before, brace, body = text.partition("{")
     try:
         return f"{before}{json.loads(brace + body)['message']}"
     except (ValueError, KeyError, TypeError):
-        return told or "no answer"
+        return text or "no answer"
 
 
 def delete_model(clients: Clients, job: dict[str, Any]) -> None:
     """The model that `start` made for the job; another's stays. No error if it is gone."""
-    from botocore.exceptions import ClientError
-
     name = job["ModelName"]
-    if name != job["TransformJobName"]:
-        return
-    try:
-        clients.sagemaker.delete_model(ModelName=name)
-    except ClientError as error:
-        if "not find" not in str(error).lower():
-            raise
+    if name == job["TransformJobName"]:
+        unless_gone(clients.sagemaker.delete_model, ModelName=name)
 
 
 def require_completed(job: dict[str, Any]) -> None:
@@ -179,7 +173,12 @@ def require_completed(job: dict[str, Any]) -> None:
         return
     if status == "Failed":
         raise failure(name, job)
-    raise ByocError(f"{name} was stopped.", "", code=FAILED, kind="JobStopped")
+    raise ByocError(
+        f"{name} was stopped, and has left no answers.",
+        "`byoc transform` starts another one.",
+        code=FAILED,
+        kind="JobStopped",
+    )
 
 
 # --- what is kept -----------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from contract import s3
-from contract.errors import NOT_FOUND, ByocError
+from contract.errors import ByocError
 from contract.folders import is_passed_over
 from contract.pictures import ENDINGS
+from report.read.aws import objects
 from scripts import upload
 from scripts.dataset import files_below
 from scripts.policies.names import Names
-from scripts.predict import folder_of, name_of, no_file
+from scripts.predict import folder_of, name_of, no_file, no_pictures
 from scripts.settings import Settings
 from scripts.setup.bucket import ensure
 from scripts.tags import Warn
@@ -64,14 +65,14 @@ class Input:
 def find(clients: Clients, uri: str) -> tuple[Input, list[str]]:
     """The pictures below an S3 address, and the addresses of objects there that are none by their name."""
     bucket, key = s3.split(uri)
-    objects = sizes(clients, bucket, key)
-    if key in objects and not key.endswith("/"):  # the address of one object
+    there = sizes(clients, bucket, key)
+    if key in there and not key.endswith("/"):  # the address of one object
         folder = key.rpartition("/")[0]
-        prefix, objects, whole = f"{folder}/" if folder else "", {key: objects[key]}, False
+        prefix, there, whole = f"{folder}/" if folder else "", {key: there[key]}, False
     else:
         prefix, whole = key if not key or key.endswith("/") else f"{key}/", True
     pictures, others = [], []
-    for name, size in objects.items():
+    for name, size in there.items():
         if not name.startswith(prefix):
             continue  # `dogs` is not `dogs2`
         below = PurePosixPath(name[len(prefix) :])
@@ -83,7 +84,7 @@ def find(clients: Clients, uri: str) -> tuple[Input, list[str]]:
         if not name.endswith("/") and not passed_over:  # what consoles make for an empty folder
             others.append(f"s3://{bucket}/{name}")
     if not pictures:
-        raise ByocError(f"There are no pictures in {uri}.", "", code=NOT_FOUND, kind="NoData")
+        raise no_pictures(uri)
     return Input(f"s3://{bucket}/{prefix}", tuple(pictures), whole=whole), others
 
 
@@ -115,7 +116,7 @@ def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
     if path.is_dir():
         below = files_below(path)[0]
         if not below:
-            raise ByocError(f"There are no pictures in {path}.", "", code=NOT_FOUND, kind="NoData")
+            raise no_pictures(path)
         # A folder of pictures may be a class itself; one of folders is not.
         flat = any(item.parent == path for item in below)
         for item in below:
@@ -126,22 +127,22 @@ def _files(path: Path, *, alone: bool) -> Iterator[tuple[str, Path]]:
 
 
 def send(
-    clients: Clients, settings: Settings, given: Input, progress: Callable[[int, int], None], warn: Warn
+    clients: Clients, settings: Settings, job_input: Input, progress: Callable[[int, int], None], warn: Warn
 ) -> None:
     """Send to S3 what `gather` has found, and beside it which file each picture was."""
-    bucket, prefix = s3.split(given.uri)
-    files = {item.key: Path(item.file) for item in given.items}
+    bucket, prefix = s3.split(job_input.uri)
+    files = {item.key: Path(item.file) for item in job_input.items}
     key = settings.aws.kms_key
     ensure(clients.s3, Names.of(settings, clients), warn)
     upload.send(clients.s3, bucket, prefix, files, {}, progress, key)
-    names = json.dumps({item.key: item.file for item in given.items}).encode()
+    names = json.dumps({item.key: item.file for item in job_input.items}).encode()
     clients.s3.put_object(Bucket=bucket, Key=_names_key(prefix), Body=names, **upload.encryption(key))
 
 
-def check_sizes(settings: Settings, given: Input) -> None:
+def check_sizes(settings: Settings, job_input: Input) -> None:
     """SageMaker would find a picture that is too large only after the machine was started."""
     limit = settings.transform.max_payload_mb
-    large = max(given.items, key=lambda item: item.size)
+    large = max(job_input.items, key=lambda item: item.size)
     if large.size > limit * MB:
         raise ByocError(
             f"{large.shown} has {large.size / MB:.1f} MB; transform.max_payload_mb is {limit}.",
@@ -149,14 +150,14 @@ def check_sizes(settings: Settings, given: Input) -> None:
         )
 
 
-def write_manifest(clients: Clients, settings: Settings, given: Input, target: str) -> Input:
+def write_manifest(clients: Clients, settings: Settings, job_input: Input, target: str) -> Input:
     """The same pictures by a manifest, which leaves out what else lies beside them."""
     uri = f"{target}{MANIFEST}"
     bucket, key = s3.split(uri)
-    content = json.dumps([{"prefix": given.uri}, *(item.key for item in given.items)])
+    content = json.dumps([{"prefix": job_input.uri}, *(item.key for item in job_input.items)])
     encrypted = upload.encryption(settings.aws.kms_key)
     clients.s3.put_object(Bucket=bucket, Key=key, Body=content.encode(), **encrypted)
-    return Input(uri, given.items, "ManifestFile")
+    return Input(uri, job_input.items, "ManifestFile")
 
 
 def given_of(clients: Clients, job: dict[str, Any]) -> Input:
@@ -189,5 +190,4 @@ def _names_key(prefix: str) -> str:
 
 def sizes(clients: Clients, bucket: str, prefix: str) -> dict[str, int]:
     """Sizes of the objects whose keys begin with `prefix`."""
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+    return {item["Key"]: item["Size"] for item in objects(clients.s3, bucket, prefix)}

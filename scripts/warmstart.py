@@ -36,11 +36,9 @@ def look(clients: Clients, names: Sequence[str]) -> list[Mapping[str, Any]]:
         raise ByocError(
             f"--warm-start names {len(names)} tuning jobs; SageMaker takes {_MOST}.", "Leave some out."
         )
-    found: list[Mapping[str, Any]] = []
+    parents: list[Mapping[str, Any]] = []
     for name in names:
-        described = tuning.find(clients, name)
-        if described is None:
-            raise aws.no_job("tuning job", name)
+        described = tuning.describe(clients, name)
         if (status := described["HyperParameterTuningJobStatus"]) in UNDER_WAY:
             raise ByocError(
                 f"--warm-start {name}: it is {status}, and SageMaker takes tuning jobs that are over.",
@@ -51,8 +49,8 @@ def look(clients: Clients, names: Sequence[str]) -> list[Mapping[str, Any]]:
                 f"--warm-start {name}: it has several training job definitions.",
                 "SageMaker takes tuning jobs with one.",
             )
-        found.append(described)
-    return found
+        parents.append(described)
+    return parents
 
 
 def kind(clients: Clients, request: Request, parents: Sequence[Mapping[str, Any]]) -> tuple[Kind, str]:
@@ -77,8 +75,7 @@ def kind(clients: Clients, request: Request, parents: Sequence[Mapping[str, Any]
 def changed_since(clients: Clients, uri: str, moment: datetime) -> bool:
     """Whether an object below the address is newer."""
     bucket, prefix = split(uri)
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return any(item["LastModified"] > moment for page in pages for item in page.get("Contents", []))
+    return any(item["LastModified"] > moment for item in aws.objects(clients.s3, bucket, prefix))
 
 
 def warm_started(request: Request, parents: Sequence[Mapping[str, Any]], chosen: Kind) -> Request:

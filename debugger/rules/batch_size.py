@@ -30,8 +30,7 @@ class BatchSize(GPURule):
         }
         self.evidence = (
             f"95th percentiles over {len(samples)} samples: CPU {low_use['cpu']:.0f} %, GPU "
-            f"{low_use['gpu']:.0f} %, GPU "
-            f"memory {low_use['gpu_memory']:.0f} %."
+            f"{low_use['gpu']:.0f} %, GPU memory {low_use['gpu_memory']:.0f} %."
         )
         if all(value < self.number(f"{name}_threshold_p95") for name, value in low_use.items()):
             self.replace(

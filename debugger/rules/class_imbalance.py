@@ -130,8 +130,7 @@ class ClassImbalance(Rule):
         few, many = int(self._counts.min()), int(self._counts.max())
         return (
             f"{self.seen} training labels of {self._counts.size} classes: the rarest class came up {few} "
-            "times, "
-            f"the most frequent {many} times (limit {self.number('threshold_imbalance'):g} to 1)."
+            f"times, the most frequent {many} times (limit {self.number('threshold_imbalance'):g} to 1)."
         )
 
 

@@ -9,9 +9,8 @@ from debugger.rules.rule import Rule
 
 FIRST_STEPS = 2
 WAITING = 20.0  # percent of the step
-LEAST_WAITED = (
-    10.0  # seconds in all, which a person would care about; a head alone waits a fifth of its second
-)
+# Seconds in all, which a person would care about; a head alone waits a fifth of its second.
+LEAST_WAITED = 10.0
 LEAST_STEPS = 10
 
 
@@ -56,9 +55,7 @@ class Dataloader(Rule):
                 severity="high" if share > 50 else "medium",
                 message=self.evidence,
                 cause="Decoding or augmenting the pictures is slower than the training step, with too few "
-                "loader "
-                "processes or too many for the cores.",
-                remedy="Set the number of loader workers to the number of cores, store pictures at the "
-                "size that "
-                "training uses, or cache the decoded ones.",
+                "loader processes or too many for the cores.",
+                remedy="Set the number of loader workers to the number of cores, store pictures at the size "
+                "that training uses, or cache the decoded ones.",
             )

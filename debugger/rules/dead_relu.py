@@ -54,15 +54,12 @@ class DeadRelu(Rule):
                     step=step.step,
                     tensor=name,
                     severity="high" if dead > 90 else "medium",
-                    message=f"{dead:.0f} % of the {shares.size} ReLUs of {name} are dead: they are active "
-                    "in less "
-                    f"than {self.number('threshold_inactivity'):g} % of their outputs.",
+                    message=f"{dead:.0f} % of the {shares.size} ReLUs of {name} are dead: they are active in "
+                    f"less than {self.number('threshold_inactivity'):g} % of their outputs.",
                     cause="A learning rate so high that an update pushed the weights or biases far below "
-                    "zero, or a "
-                    "strongly negative bias at the start.",
+                    "zero, or a strongly negative bias at the start.",
                     remedy="Lower the learning rate or warm it up, check the biases, normalise the inputs, "
-                    "or use "
-                    "leaky ReLUs.",
+                    "or use leaky ReLUs.",
                 )
 
     @property

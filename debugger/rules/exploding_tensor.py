@@ -39,8 +39,7 @@ class ExplodingTensor(Rule):
                 message=f"{name} holds {what} at {step.mode} step {step.step}"
                 + (": the training is lost from here." if kind_of(name) in ("loss", "weight") else "."),
                 cause="A learning rate that is too high, a division by zero or a logarithm of zero in the "
-                "loss, "
-                "broken input values, or float16 beyond its range.",
+                "loss, broken input values, or float16 beyond its range.",
                 remedy="Lower the learning rate, clip gradients, check the input for NaN; train in bfloat16 "
                 "rather than float16.",
             )

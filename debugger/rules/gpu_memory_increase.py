@@ -28,12 +28,10 @@ class GPUMemoryIncrease(GPURule):
                     tensor=name,
                     message=f"The memory use of {name} grew by {jump:.1f} points between two windows of "
                     f"{self.integer('window')} samples (limit {self.number('increase'):g}).",
-                    cause="Tensors that are kept over steps (a loss summed without .item()), or a batch "
-                    "far larger "
-                    "than the others.",
+                    cause="Tensors that are kept over steps (a loss summed without .item()), or a batch far "
+                    "larger than the others.",
                     remedy="Detach what is kept over steps; check the largest batch; leave room before "
-                    "raising "
-                    "the batch size.",
+                    "raising the batch size.",
                 )
         self.evidence = "; ".join(parts)
         if not parts:

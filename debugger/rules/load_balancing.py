@@ -36,8 +36,7 @@ class LoadBalancing(GPURule):
         )
         self.evidence = (
             f"The most different GPUs of {len(names)} are {first} (mean {columns[first].mean():.0f} %) and "
-            f"{second} "
-            f"(mean {columns[second].mean():.0f} %): distance {distance:.2f}, limit "
+            f"{second} (mean {columns[second].mean():.0f} %): distance {distance:.2f}, limit "
             f"{self.number('threshold'):g}."
         )
         if distance > self.number("threshold"):

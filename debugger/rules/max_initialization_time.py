@@ -26,9 +26,8 @@ class MaxInitializationTime(Rule):
             tensor=None,
             severity="medium",
             message=self.evidence,
-            cause="A download of data or weights inside the job, scanning very many files, or a loader "
-            "that starts "
-            "slowly.",
+            cause="A download of data or weights inside the job, scanning very many files, or a loader that "
+            "starts slowly.",
             remedy="Use a channel for what the job downloads, fewer and larger files, and check the job's "
             "log.",
         )

@@ -60,8 +60,7 @@ class Overtraining(Rule):
             f"{self._best['validation']:.4g}, now {validation:.4g}); {detail}.",
             cause="The model has learned what these pictures can teach it, and now learns them by heart.",
             remedy=f"Stop near step {self._best_step}, or lower the learning rate there; keep the model of "
-            "the "
-            "best evaluation.",
+            "the best evaluation.",
         )
 
     def undecided(self) -> str:

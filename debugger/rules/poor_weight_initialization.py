@@ -89,8 +89,7 @@ class PoorWeightInitialization(Rule):
             if ratio > self.number("threshold"):
                 self._note(
                     f"the variance of the activation inputs goes from {low[0]:.3g} ({low[1]}) to "
-                    f"{high[0]:.3g} "
-                    f"({high[1]})"
+                    f"{high[0]:.3g} ({high[1]})"
                 )
         narrow = 0
         for name, (low_p, high_p) in gradients:
@@ -122,8 +121,7 @@ class PoorWeightInitialization(Rule):
         if len(self._losses) <= self.integer("patience"):
             return (
                 f"the losses of {len(self._losses)} steps were saved, and it takes "
-                f"{self.integer('patience') + 1}: train longer, or save the losses more often "
-                "(save_interval)"
+                f"{self.integer('patience') + 1}: train longer, or save the losses more often (save_interval)"
             )
         if not self._analysed and self._flat():
             return (

@@ -50,9 +50,8 @@ class VanishingGradient(Rule):
                     severity="high",
                     message=f"The mean absolute gradient of {name.removeprefix('gradient/')} is "
                     f"{mean:.3g}, below {self.number('threshold'):.3g}: this layer does not learn.",
-                    cause="Weights that start at zero, saturated or dead activations, a layer that the "
-                    "loss does "
-                    "not depend on, or a very deep network without normalisation.",
+                    cause="Weights that start at zero, saturated or dead activations, a layer that the loss "
+                    "does not depend on, or a very deep network without normalisation.",
                     remedy="Check the initialisation and the activations before this layer; use batch "
                     "normalisation or residual connections.",
                 )

@@ -100,8 +100,8 @@ def of_configuration(
     """
     problems: list[str] = []  # `Configuration.problems` has named them
     collections = []
-    for name, given in configuration.wanted_collections().items():
-        parameters = check_parameters(given, name, problems)
+    for name, chosen in configuration.wanted_collections().items():
+        parameters = check_parameters(chosen, name, problems)
         if name in intervals:
             parameters.setdefault("save_interval", str(intervals[name]))
         if name in BUILT_IN or parameters.get("include_regex"):

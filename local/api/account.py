@@ -9,6 +9,7 @@ from typing import Any
 from botocore.model import ServiceModel
 
 from local.errors import InvalidParameterException
+from local.pagetokens import page
 from local.store import Store
 
 Request = dict[str, Any]
@@ -30,7 +31,7 @@ class Quotas:
     def ListServiceQuotas(self, request: Request) -> dict[str, Any]:
         service = request["ServiceCode"]
         names = list(_quota_names(self._sagemaker)) if service == "sagemaker" else []
-        shown, token = _page(names, request.get("MaxResults", 100), request.get("NextToken"))
+        shown, token = page(names, request.get("MaxResults", 100), request.get("NextToken"), _bad_token())
         return {
             "Quotas": [{"ServiceCode": service, "QuotaName": name, "Value": _QUOTA} for name in shown],
             "NextToken": token,
@@ -52,12 +53,12 @@ class Prices:
     """The price list: jobs on this machine cost nothing."""
 
     def GetProducts(self, request: Request) -> dict[str, Any]:
-        asked = {each["Field"]: each["Value"] for each in request.get("Filters", [])}
+        attributes = {each["Field"]: each["Value"] for each in request.get("Filters", [])}
         products = []
         for component in _COMPONENTS:
             dimension = {"unit": "Hrs", "pricePerUnit": {"USD": "0.0000000000"}}
             product = {
-                "product": {"attributes": {**asked, "component": component}},
+                "product": {"attributes": {**attributes, "component": component}},
                 "serviceCode": request["ServiceCode"],
                 "terms": {"OnDemand": {"local": {"priceDimensions": {"local": dimension}}}},
             }
@@ -84,7 +85,7 @@ class Tagging:
                     {"ResourceARN": arn, "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
                 )
         token = request.get("PaginationToken") or None
-        shown, token = _page(mappings, request.get("ResourcesPerPage", 100), token)
+        shown, token = page(mappings, request.get("ResourcesPerPage", 100), token, _bad_token())
         return {"ResourceTagMappingList": shown, "PaginationToken": token or ""}
 
 
@@ -100,8 +101,5 @@ def _has(tags: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
     return wanted["Key"] in tags and (not values or tags[wanted["Key"]] in values)
 
 
-def _page(items: list[Any], size: int, token: str | None) -> tuple[list[Any], str | None]:
-    if token is not None and not token.isdecimal():
-        raise InvalidParameterException("The token is invalid: pass the one of the answer before.")
-    start = int(token or 0)
-    return items[start : start + size], str(start + size) if start + size < len(items) else None
+def _bad_token() -> InvalidParameterException:
+    return InvalidParameterException("The token is invalid: pass the one of the answer before.")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.config import Config
-from local.errors import AwsError, ValidationException
+from local.errors import AwsError, ResourceInUse, ValidationException
+from local.jobs.documents import UNDER_WAY
 from local.seam import EngineLike
 from local.store import Document, Store
 
@@ -102,6 +103,20 @@ def unique(names: Sequence[str], what: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValidationException(f"Duplicate {what}: {', '.join(twice)}. Give each {what} once.")
+
+
+def name_taken(kind: str, job: str, arn: str) -> ResourceInUse:
+    """The error, in AWS's words, for the name of a job that exists: `kind` begins the sentence."""
+    return ResourceInUse(
+        f"{kind} names must be unique within an AWS account and region, and a {job} with this name already "
+        f"exists ({arn})"
+    )
+
+
+def require_under_way(what: str, status: str) -> None:
+    """ValidationException for the stop of a job that is over."""
+    if status not in UNDER_WAY:
+        raise ValidationException(f"The request was rejected because the {what} is in status {status}.")
 
 
 def echo(request: Request, *members: str) -> Document:

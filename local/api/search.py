@@ -44,13 +44,16 @@ class Search(Control):
         # Nothing is shared by other accounts.
         own = request.get("CrossAccountFilterOption", "SameAccount") == "SameAccount"
         matching = [record for record in self._records(_KINDS[resource]) if matches(record)] if own else []
-        found = ordered(matching, by, descending=request.get("SortOrder", "Descending") == "Descending")
-        start, size = _place(request), request.get("MaxResults", DEFAULT_PAGE)
-        more = start + size < len(found)
+        records = ordered(matching, by, descending=request.get("SortOrder", "Descending") == "Descending")
+        refusal = ValidationException(
+            "Invalid NextToken: pass the one of the answer before, with the same search."
+        )
+        size, token = request.get("MaxResults", DEFAULT_PAGE), request.get("NextToken") or None
+        shown, token = pagetokens.page(records, size, token, refusal)
         return {
-            "Results": [{resource: record} for record in found[start : start + size]],
-            "NextToken": pagetokens.write(start + size) if more else None,
-            "TotalHits": {"Value": len(found), "Relation": "EqualTo"},
+            "Results": [{resource: record} for record in shown],
+            "NextToken": token,
+            "TotalHits": {"Value": len(records), "Relation": "EqualTo"},
         }
 
     def _records(self, kind: str) -> Iterator[Document]:
@@ -65,10 +68,3 @@ def _shape(resource: str) -> StructureShape:
     shape = record.members[resource]
     assert isinstance(shape, StructureShape)
     return shape
-
-
-def _place(request: Request) -> int:
-    refusal = ValidationException(
-        "Invalid NextToken: pass the one of the answer before, with the same search."
-    )
-    return pagetokens.read(request.get("NextToken") or None, refusal)

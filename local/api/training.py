@@ -8,12 +8,12 @@ from typing import Any
 
 from contract.debugger import INTERVALS_MS
 from contract.metrics import compiled, is_explosive
-from local.api.control import Control, Request, unique
+from local.api.control import Control, Request, name_taken, require_under_way, unique
 from local.api.listing import page
 from local.api.members import TRAINING, TRAINING_UPDATE
 from local.config import Config
 from local.errors import ResourceInUse, ResourceNotFound, ValidationException
-from local.jobs.documents import training_document
+from local.jobs.documents import UNDER_WAY, training_document
 from local.runtime import optml
 
 NOT_FOUND = "Requested resource not found."
@@ -27,10 +27,7 @@ class TrainingJobs(Control):
         check(self.config, request)
         doc = training_document(self.config, request)
         arn = doc["TrainingJobArn"]
-        taken = ResourceInUse(
-            "Training job names must be unique within an AWS account and region, and a training job with "
-            f"this name already exists ({arn})"
-        )
+        taken = name_taken("Training job", "training job", arn)
         self.add("training-job", name, doc, request, taken, launch=True)
         return {"TrainingJobArn": arn}
 
@@ -50,7 +47,7 @@ class TrainingJobs(Control):
         if "ResourceConfig" not in request:
             raise ValidationException("The request changes nothing: give ResourceConfig.")
         status = doc["TrainingJobStatus"]
-        if status in ("InProgress", "Stopping"):
+        if status in UNDER_WAY:
             raise ValidationException(
                 f"The training job {name} is {status}: its KeepAlivePeriodInSeconds can be changed when it "
                 "has ended and its warm pool is Available."
@@ -61,17 +58,13 @@ class TrainingJobs(Control):
     def StopTrainingJob(self, request: Request) -> None:
         name = request["TrainingJobName"]
         doc = self.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
-        status = doc["TrainingJobStatus"]
-        if status not in ("InProgress", "Stopping"):
-            raise ValidationException(
-                f"The request was rejected because the training job is in status {status}."
-            )
+        require_under_way("training job", doc["TrainingJobStatus"])
         self.engine.stop("training-job", name)
 
     def DeleteTrainingJob(self, request: Request) -> None:
         name = request["TrainingJobName"]
         doc = self.find("training-job", name, lambda _: ResourceNotFound(NOT_FOUND))
-        if doc["TrainingJobStatus"] in ("InProgress", "Stopping"):
+        if doc["TrainingJobStatus"] in UNDER_WAY:
             raise ResourceInUse(f"The training job {name} is {doc['TrainingJobStatus']}: stop it first.")
         if doc.get("WarmPoolStatus", {}).get("Status") == "Available":
             raise ResourceInUse(
@@ -81,7 +74,7 @@ class TrainingJobs(Control):
         parent = doc.get("_TuningJobName", "")
         tuning = self.store.get("tuning-job", parent) if parent else None
         # Its search and its counters need the results of all its training jobs.
-        if tuning and tuning["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+        if tuning and tuning["HyperParameterTuningJobStatus"] in UNDER_WAY:
             raise ResourceInUse(
                 f"The training job {name} belongs to the tuning job {parent}, which is "
                 f"{tuning['HyperParameterTuningJobStatus']}: wait for its end, or stop it."

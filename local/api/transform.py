@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from local.api.control import Control, Request, echo, now
+from local.api.control import Control, Request, echo, name_taken, now, require_under_way
 from local.api.listing import page
 from local.api.members import TRANSFORM
 from local.api.models import missing
 from local.api.training import check_s3
 from local.config import Config
-from local.errors import ResourceInUse, ResourceNotFound, ValidationException
+from local.errors import ResourceNotFound, ValidationException
 from local.jobs.records import Processing
 from local.store import Document
 
@@ -39,10 +39,7 @@ class TransformJobs(Control):
         self.find("model", request["ModelName"], lambda arn: missing("model", arn))
         doc = transform_document(self.config, request)
         arn = doc["TransformJobArn"]
-        taken = ResourceInUse(
-            "Transform job names must be unique within an AWS account and region, and a transform job with "
-            f"this name already exists ({arn})"
-        )
+        taken = name_taken("Transform job", "transform job", arn)
         self.add("transform-job", name, doc, request, taken, launch=True)
         return {"TransformJobArn": arn}
 
@@ -57,11 +54,7 @@ class TransformJobs(Control):
     def StopTransformJob(self, request: Request) -> None:
         name = request["TransformJobName"]
         doc = self.find("transform-job", name, lambda _: ResourceNotFound(_not_found(name)))
-        status = doc["TransformJobStatus"]
-        if status not in ("InProgress", "Stopping"):
-            raise ValidationException(
-                f"The request was rejected because the transform job is in status {status}."
-            )
+        require_under_way("transform job", doc["TransformJobStatus"])
         self.engine.stop("transform-job", name)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local.api import training, warmstart
-from local.api.control import Control, Request, unique
+from local.api.control import Control, Request, name_taken, require_under_way, unique
 from local.api.listing import page
 from local.api.members import TUNING
 from local.config import Config
-from local.errors import ResourceInUse, ResourceLimitExceeded, ResourceNotFound, ValidationException
+from local.errors import ResourceLimitExceeded, ResourceNotFound, ValidationException
 from local.jobs import autotune, criteria, hyperband
-from local.jobs.documents import tuning_document, tuning_summary
+from local.jobs.documents import UNDER_WAY, tuning_document, tuning_summary
 from local.jobs.search import SearchProblem, grid_size, ranges
 from local.store import Condition
 
@@ -39,10 +39,7 @@ class TuningJobs(Control):
             request = autotune.chosen(request)
         _check(self.config, request, launched=warmstart.check(self.store, request))
         arn = self.config.arn("tuning-job", name)
-        taken = ResourceInUse(
-            "Hyperparameter tuning job names must be unique within an AWS account and region, and a tuning "
-            f"job with this name already exists ({arn})"
-        )
+        taken = name_taken("Hyperparameter tuning job", "tuning job", arn)
         doc = tuning_document(self.config, request)
         self.add("tuning-job", name, doc, request, taken, launch=True)
         return {"HyperParameterTuningJobArn": arn}
@@ -72,11 +69,7 @@ class TuningJobs(Control):
 
     def StopHyperParameterTuningJob(self, request: Request) -> None:
         name = request["HyperParameterTuningJobName"]
-        status = self._find(name)["HyperParameterTuningJobStatus"]
-        if status not in ("InProgress", "Stopping"):
-            raise ValidationException(
-                f"The request was rejected because the tuning job is in status {status}."
-            )
+        require_under_way("tuning job", self._find(name)["HyperParameterTuningJobStatus"])
         self.engine.stop("tuning-job", name)
 
     def DeleteHyperParameterTuningJob(self, request: Request) -> None:
@@ -85,7 +78,7 @@ class TuningJobs(Control):
         doc = self.store.get("tuning-job", name)
         if doc is None:
             return  # as on AWS
-        if doc["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+        if doc["HyperParameterTuningJobStatus"] in UNDER_WAY:
             raise ValidationException(
                 f"The tuning job {name} is {doc['HyperParameterTuningJobStatus']}: stop it first."
             )

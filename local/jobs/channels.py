@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from local.config import Config, split_s3_uri
+from contract import s3
+from local.config import Config
 from local.jobs.files import copy_data, regular_files
 
 
@@ -84,7 +85,7 @@ class Downloader:
         return objects
 
     def _nothing(self, uri: str) -> DataProblem:
-        bucket = split_s3_uri(uri)[0]
+        bucket = s3.split(uri)[0]
         return DataProblem(
             f'ClientError: Data download failed:No S3 objects found under S3 URL "{uri}" given in input data '
             f"source. Please ensure that the bucket exists in the selected region ({self._config.region}), "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.files import write_atomically
 from local.jobs.channels import input_data_config
-from local.jobs.files import write_json
 from local.runtime.container import Runtime
 
 CHECKPOINTS = "/opt/ml/checkpoints"
@@ -60,9 +61,9 @@ def prepare(runtime: Runtime, doc: Mapping[str, Any], host: Host, hosts: list[st
     for folder in ("input/config", "input/data", "model", "output/data", "checkpoints", "code"):
         (host.base / folder).mkdir(parents=True, exist_ok=True)
     config = host.base / "input" / "config"
-    write_json(config / "hyperparameters.json", doc.get("HyperParameters", {}))
-    write_json(config / "inputdataconfig.json", input_data_config(channels(doc)))
-    write_json(config / "resourceconfig.json", _resource_config(doc, host.name, hosts, runtime.multi_host))
+    _write(config / "hyperparameters.json", doc.get("HyperParameters", {}))
+    _write(config / "inputdataconfig.json", input_data_config(channels(doc)))
+    _write(config / "resourceconfig.json", _resource_config(doc, host.name, hosts, runtime.multi_host))
     environment = {
         "TRAINING_JOB_NAME": doc["TrainingJobName"],
         "TRAINING_JOB_ARN": doc["TrainingJobArn"],
@@ -75,10 +76,14 @@ def prepare(runtime: Runtime, doc: Mapping[str, Any], host: Host, hosts: list[st
         content = {**doc[block], "LocalPath": runtime.inside(host.base, path)}
         if block == "ProfilerConfig":
             content.setdefault("DisableProfiler", False)
-        write_json(config / file, content)
+        _write(config / file, content)
         # smdebug looks in /opt/ml unless a variable names another place.
         environment[variable] = runtime.inside(host.base, f"/opt/ml/input/config/{file}")
     return environment
+
+
+def _write(path: Path, value: Any) -> None:
+    write_atomically(path, json.dumps(value))
 
 
 def _resource_config(doc: Mapping[str, Any], host: str, hosts: list[str], networked: bool) -> dict[str, Any]:

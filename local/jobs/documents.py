@@ -61,6 +61,8 @@ TERMINAL: Mapping[str, str] = {
     "MaxWaitTimeExceeded": "Stopped",
 }
 
+UNDER_WAY = ("InProgress", "Stopping")  # of jobs of every kind, and of rules
+
 _REASON_LIMIT = 1024  # characters of a FailureReason, in every Describe*
 
 DEFAULT_MAX_RUNTIME = 86_400  # seconds; what AWS takes when StoppingCondition names none

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import stat
@@ -12,7 +11,6 @@ import sys
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 _PIECE = 1 << 30
 _CHUNK = 1 << 20
@@ -68,8 +66,8 @@ def regular_files(folder: Path, base: Path | None = None) -> Iterator[Path]:
     while pending:
         subfolders = []
         try:
-            with os.scandir(pending.pop()) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(pending.pop()) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
         except FileNotFoundError:
             continue  # a job may remove its folders at any time
         for entry in entries:
@@ -137,14 +135,6 @@ def place(aside: Path, target: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
         else:
             return
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file as a whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    aside.write_text(json.dumps(value))
-    aside.replace(path)
 
 
 def remove_tree(folder: Path) -> None:

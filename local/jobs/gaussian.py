@@ -122,15 +122,15 @@ class _Axes:
 
     def near(self, place: Any, scale: float, count: int, random: np.random.Generator) -> Any:
         """Places around one; a choice changes in one of five."""
-        found, start = np.tile(place, (count, 1)), 0
+        places, start = np.tile(place, (count, 1)), 0
         for width in self._widths:
             if width == 1:
-                found[:, start] = np.clip(found[:, start] + random.normal(0, scale, count), 0, 1)
+                places[:, start] = np.clip(places[:, start] + random.normal(0, scale, count), 0, 1)
             else:
                 other = np.flatnonzero(random.random(count) < 0.2)
-                found[other, start : start + width] = np.eye(width)[random.integers(0, width, len(other))]
+                places[other, start : start + width] = np.eye(width)[random.integers(0, width, len(other))]
             start += width
-        return found
+        return places
 
 
 def _ends(distribution: Any) -> tuple[float, float]:

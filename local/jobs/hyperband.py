@@ -55,11 +55,11 @@ def own_epochs(static: Mapping[str, str]) -> int | None:
 
 def rungs(least: int, most: int) -> tuple[int, ...]:
     """The epochs after which trials are compared: MinResource, three times that, …, below MaxResource."""
-    found = []
+    levels = []
     while least < most:
-        found.append(least)
+        levels.append(least)
         least *= REDUCTION
-    return tuple(found)
+    return tuple(levels)
 
 
 @dataclass

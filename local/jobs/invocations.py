@@ -91,8 +91,8 @@ def _asked(server: ModelServer, say: Say) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         say("/execution-parameters was answered with something else than a JSON object; defaults are used")
         return {}
-    asked = {name: parameters[name] for name in _DEFAULTS if name in parameters}
-    for name, value in list(asked.items()):
+    chosen = {name: parameters[name] for name in _DEFAULTS if name in parameters}
+    for name, value in list(chosen.items()):
         if name == "BatchStrategy":
             good = value in STRATEGIES.values()
         else:
@@ -100,8 +100,8 @@ def _asked(server: ModelServer, say: Say) -> dict[str, Any]:
             good = isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= _MOST_MB
         if not good:
             say(f"/execution-parameters: {name} cannot be {json.dumps(value)[:100]}; the default is used")
-            del asked[name]
-    return asked
+            del chosen[name]
+    return chosen
 
 
 class Invocations:

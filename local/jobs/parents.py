@@ -26,8 +26,8 @@ def identical(doc: Mapping[str, Any]) -> bool:
 
 def documents(store: Store, doc: Mapping[str, Any]) -> list[Document]:
     """The parents that are still there: one may have been deleted since."""
-    found = [store.get("tuning-job", name) for name in names(doc)]
-    return [parent for parent in found if parent is not None]
+    parents = [store.get("tuning-job", name) for name in names(doc)]
+    return [parent for parent in parents if parent is not None]
 
 
 def children(store: Store, parent: Mapping[str, Any]) -> list[Document]:

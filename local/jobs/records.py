@@ -98,12 +98,12 @@ class Processing:
             ]
         return [self._write(self._select(self._after, result)) for result in results]
 
-    def _joined(self, given: Any, answer: Any) -> Any:
+    def _joined(self, record: Any, answer: Any) -> Any:
         if self._csv:
-            return [*given, *answer]
-        if isinstance(given, dict):
-            return {**given, "SageMakerOutput": answer}
-        return {"SageMakerInput": given, "SageMakerOutput": answer}
+            return [*record, *answer]
+        if isinstance(record, dict):
+            return {**record, "SageMakerOutput": answer}
+        return {"SageMakerInput": record, "SageMakerOutput": answer}
 
     def _read(self, text: bytes, what: str) -> Any:
         try:

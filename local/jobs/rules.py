@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from contract.files import write_atomically
+from contract.names import PROCESSING_LOGS, RULE_OUTPUT
 from local.jobs.contract import Host
-from local.jobs.documents import Document, rules_job
-from local.jobs.files import open_below, write_json
+from local.jobs.documents import UNDER_WAY, Document, rules_job
+from local.jobs.files import open_below
 from local.jobs.logfile import LogFile
 from local.jobs.mirror import Mirror, Syncer
 from local.jobs.run import cause_of
@@ -20,7 +22,6 @@ from local.jobs.services import Services, log
 from local.runtime.container import Container, ContainerSpec, RuntimeProblem
 
 KINDS = ("Debug", "Profiler")
-LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 _DEFAULT_INTERVAL_MS = 500  # SageMaker's
 # What the command reads of the job: option, configuration block, where its container has the folder.
 _INPUTS = (
@@ -97,7 +98,7 @@ class RulesRun:
         """
         try:
             stream = f"{rules_job(self._job)}/algo-1-{int(time.time())}"
-            output = self._output = LogFile(self._services.config.log_file(LOG_GROUP, stream))
+            output = self._output = LogFile(self._services.config.log_file(PROCESSING_LOGS, stream))
             container = self._launch(output)
         except RuntimeProblem as problem:
             config = self._services.config
@@ -139,7 +140,7 @@ class RulesRun:
         for option, inside, _ in self._inputs:
             arguments += [option, inside]
         if self._rules is not None:
-            write_json(base / "config" / "rules.json", self._rules)
+            write_atomically(base / "config" / "rules.json", json.dumps(self._rules))
             arguments += ["--config", runtime.inside(base, "/opt/ml/config/rules.json")]
         if self._interval is not None:
             arguments += ["--sample-system", str(self._interval)]
@@ -272,7 +273,7 @@ def unsettled_rules(doc: Document) -> list[dict[str, Any]]:
         entry
         for kind in KINDS
         for entry in doc.get(f"{kind}RuleEvaluationStatuses", [])
-        if entry["RuleEvaluationStatus"] in ("InProgress", "Stopping")
+        if entry["RuleEvaluationStatus"] in UNDER_WAY
     ]
 
 
@@ -289,7 +290,7 @@ def output_uri(doc: Mapping[str, Any]) -> str | None:
     for block in ("DebugHookConfig", "ProfilerConfig"):
         uri = doc.get(block, {}).get("S3OutputPath")
         if uri:
-            return f"{uri.rstrip('/')}/{doc['TrainingJobName']}/rule-output"
+            return f"{uri.rstrip('/')}/{doc['TrainingJobName']}/{RULE_OUTPUT}"
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from local.errors import DISK_FULL, is_disk_full
-from local.jobs.documents import Document
+from local.jobs.documents import UNDER_WAY, Document
 from local.jobs.services import Services, log
 
 Cause = Literal["user", "rule", "runtime", "wait", "early", "hyperband", "service"]
@@ -60,7 +60,7 @@ class Run:
 
     @classmethod
     def under_way(cls, doc: Document) -> bool:
-        return doc[f"{cls.noun}Status"] in ("InProgress", "Stopping")
+        return doc[f"{cls.noun}Status"] in UNDER_WAY
 
     def start(self) -> None:
         self._thread.start()

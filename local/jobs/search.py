@@ -260,13 +260,13 @@ class Search:
             return None
 
 
-def _grid(found: list[Range]) -> Iterator[tuple[str, ...]]:
+def _grid(categorical: list[Range]) -> Iterator[tuple[str, ...]]:
     from optuna.distributions import CategoricalDistribution
 
-    for each in found:
+    for each in categorical:
         if not isinstance(each.distribution, CategoricalDistribution):
             raise SearchProblem(f"Range of {each.name!r}: the Grid strategy takes categorical ranges only.")
-    return itertools.product(*(each.distribution.choices for each in found))
+    return itertools.product(*(each.distribution.choices for each in categorical))
 
 
 def grid_size(parameter_ranges: Mapping[str, Any]) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from contract import container
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Slots:
     """
 
     def __init__(self, cores: int | None = None) -> None:
-        self.cores = cores or available_cores()
+        self.cores = cores or container.cores()
         self._limit = max(2, self.cores)
         self._running = 0
         self._free = threading.Condition()
@@ -57,14 +58,3 @@ class Slots:
         """Lets waiting jobs see that they were cancelled."""
         with self._free:
             self._free.notify_all()
-
-
-def available_cores() -> int:
-    """Cores that this process may use (affinity; cgroup quota where there is one)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:  # noqa: PTH123
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))

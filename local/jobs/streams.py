@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from contract.names import DEBUG_OUTPUT
 from local.jobs.artifacts import put_uncompressed
 from local.jobs.contract import Host
 from local.jobs.files import open_below
@@ -19,7 +20,7 @@ END_FILE = "training_job_end.ts"
 # Configuration block, and where below its S3 path the job's files go.
 _BLOCKS = (
     ("CheckpointConfig", ""),
-    ("DebugHookConfig", "/{job}/debug-output"),
+    ("DebugHookConfig", f"/{{job}}/{DEBUG_OUTPUT}"),
     ("ProfilerConfig", "/{job}/profiler-output"),
     ("TensorBoardOutputConfig", "/{job}/tensorboard-output"),
 )

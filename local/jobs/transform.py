@@ -8,6 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from contract.names import TRANSFORM_LOGS
 from local.jobs.channels import DataProblem
 from local.jobs.documents import shortened
 from local.jobs.files import remove_tree
@@ -20,7 +21,6 @@ from local.jobs.serving import ModelServer, ModelSpec, ServingProblem, model_spe
 from local.runtime.container import RuntimeProblem
 from local.store import Document
 
-LOG_GROUP = "/aws/sagemaker/TransformJobs"
 _UNHEALTHY = (
     "The primary container of the transform job did not pass the ping health check. Please check CloudWatch "
     "logs for this job."
@@ -45,8 +45,8 @@ class TransformRun(Run):
         self._cancelled = threading.Event()
         self._server: ModelServer | None = None
         stream = f"{name}/i-local-{int(time.time())}"
-        self._log = LogFile(services.config.log_file(LOG_GROUP, stream))
-        self._data_log = LogFile(services.config.log_file(LOG_GROUP, f"{stream}/data-log"))
+        self._log = LogFile(services.config.log_file(TRANSFORM_LOGS, stream))
+        self._data_log = LogFile(services.config.log_file(TRANSFORM_LOGS, f"{stream}/data-log"))
         self._objects = Objects(services, doc, self._folder / "aside", self._cancelled, self._say)
 
     def stop(self, cause: Cause = "user", grace: float | None = None) -> None:

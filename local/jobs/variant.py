@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from contract.names import ENDPOINT_LOGS
 from local.errors import ModelError, ServiceUnavailable
 from local.jobs.client import NoAnswer, TookTooLong
 from local.jobs.logfile import LogFile
@@ -37,7 +38,7 @@ class Variant:
         self.spec = spec
         self._services = services
         self._endpoint = endpoint
-        self._group = f"/aws/sagemaker/Endpoints/{endpoint}"
+        self._group = f"{ENDPOINT_LOGS}/{endpoint}"
         self._log = LogFile(services.config.log_file(self._group, f"{spec.name}/i-local"))
         self._server = ModelServer(
             services,

@@ -118,8 +118,8 @@ class S3:
             # Nothing but the end of the connection can say so now.
             log.warning("%s has been cut off while it was read", scope["path"])
         except Exception as error:
-            known = error if isinstance(error, S3Error) else _internal(error, scope)
-            await answer.error(known, close=reader.unread)
+            s3_error = error if isinstance(error, S3Error) else _internal(error, scope)
+            await answer.error(s3_error, close=reader.unread)
 
     async def _send_rest(self, outgoing: Outgoing, answer: Answer, reader: Reader) -> None:
         """Sends what is left of an object. ClientGone once the client has left."""

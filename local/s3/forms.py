@@ -51,10 +51,10 @@ class Form:
 
     def __init__(self, content_type: str) -> None:
         """S3Error for a form without a boundary."""
-        found = _BOUNDARY.match(content_type.strip())
-        if found is None:
+        match = _BOUNDARY.match(content_type.strip())
+        if match is None:
             raise _malformed()
-        self._delimiter = b"\r\n--" + (found[1] or found[2]).encode()
+        self._delimiter = b"\r\n--" + (match[1] or match[2]).encode()
         self._buffer = b"\r\n"  # so that the first delimiter is like the others
         self._taken = 0  # bytes of the buffer that have been read
         self.fields: dict[str, str] = {}
@@ -245,13 +245,13 @@ def _disposition(head: bytes) -> str:
 def _file_name(disposition: str) -> str:
     encoded = _ENCODED_FILE_NAME.search(disposition)
     name = unquote(encoded[1]) if encoded else _group(_FILE_NAME, disposition)
-    found = _LAST_PART.search(name)
-    return found[0] if found else ""
+    match = _LAST_PART.search(name)
+    return match[0] if match else ""
 
 
 def _group(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.search(text)
-    return (found[1] or found[2] or "") if found else ""
+    match = pattern.search(text)
+    return (match[1] or match[2] or "") if match else ""
 
 
 def _decoded(value: bytes) -> str:

@@ -174,12 +174,12 @@ def length_of(text: str) -> int | None:
     return int(text)
 
 
-def check_checksum(algorithm: str, given: str, computed: str) -> None:
+def check_checksum(algorithm: str, expected: str, computed: str) -> None:
     """S3Error if a checksum is not the one that was computed."""
-    if given == computed:
+    if expected == computed:
         return
     try:
-        well_formed = len(base64.b64decode(given, validate=True)) == len(base64.b64decode(computed))
+        well_formed = len(base64.b64decode(expected, validate=True)) == len(base64.b64decode(computed))
     except binascii.Error:
         well_formed = False
     if not well_formed:

@@ -181,7 +181,7 @@ def chosen(parts: Sequence[Part], wanted: Sequence[Mapping[str, Any]], upload: U
             "InvalidPartOrder",
             "The list of parts was not in ascending order. Parts must be ordered by part number.",
         )
-    found = []
+    chosen_parts = []
     for number, each in zip(numbers, wanted, strict=True):
         part = there.get(number)
         checksums_sent = {
@@ -200,8 +200,8 @@ def chosen(parts: Sequence[Part], wanted: Sequence[Mapping[str, Any]], upload: U
                 UploadId=upload.id,
                 PartNumber=number,
             )
-        found.append(part)
-    for part in found[:-1]:
+        chosen_parts.append(part)
+    for part in chosen_parts[:-1]:
         if part.size < SMALLEST_PART:
             raise S3Error(
                 400,
@@ -212,7 +212,7 @@ def chosen(parts: Sequence[Part], wanted: Sequence[Mapping[str, Any]], upload: U
                 PartNumber=part.number,
                 ETag=part.etag,
             )
-    return found
+    return chosen_parts
 
 
 def completed(upload: Upload, parts: Sequence[Part], headers: Mapping[str, str]) -> Note:

@@ -23,7 +23,7 @@ from report.charts.axes import (
     step_axis,
     value_axis,
 )
-from report.charts.figure import Figure, Table, broken_marks, figure, finding_marks, named
+from report.charts.figure import Figure, Table, broken_lines, broken_marks, figure, finding_marks, named
 from report.read.metrics import Log, Metric
 from report.read.series import Array, Curve, Series, curve, smooth, thin
 from report.verdicts import Finding
@@ -147,28 +147,26 @@ def loss_figure(series: Series, log: Log, findings: Sequence[Finding], classes: 
         many = len(raw) > 60
         shown = thin(raw)
         tables["loss_raw"] = _table(shown, "Training")
-        line = alt.Chart(named("loss_raw")).mark_line(
+        line = broken_lines(
+            "loss_raw",
             size=1 if many else 2,
             opacity=0.55 if many else 1,
             point={"size": 18} if len(raw) < 40 else False,
-            invalid="break-paths-filter-domains",
         )
         layers.append(line.encode(x=x, y=y, color=colour, tooltip=tooltip))
         if many:
             tables["loss_smooth"] = _table(thin(smooth(raw, geometric=spans_decades(every)), 400), "Training")
             layers.append(
-                alt.Chart(named("loss_smooth"))
-                .mark_line(size=2.5, invalid="break-paths-filter-domains")
-                .encode(x=x, y=y, color=colour, tooltip=tooltip)
+                broken_lines("loss_smooth", size=2.5).encode(x=x, y=y, color=colour, tooltip=tooltip)
             )
     for split, values in by_epoch.items():
         if not len(values):
             continue
         tables[f"loss_{split}"] = _table(values, SPLITS[split][0])
         layers.append(
-            alt.Chart(named(f"loss_{split}"))
-            .mark_line(size=2.5, point={"size": 40, "filled": True}, invalid="break-paths-filter-domains")
-            .encode(x=x, y=y, color=colour, tooltip=tooltip)
+            broken_lines(f"loss_{split}", size=2.5, point={"size": 40, "filled": True}).encode(
+                x=x, y=y, color=colour, tooltip=tooltip
+            )
         )
     broken = [
         (part, split)
@@ -314,14 +312,10 @@ def evaluation_figure(series: Series, *, own_steps: bool) -> Figure | None:
         return None
     values = thin(max(losses, key=len))
     y = value_axis("Loss (cross-entropy, nats)", values.value)
-    chart = (
-        alt.Chart(named("evaluation"))
-        .mark_line(size=2, color=ORANGE, invalid="break-paths-filter-domains")
-        .encode(
-            x=step_axis("Evaluation step" if own_steps else "Step"),
-            y=y,
-            tooltip=["step:Q", alt.Tooltip("value:Q", format=".5~g")],
-        )
+    chart = broken_lines("evaluation", size=2, color=ORANGE).encode(
+        x=step_axis("Evaluation step" if own_steps else "Step"),
+        y=y,
+        tooltip=["step:Q", alt.Tooltip("value:Q", format=".5~g")],
     )
     caption = loss_sentence(values, "Evaluation loss")
     caption += " Evaluation counts its own steps." if own_steps else ""

@@ -87,6 +87,12 @@ def named(name: str) -> alt.NamedData:
     return alt.NamedData(name=name)
 
 
+def broken_lines(name: str, **mark: Any) -> alt.Chart:
+    """Lines with gaps where values are NaN or infinite."""
+    lines: alt.Chart = alt.Chart(named(name)).mark_line(invalid="break-paths-filter-domains", **mark)
+    return lines
+
+
 def broken_marks(name: str, what: str) -> alt.Chart:
     """Crosses along the upper edge for values that are NaN or infinite and so have no height of their own."""
     marks: alt.Chart = (

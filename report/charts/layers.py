@@ -188,9 +188,8 @@ def gradients_figure(series: Series) -> Figure | None:
     finite = total.value[total.finite]
     if finite.size:
         caption = (
-            "The gradient of the whole network has a norm of "
-            f"{words.number(float(np.median(finite)))} in the median, "
-            f"{words.number(float(finite.max()))} at most."
+            f"The gradient of the whole network has a norm of {words.number(float(np.median(finite)))} in "
+            f"the median, {words.number(float(finite.max()))} at most."
         )
     else:
         caption = "Gradients are NaN or infinite throughout."

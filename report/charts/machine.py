@@ -21,7 +21,7 @@ from report.charts.axes import (
     line_legend,
     name_axis,
 )
-from report.charts.figure import Figure, Rows, Table, figure, named
+from report.charts.figure import Figure, Rows, Table, broken_lines, figure, named
 from report.read.series import Array, Series
 
 SYSTEM = {
@@ -109,35 +109,31 @@ def utilisation_figure(series: Series) -> Figure | None:
         median, p95 = np.percentile(measured, [50, 95])
         said.append(f"{SYSTEM[name][0]} {median:.0f} % (95th percentile {p95:.0f} %)")
     labels = [SYSTEM[name][0] for name in shown]
-    chart = (
-        alt.Chart(named("system"))
-        .mark_line(size=2, invalid="break-paths-filter-domains")
-        .encode(
-            x=_time_axis("time:Q", title),
-            y=alt.Y("value:Q", title="Utilisation (%)", scale=alt.Scale(domain=[0, 100])),
-            color=colours("what:N", labels, [SYSTEM[name][1] for name in shown], line_legend()),
-            strokeDash=alt.StrokeDash(
-                "what:N",
-                title=None,
-                sort=labels,
-                scale=alt.Scale(
-                    domain=labels,
-                    range=[
-                        [1, 0]
-                        if not name.endswith("memory") and name != "io_wait"
-                        else [6, 3]
-                        if name.endswith("memory")
-                        else [2, 2]
-                        for name in shown
-                    ],
-                ),
+    chart = broken_lines("system", size=2).encode(
+        x=_time_axis("time:Q", title),
+        y=alt.Y("value:Q", title="Utilisation (%)", scale=alt.Scale(domain=[0, 100])),
+        color=colours("what:N", labels, [SYSTEM[name][1] for name in shown], line_legend()),
+        strokeDash=alt.StrokeDash(
+            "what:N",
+            title=None,
+            sort=labels,
+            scale=alt.Scale(
+                domain=labels,
+                range=[
+                    [1, 0]
+                    if not name.endswith("memory") and name != "io_wait"
+                    else [6, 3]
+                    if name.endswith("memory")
+                    else [2, 2]
+                    for name in shown
+                ],
             ),
-            tooltip=[
-                alt.Tooltip("what:N", title="What"),
-                alt.Tooltip("time:Q", title=title, format=".1f"),
-                alt.Tooltip("value:Q", title="%", format=".1f"),
-            ],
-        )
+        ),
+        tooltip=[
+            alt.Tooltip("what:N", title="What"),
+            alt.Tooltip("time:Q", title=title, format=".1f"),
+            alt.Tooltip("value:Q", title="%", format=".1f"),
+        ],
     )
     caption = f"In the median: {'; '.join(said)}."
     if "gpu" not in shown:
@@ -170,15 +166,11 @@ def traffic_figure(series: Series) -> Figure | None:
     for name, values in shown.items():
         table.add(*_binned(time, values / 1e6), TRAFFIC[name][0])
     labels = [TRAFFIC[name][0] for name in shown]
-    chart = (
-        alt.Chart(named("traffic"))
-        .mark_line(size=2, invalid="break-paths-filter-domains")
-        .encode(
-            x=_time_axis("time:Q", title),
-            y=alt.Y("value:Q", title="MB/s", axis=alt.Axis(tickCount=4)),
-            color=colours("what:N", labels, [TRAFFIC[name][1] for name in shown], line_legend(columns=2)),
-            tooltip=["what:N", alt.Tooltip("value:Q", title="MB/s", format=".3~g")],
-        )
+    chart = broken_lines("traffic", size=2).encode(
+        x=_time_axis("time:Q", title),
+        y=alt.Y("value:Q", title="MB/s", axis=alt.Axis(tickCount=4)),
+        color=colours("what:N", labels, [TRAFFIC[name][1] for name in shown], line_legend(columns=2)),
+        tooltip=["what:N", alt.Tooltip("value:Q", title="MB/s", format=".3~g")],
     )
     peaks = [
         f"{TRAFFIC[name][0].lower()} {words.number(float(np.nanmax(values)) / 1e6)}"

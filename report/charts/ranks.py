@@ -18,7 +18,7 @@ from report.charts.axes import (
     value_axis,
 )
 from report.charts.curves import thin_steps
-from report.charts.figure import Figure, Rows, Table, broken_marks, figure, named
+from report.charts.figure import Figure, Rows, Table, broken_lines, broken_marks, figure
 from report.read.series import Curve, Series, smooth, thin
 
 POINTS = 300
@@ -71,20 +71,16 @@ def _figure(
     if averaged:
         caption += " Lines are moving averages."
     x = step_axis()
-    lines = (
-        alt.Chart(named("ranks"))
-        .mark_line(size=2, opacity=0.85, invalid="break-paths-filter-domains")
-        .encode(
-            x=x,
-            y=value_axis(y_title, np.array(table["value"])),
-            color=_colour(list(curves)),
-            detail="rank:N",
-            tooltip=[
-                alt.Tooltip("rank:Q", title="Rank"),
-                alt.Tooltip("step:Q", title="Step", format=","),
-                alt.Tooltip("value:Q", title=y_title, format=".4~g"),
-            ],
-        )
+    lines = broken_lines("ranks", size=2, opacity=0.85).encode(
+        x=x,
+        y=value_axis(y_title, np.array(table["value"])),
+        color=_colour(list(curves)),
+        detail="rank:N",
+        tooltip=[
+            alt.Tooltip("rank:Q", title="Rank"),
+            alt.Tooltip("step:Q", title="Step", format=","),
+            alt.Tooltip("value:Q", title=y_title, format=".4~g"),
+        ],
     )
     tables: dict[str, Table] = {"ranks": table}
     layers: list[alt.Chart] = [lines]

@@ -23,7 +23,8 @@ from report.charts.axes import (
     value_axis,
 )
 from report.charts.figure import Figure, Rows, figure, named
-from report.read.tuning import Trial, TuningJob
+from report.read.trials import Trial
+from report.read.tuning import TuningJob
 from report.read.values import mapping, sequence
 
 STATUS_COLOURS = {"Completed": BLUE, "Stopped": ORANGE, "InProgress": GREY, "Failed": RED}

@@ -25,7 +25,7 @@ from report.charts.axes import (
     value_axis,
 )
 from report.charts.curves import axis_of, loss_sentence, main_loss, metric_curve, thin_steps
-from report.charts.figure import Figure, Rows, Table, figure, named
+from report.charts.figure import Figure, Rows, Table, broken_lines, figure, named
 from report.charts.layers import merge
 from report.charts.timing import PHASE_COLOURS, step_numbers
 from report.pages.job import Job, origin, read_job
@@ -42,14 +42,16 @@ class Row:
 
     name: str
     values: list[str]
-    differs: bool
+
+    @property
+    def differs(self) -> bool:
+        return len(set(self.values)) > 1
 
 
 def rows(tables: list[dict[str, str]]) -> list[Row]:
     """One line for every key of any of the tables; those that differ first."""
     names = list(dict.fromkeys(name for table in tables for name in table))
-    compared = [Row(name, [table.get(name, words.NOT_KNOWN) for table in tables], False) for name in names]
-    compared = [Row(row.name, row.values, len(set(row.values)) > 1) for row in compared]
+    compared = [Row(name, [table.get(name, words.NOT_KNOWN) for table in tables]) for name in names]
     return sorted(compared, key=lambda row: not row.differs)
 
 
@@ -113,10 +115,8 @@ def _overlay(
         alt.Tooltip("step:Q", title=x_title, format=","),
         alt.Tooltip("value:Q", title=y_title, format=".4~g"),
     ]
-    lines = (
-        alt.Chart(named("lines"))
-        .mark_line(size=2.2, invalid="break-paths-filter-domains")
-        .encode(x=step_axis(x_title), y=y, color=_colour(names), strokeDash=dash, tooltip=tooltip)
+    lines = broken_lines("lines", size=2.2).encode(
+        x=step_axis(x_title), y=y, color=_colour(names), strokeDash=dash, tooltip=tooltip
     )
     layers: list[alt.Chart] = [lines]
     tables: dict[str, Table] = {"lines": table}
@@ -327,10 +327,7 @@ def compare_page(inputs: list[ReportInputs]) -> str:
         names=names,
         colours=job_tones(len(jobs)),
         figures=figures,
-        results=[
-            Row(name, values, len(set(values)) > 1)
-            for name, values in ((name, [value(job) for job in jobs]) for name, value in RESULTS.items())
-        ],
+        results=[Row(name, [value(job) for job in jobs]) for name, value in RESULTS.items()],
         settings=rows([{**job.defaults, **job.settings} for job in jobs]),
         made=rows(
             [dict(origin(job)) | flat(job.quality.environment, "Environment of training: ") for job in jobs]

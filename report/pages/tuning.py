@@ -19,7 +19,8 @@ from report.pages.job import Tile
 from report.pages.render import redact, render
 from report.read.findings import stop_sentence
 from report.read.rungs import Rungs
-from report.read.tuning import LOGS_LIMIT, Trial, TuningJob
+from report.read.trials import Trial
+from report.read.tuning import LOGS_LIMIT, TuningJob
 from report.read.values import mapping
 
 

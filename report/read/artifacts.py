@@ -15,7 +15,6 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from contract import s3 as s3_address
-from contract.errors import ByocError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,7 +40,7 @@ def open_s3(s3: S3Client, uri: str) -> tuple[Any, int]:
 
     try:
         bucket, key = s3_address.split(uri)
-    except ByocError:
+    except s3_address.AddressError:
         raise Unreadable(f"{uri!r} is not an S3 address") from None
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)

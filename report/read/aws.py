@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from contract.errors import NOT_FOUND, ByocError
@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
     from mypy_boto3_sagemaker import SageMakerClient
 
 # What SageMaker says, with a ValidationException, of a name that is unknown or too long to be one.
 _UNKNOWN_NAME: Final = re.compile(
     r"not (find|found)|does not exist|failed to satisfy constraint", re.IGNORECASE
+)
+
+_NOT_FOUND: Final = frozenset(
+    {"ResourceNotFound", "ResourceNotFoundException", "RepositoryNotFoundException"}
 )
 
 
@@ -46,12 +51,18 @@ def find(ask: Callable[[], Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def is_unknown_name(error: ClientError) -> bool:
-    """Whether SageMaker refused because nothing has the name."""
+    """Whether AWS refused because nothing has the name."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", ""), answer.get("Message", "")
-    return code == "ResourceNotFound" or (
+    return code in _NOT_FOUND or (
         code in ("ValidationException", "ValidationError") and bool(_UNKNOWN_NAME.search(message))
     )
+
+
+def objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[ObjectTypeDef]:
+    """The objects whose keys begin with the prefix, in the order of their keys."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from page.get("Contents", ())
 
 
 def describe(kind: str, name: str, ask: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Resumed:
 def resumed(clients: Clients, name: str) -> Resumed:
     """What to go on with after the training job of that name; an error where it kept nothing."""
     job = describe(clients, name)
-    if job["TrainingJobStatus"] in ("InProgress", "Stopping"):
+    if job["TrainingJobStatus"] in UNDER_WAY:
         raise ByocError(f"{name} is still {job['TrainingJobStatus']}.", f"`byoc watch {name}` follows it.")
     if job["TrainingJobStatus"] == "Completed":
         raise ByocError(f"{name} completed: there is nothing to go on with.", "`byoc train` trains anew.")

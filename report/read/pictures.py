@@ -12,7 +12,7 @@ from contract import s3
 from contract.errors import NOT_FOUND, ByocError
 from contract.folders import is_passed_over
 from contract.pictures import ENDINGS, FORMATS, MAX_PIXELS
-from report.read.aws import Clients
+from report.read.aws import Clients, objects
 
 CHANNELS: Final = ("train", "validation", "test")
 LIMIT: Final = 200_000
@@ -92,15 +92,14 @@ def look(clients: Clients, root: str) -> Pictures:
 def _files(clients: Clients, folder: str, channel: str) -> Iterator[File]:
     bucket, prefix = s3.split(f"{folder.rstrip('/')}/")
     try:
-        for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                parts = item["Key"].removeprefix(prefix).split("/")
-                ending = f".{parts[-1].rpartition('.')[2].lower()}"
-                if len(parts) < 2 or ending not in ENDINGS or any(map(is_passed_over, parts)):
-                    continue
-                tag = item["ETag"].strip('"')
-                same = "" if "-" in tag else tag  # of a file in several parts it is no digest of the content
-                yield File(channel, parts[0], item["Key"], (item["Size"], same))
+        for item in objects(clients.s3, bucket, prefix):
+            parts = item["Key"].removeprefix(prefix).split("/")
+            ending = f".{parts[-1].rpartition('.')[2].lower()}"
+            if len(parts) < 2 or ending not in ENDINGS or any(map(is_passed_over, parts)):
+                continue
+            tag = item["ETag"].strip('"')
+            same = "" if "-" in tag else tag  # of a file in several parts it is no digest of the content
+            yield File(channel, parts[0], item["Key"], (item["Size"], same))
     except clients.s3.exceptions.NoSuchBucket:
         return
 

@@ -169,9 +169,9 @@ def _add_split(quality: Quality, name: str, part: Mapping[str, Any], leaked: lis
     )
 
 
-def _count(told: object, listed: list[tuple[str, str]]) -> int:
+def _count(counted: object, listed: list[tuple[str, str]]) -> int:
     """The trainer names no more than a thousand files and counts them all."""
-    return max(told, len(listed)) if isinstance(told, int) else len(listed)
+    return max(counted, len(listed)) if isinstance(counted, int) else len(listed)
 
 
 def thumbnail(encoded: object) -> str:

@@ -9,7 +9,8 @@ from report import words
 from report.read import jobs
 from report.read.aws import Clients
 from report.read.jobs import UNDER_WAY
-from report.read.tuning import LOGS_LIMIT, Trial, TuningJob
+from report.read.trials import Trial
+from report.read.tuning import LOGS_LIMIT, TuningJob
 from report.read.values import mapping
 
 
@@ -64,13 +65,13 @@ def read(clients: Clients, job: TuningJob) -> Rungs | None:
 def arrange(job: TuningJob, epochs: Mapping[str, int]) -> Rungs | None:
     """The rungs, from how many epochs each trial has run, by name."""
     hyperband = mapping(mapping(job.config.get("StrategyConfig")).get("HyperbandStrategyConfig"))
-    known = [trial for trial in job.trials if trial.name in epochs]
-    if not known:
+    counted = [trial for trial in job.trials if trial.name in epochs]
+    if not counted:
         return None
     most = max(int(hyperband.get("MaxResource", 0)), *epochs.values())
     rungs = []
     for count in sorted(set(epochs.values())):
-        trials = tuple(trial for trial in known if epochs[trial.name] == count)
+        trials = tuple(trial for trial in counted if epochs[trial.name] == count)
         judged = [trial for trial in trials if trial in job.judged]
         rungs.append(Rung(count, trials, min(judged, key=job.rank, default=None)))
     return Rungs(most, tuple(rungs))

@@ -1,4 +1,4 @@
-"""Tuning jobs: their trials, and the best of them."""
+"""Tuning jobs: described, watched until they end, and the best of their trials."""
 
 from __future__ import annotations
 
@@ -10,88 +10,18 @@ from itertools import islice
 from typing import Any, Final
 
 from contract.errors import FAILED, ByocError
-from contract.findings import Findings
 from report import accuracy, words
 from report.read import aws, findings, jobs
 from report.read.aws import Clients
 from report.read.jobs import UNDER_WAY
 from report.read.logs import read_end
 from report.read.pace import Pace
-from report.read.values import mapping, number, sequence
+from report.read.trials import Progress, Trial, parse_trial
+from report.read.values import mapping, sequence
 
 TRIALS_LIMIT: Final = 2_000
 LOGS_LIMIT: Final = 50
 """Trials of a job up to which their logs are read: each takes two requests."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a running trial is.
-
-    Attributes:
-        epoch, epochs: finished ones, and how many there will be.
-        latest: the objective after the last epoch; NaN before there is one.
-        seconds: since it began to train.
-        until_epoch: seconds from there to the end of the last epoch.
-    """
-
-    epoch: int
-    epochs: int
-    latest: float
-    seconds: float
-    until_epoch: float
-
-    @property
-    def seconds_left(self) -> float:
-        """As long again for each epoch to come as for those that are over; 0 where that is over."""
-        return max(0.0, self.until_epoch / self.epoch * self.epochs - self.seconds)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training job of a tuning job.
-
-    Attributes:
-        number: its place in the order of creation, from 1.
-        objective: NaN where it has reported none.
-        hyperparameters: the tuned ones only, as SageMaker was given them.
-        start, end: when it began to train (or, before that, was created), and when it ended.
-        reason: why it failed.
-        findings: what its log says of the rules, where that was read.
-        progress: of one that runs, where its metrics show it.
-    """
-
-    name: str
-    number: int
-    status: str
-    objective: float
-    hyperparameters: Mapping[str, str]
-    start: datetime | None = None
-    end: datetime | None = None
-    reason: str = ""
-    findings: Findings | None = None
-    progress: Progress | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        return words.seconds_between(self.start, self.end)
-
-    @property
-    def tuned(self) -> dict[str, str]:
-        """The hyperparameters as a person writes them: SageMaker's SDK puts text in quotes."""
-        return {key: value.strip('"') for key, value in self.hyperparameters.items()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the JSON document of a command."""
-        return {
-            "name": self.name,
-            "status": self.status,
-            "hyperparameters": dict(self.hyperparameters),
-            "objective": None if math.isnan(self.objective) else self.objective,
-            "reason": self.reason,
-            "seconds": self.seconds,
-            "epoch": self.progress.epoch if self.progress else None,
-        }
 
 
 @dataclass(frozen=True)
@@ -220,7 +150,7 @@ def look(clients: Clients, name: str) -> TuningJob:
     Raises:
         ByocError: there is none (NOT_FOUND).
     """
-    described = _describe(clients, name)
+    described = describe(clients, name)
     pages = clients.sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
         HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending"
     )
@@ -263,36 +193,18 @@ def pictures(clients: Clients, job: TuningJob) -> int | None:
     return int(count) if count else None
 
 
+def describe(clients: Clients, name: str) -> dict[str, Any]:
+    """DescribeHyperParameterTuningJob; an error where there is no such job."""
+    return aws.describe("tuning job", name, lambda: _ask(clients, name))
+
+
 def find(clients: Clients, name: str) -> dict[str, Any] | None:
-    """DescribeHyperParameterTuningJob, if there is one."""
-    return aws.find(
-        lambda: clients.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-    )
+    """The tuning job, if there is one."""
+    return aws.find(lambda: _ask(clients, name))
 
 
-def _describe(clients: Clients, name: str) -> dict[str, Any]:
-    described = find(clients, name)
-    if described is None:
-        raise aws.no_job("tuning job", name)
-    return described
-
-
-def parse_trial(summary: Mapping[str, Any], place: int) -> Trial:
-    """An item of ListTrainingJobsForHyperParameterTuningJob, at that place in the list (from 1)."""
-    objective = mapping(summary.get("FinalHyperParameterTuningJobObjectiveMetric"))
-    start = summary.get("TrainingStartTime") or summary.get("CreationTime")
-    end = summary.get("TrainingEndTime")
-    tuned = mapping(summary.get("TunedHyperParameters"))
-    return Trial(
-        name=str(summary.get("TrainingJobName", "")),
-        number=place,
-        status=str(summary.get("TrainingJobStatus", "")),
-        objective=number(objective.get("Value")),
-        hyperparameters={str(key): str(value) for key, value in sorted(tuned.items())},
-        start=start if isinstance(start, datetime) else None,
-        end=end if isinstance(end, datetime) else None,
-        reason=str(summary.get("FailureReason") or ""),
-    )
+def _ask(clients: Clients, name: str) -> Mapping[str, Any]:
+    return clients.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
 
 
 def with_findings(clients: Clients, job: TuningJob) -> TuningJob:
@@ -328,7 +240,7 @@ def with_result(clients: Clients, last: str, project: str) -> str:
     Args:
         last: the one that was started last; it is returned where no other has a result either.
     """
-    if TuningJob(last, _describe(clients, last)).winner:
+    if TuningJob(last, describe(clients, last)).winner:
         return last
     prefix = f"{project}-tune"[:_LONGEST_PREFIX].rstrip("-")
     pages = clients.sagemaker.get_paginator("list_hyper_parameter_tuning_jobs").paginate(

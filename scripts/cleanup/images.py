@@ -7,21 +7,22 @@ and that is said.
 
 from __future__ import annotations
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from contract.s3 import split
 from report.read import aws
 from report.words import listing, plural, size
 from scripts import prices
-from scripts.cleanup.part import Found, Part
+from scripts.aws import unless_gone
+from scripts.cleanup.part import Found, Part, seen
 from scripts.cleanup.storage import neighbours
 from scripts.prices import money
 from scripts.registry import ecr_name
 from scripts.setup.plan import project_of
-from scripts.tags import PROJECT, is_forbidden, other_projects
+from scripts.tags import PROJECT, other_projects
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -60,27 +61,22 @@ def find(clients: Clients, settings: Settings, root_uri: str, models: Collection
         root_uri: the project's folder in S3.
         models: the project's own.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    return seen(lambda: _find(clients, settings, root_uri, models), "images in ECR", "ECR")
 
-    try:
-        repositories = [each for name in names(settings) if (each := _look(clients, name))]
-        if not repositories:
-            return Found()
-        reason = _shared(clients, settings, root_uri) or _foreign_model(clients, repositories, models)
-        parts, stays = [], []
-        for each in repositories:
-            why = reason or _made_by(clients, each, settings.project.name)
-            if why:
-                stays.append(_stays(clients, each, why))
-                continue
-            remove = _removal(clients, each.name)
-            parts.append(Part("repository", each.name, remove, each.note, each.hourly))
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
-        return Found(unseen=[f"AWS does not allow {error.operation_name}: images in ECR stay."])
-    except BotoCoreError as error:  # e.g. in a VPC that does not reach it
-        return Found(unseen=[f"ECR does not answer, so images there stay: {error}"])
+
+def _find(clients: Clients, settings: Settings, root_uri: str, models: Collection[str]) -> Found:
+    repositories = [each for name in names(settings) if (each := _look(clients, name))]
+    if not repositories:
+        return Found()
+    reason = _shared(clients, settings, root_uri) or _foreign_model(clients, repositories, models)
+    parts, stays = [], []
+    for each in repositories:
+        why = reason or _made_by(clients, each, settings.project.name)
+        if why:
+            stays.append(_stays(clients, each, why))
+            continue
+        remove = partial(unless_gone, clients.ecr.delete_repository, repositoryName=each.name, force=True)
+        parts.append(Part("repository", each.name, remove, each.note, each.hourly))
     return Found(parts, stays)
 
 
@@ -93,14 +89,6 @@ def _look(clients: Clients, name: str) -> Repository | None:
     sizes = [image.get("imageSizeInBytes", 0) for page in pages for image in page["imageDetails"]]
     uri, arn = described["repositoryUri"], described["repositoryArn"]
     return Repository(name, uri, arn, len(sizes), sum(sizes), prices.storage(clients, "ECR", sum(sizes)))
-
-
-def _removal(clients: Clients, name: str) -> Any:
-    def remove() -> None:
-        with contextlib.suppress(clients.ecr.exceptions.RepositoryNotFoundException):
-            clients.ecr.delete_repository(repositoryName=name, force=True)
-
-    return remove
 
 
 def _stays(clients: Clients, repository: Repository, why: str) -> str:

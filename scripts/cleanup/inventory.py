@@ -34,23 +34,23 @@ def take(
         progress: is called with the number of objects that were counted, or deleted.
     """
     unseen: list[str] = []
-    known = endpoints_of_folder(settings)
-    owner = Owner(clients, settings.project.name, unseen.append, known)
+    own_endpoints = endpoints_of_folder(settings)
+    owner = Owner(clients, settings.project.name, unseen.append, own_endpoints)
     services = Services(clients, owner, unseen)
     bucket = account.bucket(settings, clients)
-    found = services.running() + services.warm_pools() + services.serving()
+    everything = services.running() + services.warm_pools() + services.serving()
     made = {logs.endpoint_of(config) for config in services.configs} - {""}
-    groups = {*known, *services.endpoints, *made} - services.foreign_endpoints
-    found += logs.find(clients, services.training, services.transform, groups)
-    found += storage.find(clients, bucket, settings.prefix, progress)
-    found += images.find(clients, settings, f"s3://{bucket}/{settings.prefix}", services.models)
+    groups = {*own_endpoints, *services.endpoints, *made} - services.foreign_endpoints
+    everything += logs.find(clients, services.training, services.transform, groups)
+    everything += storage.find(clients, bucket, settings.prefix, progress)
+    everything += images.find(clients, settings, f"s3://{bucket}/{settings.prefix}", services.models)
     ended = len(services.training) + len(services.tuning)
     if records:
-        found += services.records()
+        everything += services.records()
     elif ended:
         stays = f"The records of {plural(ended, 'job')}: they cost nothing, and --records deletes them."
-        found += Found(stays=[stays])
-    return found + Found(unseen=list(dict.fromkeys(unseen)))
+        everything += Found(stays=[stays])
+    return everything + Found(unseen=list(dict.fromkeys(unseen)))
 
 
 def endpoints_of_folder(settings: Settings) -> set[str]:

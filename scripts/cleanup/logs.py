@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contract.names import ENDPOINT_LOGS, PROCESSING_LOGS, TRAINING_LOGS, TRANSFORM_LOGS
 from report.read import jobs
 from report.words import plural
-from scripts.cleanup.part import Found, Part
-from scripts.tags import is_forbidden
+from scripts.aws import unless_gone
+from scripts.cleanup.part import Found, Part, seen
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -25,31 +25,19 @@ def find(
     clients: Clients, training: Collection[str], transform: Collection[str], endpoints: Collection[str]
 ) -> Found:
     """Streams of these jobs, and groups of these endpoints. The groups of all jobs are everybody's."""
-    return (
-        _seen(lambda: _streams(clients, TRAINING_LOGS, training))
-        + _seen(lambda: _streams(clients, TRANSFORM_LOGS, transform))
-        + _seen(lambda: _streams(clients, PROCESSING_LOGS, _evaluators(clients, training)))
-        + _seen(lambda: _groups(clients, endpoints))
+    looks = (
+        lambda: _streams(clients, TRAINING_LOGS, training),
+        lambda: _streams(clients, TRANSFORM_LOGS, transform),
+        lambda: _streams(clients, PROCESSING_LOGS, _evaluators(clients, training)),
+        lambda: _groups(clients, endpoints),
     )
+    return sum((seen(look, "logs", "CloudWatch Logs") for look in looks), Found())
 
 
 def endpoint_of(config: str) -> str:
     """The endpoint that byoc made a configuration for, by its name; empty where it is not such a name."""
     match = _STEM.fullmatch(config)
     return match[1] if match else ""
-
-
-def _seen(look: Callable[[], Found]) -> Found:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        return look()
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
-        return Found(unseen=[f"AWS does not allow {error.operation_name}: logs stay."])
-    except BotoCoreError as error:  # e.g. in a VPC that does not reach it
-        return Found(unseen=[f"CloudWatch Logs does not answer, so logs stay: {error}"])
 
 
 def _exists(clients: Clients, group: str) -> bool:
@@ -82,8 +70,7 @@ def _streams(clients: Clients, group: str, jobs: Collection[str]) -> Found:
 
     def remove() -> None:
         for name in names:
-            _unless_gone(clients, lambda name=name: clients.logs.delete_log_stream(  # type: ignore[misc]
-                logGroupName=group, logStreamName=name))  # fmt: skip
+            unless_gone(clients.logs.delete_log_stream, logGroupName=group, logStreamName=name)
 
     return Found([Part("logs", group, remove, plural(len(names), "stream"))])
 
@@ -105,14 +92,6 @@ def _groups(clients: Clients, endpoints: Collection[str]) -> Found:
         group = f"{ENDPOINT_LOGS}/{endpoint}"
         if not _exists(clients, group):
             continue
-
-        def remove(group: str = group) -> None:
-            _unless_gone(clients, lambda: clients.logs.delete_log_group(logGroupName=group))
-
+        remove = partial(unless_gone, clients.logs.delete_log_group, logGroupName=group)
         parts.append(Part("logs", group, remove))
     return Found(parts)
-
-
-def _unless_gone(clients: Clients, send: Callable[[], object]) -> None:
-    with contextlib.suppress(clients.logs.exceptions.ResourceNotFoundException):
-        send()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.prices import MONTH, money
+from scripts.tags import is_forbidden
 
 Report = Callable[[int], None]
 """Is called with the number of objects that are deleted by now."""
@@ -59,3 +60,22 @@ class Found:
 
     def __add__(self, other: Found) -> Found:
         return Found([*self.parts, *other.parts], [*self.stays, *other.stays], [*self.unseen, *other.unseen])
+
+
+def seen(look: Callable[[], Found], what: str, service: str = "") -> Found:
+    """What a look finds; where AWS does not allow it, a sentence that `what` (`logs`) stays.
+
+    Args:
+        service: a part of AWS that a VPC may not reach: that it does not answer is a sentence, too. For what
+            has no such name it is an error.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return look()
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and is_forbidden(error):
+            return Found(unseen=[f"AWS does not allow {error.operation_name}: {what} stay."])
+        if isinstance(error, BotoCoreError) and service:
+            return Found(unseen=[f"{service} does not answer, so {what} stay: {error}"])
+        raise

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import FAILED, ByocError
-from report.read import aws, jobs
+from report.read import jobs
+from report.read.jobs import UNDER_WAY
 from report.read.listing import has_warm_pool
 from report.read.pace import Pace
 from report.words import plural
 from scripts import endpoints, kinds, prices, spending, warmpool
+from scripts.aws import unless_gone
 from scripts.cleanup.part import Found, Part
-from scripts.tags import Owner
+from scripts.tags import Owner, is_forbidden
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
 
-_UNDER_WAY = ("InProgress", "Stopping")
 _LOOKS = 400  # at jobs that are to end, up to 8 s apart
 
 
@@ -38,8 +39,6 @@ class Services:
         """Name → summary of the project's, of one kind."""
         from botocore.exceptions import ClientError
 
-        from scripts.tags import is_forbidden
-
         # Each is asked for its tags: not all of the account's. Endpoints may have any name, and cost most.
         if not self.owner.knows_all and operation != "list_endpoints":
             filters["NameContains"] = self.owner.project
@@ -51,16 +50,16 @@ class Services:
             pages: Any = self.clients.sagemaker.get_paginator(operation).paginate(  # type: ignore[call-overload]
                 **filters, PaginationConfig={"PageSize": 100}
             )
-            found = {item[f"{prefix}Name"]: item for page in pages for item in page[answer]}
+            listed = {item[f"{prefix}Name"]: item for page in pages for item in page[answer]}
         except ClientError as error:
             if not is_forbidden(error):
                 raise
             self.unseen.append(f"AWS does not allow {error.operation_name}: what it would list stays.")
             return {}
-        ours = self.owner.names({name: item[f"{prefix}Arn"] for name, item in found.items()})
+        ours = self.owner.names({name: item[f"{prefix}Arn"] for name, item in listed.items()})
         if operation == "list_endpoints":
-            self.foreign_endpoints.update(found.keys() - ours)
-        return {name: found[name] for name in ours}
+            self.foreign_endpoints.update(listed.keys() - ours)
+        return {name: listed[name] for name in ours}
 
     @cached_property
     def training(self) -> Mapping[str, Mapping[str, Any]]:
@@ -99,7 +98,7 @@ class Services:
                 (self.transform, "TransformJobStatus"),
             )
             for name, item in listed.items()
-            if item[status] in _UNDER_WAY
+            if item[status] in UNDER_WAY
         ]
         if not names:
             return Found()
@@ -134,10 +133,11 @@ class Services:
             parts.append(Part("endpoint", name, self._endpoint(name), status, hourly))
         sagemaker = self.clients.sagemaker
         for name in self.configs:
-            remove = _quietly(sagemaker.delete_endpoint_config, EndpointConfigName=name)
+            remove = partial(unless_gone, sagemaker.delete_endpoint_config, EndpointConfigName=name)
             parts.append(Part("endpoint configuration", name, remove))
         parts += [
-            Part("model", name, _quietly(sagemaker.delete_model, ModelName=name)) for name in self.models
+            Part("model", name, partial(unless_gone, sagemaker.delete_model, ModelName=name))
+            for name in self.models
         ]
         return Found(parts)
 
@@ -148,34 +148,21 @@ class Services:
         """What SageMaker remembers of jobs. It costs nothing; AWS cannot delete a transform job's."""
         sagemaker = self.clients.sagemaker
         parts = [
-            Part("record", name, _quietly(sagemaker.delete_training_job, TrainingJobName=name))
+            Part("record", name, partial(unless_gone, sagemaker.delete_training_job, TrainingJobName=name))
             for name in self.training
         ] + [
             Part(
                 "record",
                 name,
-                _quietly(sagemaker.delete_hyper_parameter_tuning_job, HyperParameterTuningJobName=name),
+                partial(
+                    unless_gone, sagemaker.delete_hyper_parameter_tuning_job, HyperParameterTuningJobName=name
+                ),
             )
             for name in self.tuning
         ]
         count = len(self.transform)
         stays = [f"The records of {plural(count, 'transform job')}: AWS deletes none."] if count else []
         return Found(parts, stays)
-
-
-def _quietly(send: Callable[..., object], **request: str) -> Callable[[], object]:
-    """The request; one for something that is gone is no error."""
-
-    def remove() -> None:
-        from botocore.exceptions import ClientError
-
-        try:
-            send(**request)
-        except ClientError as error:
-            if not aws.is_unknown_name(error):
-                raise
-
-    return remove
 
 
 def _hourly(clients: Clients, items: Iterable[tuple[str, str]]) -> float | None:
@@ -197,13 +184,16 @@ def _end(clients: Clients, names: Sequence[str]) -> None:
         kinds.stop(clients, name)
     pace, left = Pace(), list(names)
     for _ in range(_LOOKS):
-        left = [name for name in left if kinds.kind_of(clients, name).status(clients, name) in _UNDER_WAY]
+        left = [name for name in left if kinds.kind_of(clients, name).status(clients, name) in UNDER_WAY]
         if not left:
             break
         pace.wait()
     else:
         raise ByocError(
-            f"{', '.join(left)} did not end.", "`byoc stop` stops a job.", code=FAILED, kind="JobStillRuns"
+            f"{', '.join(left)} did not end, though asked to stop.",
+            "`byoc jobs` shows the status; then run `byoc delete --all` again.",
+            code=FAILED,
+            kind="JobStillRuns",
         )
     for name in names:
         if has_warm_pool(jobs.find(clients, name) or {}):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from contract.errors import FAILED, REFUSED, ByocError
 from report.words import plural, size
 from scripts import prices
-from scripts.cleanup.part import Found, Part
+from scripts.cleanup.part import Found, Part, seen
 from scripts.requests import FOLDERS
 from scripts.tags import is_forbidden
 
@@ -69,7 +69,7 @@ class Folder:
             raise ByocError(
                 f"S3 did not delete {plural(len(refused), 'object')}, e.g. {first['Key']}: "
                 f"{first.get('Code')}: {first.get('Message', '')}".rstrip(": "),
-                "It takes s3:DeleteObject, and s3:DeleteObjectVersion for older versions.",
+                "Ask for the permissions s3:DeleteObject and, for older versions, s3:DeleteObjectVersion.",
                 code=REFUSED if "AccessDenied" in str(first.get("Code")) else FAILED,
                 kind="ObjectsLeft",
             )
@@ -98,28 +98,26 @@ def _identity(item: Any) -> Any:
 
 def find(clients: Clients, bucket: str, root: str, progress: Progress) -> Found:
     """What lies in the project's folder `root` of the bucket, without slashes around it."""
-    from botocore.exceptions import ClientError
-
     if not root:
         return Found(
-            stays=[f"Objects in s3://{bucket}: aws.prefix is the whole bucket, which byoc empties not."]
+            stays=[f"Objects in s3://{bucket}: aws.prefix is the whole bucket, which byoc does not empty."]
         )
+    return seen(lambda: _find(clients, bucket, root, progress), f"objects in s3://{bucket}")
+
+
+def _find(clients: Clients, bucket: str, root: str, progress: Progress) -> Found:
     try:
         versions, unseen = _may_list_versions(clients, bucket, root)
         parts: list[Part] = []
         for name in FOLDERS:
             folder = Folder(clients, bucket, f"{root}/{name}/", versions)
             parts += _objects(folder, progress)
-            found = _uploads(folder)
-            parts += found.parts
-            unseen += found.unseen
+            uploads = _uploads(folder)
+            parts += uploads.parts
+            unseen += uploads.unseen
         stays = _others(clients, bucket, root)
     except clients.s3.exceptions.NoSuchBucket:
         return Found()
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
-        return Found(unseen=[f"AWS does not allow {error.operation_name} in s3://{bucket}: objects stay."])
     return Found(parts, stays, list(dict.fromkeys(unseen)))
 
 
@@ -201,11 +199,11 @@ def neighbours(clients: Clients, bucket: str, root: str) -> set[str] | None:
         pages = clients.s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=parent, Delimiter="/"
         )
-        found = {each["Prefix"].strip("/") for page in pages for each in page.get("CommonPrefixes", ())}
+        folders = {each["Prefix"].strip("/") for page in pages for each in page.get("CommonPrefixes", ())}
     except clients.s3.exceptions.NoSuchBucket:
         return set()
     except ClientError as error:
         if not is_forbidden(error):
             raise
         return None
-    return found - {root}
+    return folders - {root}

@@ -54,31 +54,31 @@ def delete_all(context: Context, *, yes: bool, records: bool) -> None:
         with counted.shown("looking, objects"):
             return inventory.take(clients, settings, records=records, progress=counted)
 
-    found = look()
-    parts = list(found.parts)
+    there = look()
+    parts = list(there.parts)
     if state := inventory.local_state(settings):
         parts.append(state)
-    if not found.parts:
-        _show_rest(context, found)
-        _finish(context, found, run.Outcome(), state)
+    if not there.parts:
+        _show_rest(context, there)
+        _finish(context, there, run.Outcome(), state)
         return
     out.say("This is deleted of [bold]{project}[/] in {where}:", project=project, where=where)
     _show(context, parts)
-    _show_rest(context, found)
+    _show_rest(context, there)
     if not yes:
-        _ask(context, parts, found.stays)
+        _ask(context, parts, there.stays)
     outcome = run.Outcome()
     try:
         with counted.shown("deleting, objects"):
-            for part, reason in run.delete(found.parts, outcome):
+            for part, reason in run.delete(there.parts, outcome):
                 if reason:
                     out.warn(f"{part.kind} {part.name}: {reason}")
                 else:
                     out.raw(f"  {part.done} {part.kind} {part.name}")
     except KeyboardInterrupt:
-        _interrupted(context, found.parts, outcome)
+        _interrupted(context, there.parts, outcome)
     except ByocError as error:
-        rest = _rest(found.parts, outcome)
+        rest = _rest(there.parts, outcome)
         error.remedy = f"{error.remedy} {_again(rest)}".strip()
         error.details |= {**outcome.as_dict(), "left": [part.as_dict() for part in rest]}
         raise
@@ -95,12 +95,12 @@ def _show(context: Context, parts: Sequence[Part]) -> None:
             context.out.raw(f"  … and {len(alike) - _SHOWN} more of kind {kind}")
 
 
-def _show_rest(context: Context, found: Found) -> None:
-    if found.stays:
+def _show_rest(context: Context, there: Found) -> None:
+    if there.stays:
         context.out.raw("This stays:")
-    for sentence in found.stays:
+    for sentence in there.stays:
         context.out.raw(f"  {sentence}")
-    for sentence in found.unseen:
+    for sentence in there.unseen:
         context.out.warn(sentence)
 
 

@@ -68,7 +68,7 @@ def convert(
     creation.create(
         place, lambda: clients.sagemaker.create_training_job(**request), lambda: jobs.find(clients, name)
     )
-    started = running.training(name, settings.train.instance_type, 1).at(estimate.price)
+    started = running.job(name, settings.train.instance_type, 1).at(estimate.price)
     with context.watching(started):
         state.update(settings, training_job=name)
         out.say("Training job [bold]{name}[/] converts the model of {job}.", name=name, job=converted)

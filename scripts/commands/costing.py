@@ -87,15 +87,15 @@ def after_tuning(context: Context, trials: Iterable[str], price: Price | None) -
     bills = [bill for job in described if (bill := costs.bill_of_training(job, price))]
     if not bills:
         return None
-    known = [bill.dollars for bill in bills if bill.dollars is not None]
+    dollars = [bill.dollars for bill in bills if bill.dollars is not None]
     seconds = sum(bill.seconds * bill.count for bill in bills)
-    total = money(sum(known)) if known else "price unknown"
+    total = money(sum(dollars)) if dollars else "price unknown"
     context.out.raw(
         f"Billed for {plural(len(bills), 'trial')}: {seconds / 3600:.2f} hours of machines, {total}."
     )
     return {
         "currency": "USD",
-        "billed": sum(known) if known else None,
+        "billed": sum(dollars) if dollars else None,
         "billable_seconds": seconds,
         "source": price.origin if price else None,
     }

@@ -11,6 +11,7 @@ import typer
 
 from contract.errors import INTERRUPTED, ByocError
 from report.words import plural
+from report.words import size as size_of
 from scripts.context import Context, command
 from scripts.output import bar
 from scripts.settings import FILE, Settings
@@ -57,7 +58,10 @@ def init(
         url = context.flags["endpoint_url"] or f"http://127.0.0.1:{localservice.DEFAULT_PORT}"
         chosen["aws"] = {"endpoint_url": url}
     elif context.flags["endpoint_url"]:
-        raise ByocError("--aws and --endpoint-url exclude each other.")
+        raise ByocError(
+            "--aws and --endpoint-url exclude each other: the URL is that of a local SageMaker.",
+            "Leave one of them out.",
+        )
     for key in ("region", "profile"):
         if context.flags[key]:
             chosen.setdefault("aws", {})[key] = context.flags[key]
@@ -221,7 +225,7 @@ def upload(
     out.say(
         "{sent} sent ({size}), {unchanged} {were} there already{removed}.",
         sent=plural(done.sent, "file"),
-        size=_size(done.bytes),
+        size=size_of(done.bytes),
         were="was" if done.unchanged == 1 else "were",
         unchanged=done.unchanged,
         removed=removed,
@@ -284,11 +288,3 @@ def _overview(context: Context, data: Dataset) -> Any:
     table.add_section()
     context.out.row(table, "all", *(str(data.count(channel)) for channel in data.channels), style="bold")
     return table
-
-
-def _size(number: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError

@@ -109,9 +109,9 @@ def up(
             how=as_before,
         )
     if not (context.config or Path(FILE)).exists():
-        given = "" if chosen == localservice.DEFAULT_PORT else f" --endpoint-url {service.url}"
+        option = "" if chosen == localservice.DEFAULT_PORT else f" --endpoint-url {service.url}"
         context.out.raw(
-            f"There is no byoc.toml here yet: `byoc init{given}` writes one. For this shell:", style="dim"
+            f"There is no byoc.toml here yet: `byoc init{option}` writes one. For this shell:", style="dim"
         )
     elif configured != chosen:
         context.out.warn("byoc.toml does not name this address. Set aws.endpoint_url, or for this shell:")
@@ -177,20 +177,20 @@ def status(context: Context) -> None:
     from scripts.localstatus import end, health
     from scripts.localstatus import status as status_of
 
-    found = status_of(context.local_home, _expected_port(context))
-    answers = bool(found and health(found.port))
-    other = None if found else _other(context)
-    context.out.result({"running": answers, **(found.as_dict() if found else {}), **_json(other)})
-    if found and answers:
+    service = status_of(context.local_home, _expected_port(context))
+    answers = bool(service and health(service.port))
+    other = None if service else _other(context)
+    context.out.result({"running": answers, **(service.as_dict() if service else {}), **_json(other)})
+    if service and answers:
         context.out.say(
             "Running at [bold]{url}[/] (process {pid}, {runtime}).",
-            url=found.url,
-            pid=found.pid,
-            runtime=found.runtime,
+            url=service.url,
+            pid=service.pid,
+            runtime=service.runtime,
         )
         return
-    if found:
-        context.out.raw(f"Process {found.pid} is there but does not answer; `byoc local down` stops it.")
+    if service:
+        context.out.raw(f"Process {service.pid} is there but does not answer; `byoc local down` stops it.")
     else:
         context.out.raw(f"This folder's local SageMaker {end(context.local_home)}.")
     if other:
@@ -241,8 +241,8 @@ def _other(context: Context) -> Service | None:
     """The service of another folder, if it answers at the port of this folder's."""
     from scripts.localstatus import health
 
-    found = health(_expected_port(context))
-    return found if found and Path(found.home).resolve() != context.local_home else None
+    service = health(_expected_port(context))
+    return service if service and Path(service.home).resolve() != context.local_home else None
 
 
 def _json(other: Service | None) -> dict[str, object]:
@@ -321,7 +321,8 @@ def push(
             done = pushing.push(engine, image, target, name, version, report, retrying)
             # Before `latest` moves: it must never name an image that SageMaker refuses.
             arrived = target.stored(name, done.uri.rpartition("@")[2])
-            pushing.check_stored(arrived, done.uri, serves=which != "train")
+            if arrived and (error := pushing.unfit(arrived, done.uri, serves=which != "train")):
+                raise error
             try:
                 pushing.push(engine, image, target, name, "latest", report, retrying)
             except ByocError as error:

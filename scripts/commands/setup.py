@@ -52,7 +52,10 @@ def setup(
     """
     if print_:
         if remove or yes:
-            raise ByocError("--print changes nothing: it goes with neither --remove nor --yes.")
+            raise ByocError(
+                f"--print {print_} changes nothing: it goes with neither --remove nor --yes.",
+                "Leave these out.",
+            )
         _print(context, print_)
         return
     from scripts.policies.names import Names

@@ -99,7 +99,7 @@ def train(
     creation.create(
         place, lambda: sagemaker.create_training_job(**request), lambda: jobs.find(context.clients, name)
     )
-    started = running.training(name, machine.instance_type, machine.instance_count).at(estimate.price)
+    started = running.job(name, machine.instance_type, machine.instance_count).at(estimate.price)
     with context.watching(started):
         state.update(settings, training_job=name)
         if checkpoints:
@@ -175,7 +175,7 @@ def _refuse_second(context: Context, checkpoints: str) -> None:
     if before.get("checkpoints") != checkpoints:
         return
     name = before["training_job"]
-    if jobs.describe(context.clients, name)["TrainingJobStatus"] in ("InProgress", "Stopping"):
+    if jobs.describe(context.clients, name)["TrainingJobStatus"] in jobs.UNDER_WAY:
         raise ByocError(f"{name} goes on from these checkpoints already.", f"`byoc watch {name}` follows it.")
 
 

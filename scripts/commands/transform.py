@@ -86,16 +86,16 @@ def transform(
     form = _form(output)
     if output:
         _check_writable(output)
-    out, given = context.out, None
+    out, job_input = context.out, None
     if attach:
         if pictures or job or name:
             raise ByocError("--attach names a job that exists: leave out pictures, --job and --name.")
         name = last(context, attach, "transform_job", "transform job", "transform")
         started = running.known_transform(context.clients, name, price)
     else:
-        name, given, cost = _start(context, pictures or [], job, name, price)
+        name, job_input, cost = _start(context, pictures or [], job, name, price)
         machine = context.settings.transform
-        started = running.transform_job(name, machine.instance_type, machine.instance_count).at(cost)
+        started = running.job(name, machine.instance_type, machine.instance_count, "BatchTransform").at(cost)
     watch = service.Watch(context.clients, name)
     with context.watching(started):
         if not attach:
@@ -104,14 +104,16 @@ def transform(
             out.say("Watch it with [bold]byoc watch {name}[/].", name=name)
             out.result({"transform_job": name, "status": "InProgress"})
             return
-        given = watch_transform(context, watch, given, full_log=full_log, stop_on_interrupt=stop_on_interrupt)
-    conclude_transform(context, watch, given, started.price, output, form)
+        job_input = watch_transform(
+            context, watch, job_input, full_log=full_log, stop_on_interrupt=stop_on_interrupt
+        )
+    conclude_transform(context, watch, job_input, started.price, output, form)
 
 
 def watch_transform(
     context: Context,
     watch: Watch,
-    given: Input | None = None,
+    job_input: Input | None = None,
     *,
     full_log: bool = False,
     stop_on_interrupt: bool = False,
@@ -122,7 +124,7 @@ def watch_transform(
 
     out, name = context.out, watch.name
     try:
-        return _watch(context, watch, given, full_log=full_log)
+        return _watch(context, watch, job_input, full_log=full_log)
     except KeyboardInterrupt:
         if stop_on_interrupt:
             kinds.stop(context.clients, name)
@@ -157,20 +159,24 @@ def _start(
     name = name or account.unique_name(settings.project.name, "transform")
     addresses = [source for source in pictures if source.startswith("s3://")]
     if addresses and len(pictures) > 1:
-        raise ByocError("A job reads one S3 address, or files and folders of this machine.", "Name one.")
+        raise ByocError(
+            f"{addresses[0]} is one of {len(pictures)} sources; a transform job reads one S3 address, or "
+            "files and folders of this machine.",
+            "Name that address alone, or start a job for each source.",
+        )
     folder = requests.transform_uri(settings, place, inputs.sent_folder(name))
     if pictures and not addresses:
-        given = inputs.gather(pictures, folder)
-        inputs.check_sizes(settings, given)
+        job_input = inputs.gather(pictures, folder)
+        inputs.check_sizes(settings, job_input)
         with out.progress("uploading") as progress:
-            inputs.send(clients, settings, given, bar(progress), out.warn)
+            inputs.send(clients, settings, job_input, bar(progress), out.warn)
     else:
-        given, others = inputs.find(clients, addresses[0] if addresses else test_uri(context))
-        inputs.check_sizes(settings, given)
+        job_input, others = inputs.find(clients, addresses[0] if addresses else test_uri(context))
+        inputs.check_sizes(settings, job_input)
         if others:
             out.warn(f"Left out: {plural(len(others), 'object')} of another kind, e.g. {others[0]}")
-        if not given.whole:
-            given = inputs.write_manifest(clients, settings, given, folder)
+        if not job_input.whole:
+            job_input = inputs.write_manifest(clients, settings, job_input, folder)
     state.check(settings)
     cost = costing.before_transform(context, settings, price).price
     service.start(
@@ -179,26 +185,26 @@ def _start(
         place,
         name,
         artifact,
-        given,
+        job_input,
         lambda text: out.raw(f"  {text}"),
     )
     out.say(
         "Transform job [bold]{name}[/]: {pictures}, model of {job}.",
         name=name,
-        pictures=plural(len(given.items), "picture"),
+        pictures=plural(len(job_input.items), "picture"),
         job=trained,
     )
-    return name, given, cost
+    return name, job_input, cost
 
 
-def _watch(context: Context, watch: Watch, given: Input | None, *, full_log: bool) -> Input:
+def _watch(context: Context, watch: Watch, job_input: Input | None, *, full_log: bool) -> Input:
     """Show the job's events until it has ended; return its input."""
     from scripts import transform as service
     from scripts import transforminput as inputs
 
     out, clients = context.out, context.clients
     job = service.describe(clients, watch.name)
-    given = given or inputs.given_of(clients, job)
+    job_input = job_input or inputs.given_of(clients, job)
     with out.progress("transforming") as progress:
         advance = bar(progress)
         for event in watch.follow():
@@ -206,18 +212,18 @@ def _watch(context: Context, watch: Watch, given: Input | None, *, full_log: boo
                 out.say("[cyan]{status}[/]", status=event.text)
             elif event.kind == "look":
                 if out.live:
-                    advance(len(service.outputs(clients, job)), len(given.items))
+                    advance(len(service.outputs(clients, job)), len(job_input.items))
             elif full_log:
                 out.raw("  " + event.text, style="dim")
             elif said := alert(event.text):
                 out.warn(said[1])
-    return given
+    return job_input
 
 
 def conclude_transform(
     context: Context,
     watch: Watch,
-    given: Input,
+    job_input: Input,
     price: Price | None,
     output: Path | None = None,
     form: Literal["csv", "jsonl"] = "csv",
@@ -230,10 +236,10 @@ def conclude_transform(
     job = service.describe(clients, name)
     source = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     tested = source == test_uri(context)
-    known = trained.of_model(clients, job["ModelName"], source) if tested else None
+    computed = trained.of_model(clients, job["ModelName"], source) if tested else None
     service.delete_model(clients, job)
     with out.progress("fetching") as progress:
-        answers = service.collect(clients, job, given.items, watch.told, bar(progress))
+        answers = service.collect(clients, job, job_input.items, watch.told, bar(progress))
     classes = predict.named(answers)
     answers = predict.with_classes(answers, classes)
     plausible = predict.with_plausible_truth(answers, classes)
@@ -257,7 +263,7 @@ def conclude_transform(
     }
     score = predict.score(answers, classes) if labelled else None
     if score:
-        document |= {**score_document(score), **trained_document(known)}
+        document |= {**score_document(score), **trained_document(computed)}
     if answered:
         _show(context, answers, score)
         out.say("Predictions: [bold]{path}[/]", path=path)
@@ -270,7 +276,7 @@ def conclude_transform(
     service.require_completed(job)
     out.result(document)
     if score:
-        compare(context, score, known, "the transform job")
+        compare(context, score, computed, "the transform job")
 
 
 def _show(context: Context, answers: list[Answer], score: Score | None) -> None:

@@ -21,7 +21,8 @@ from scripts.ranges import Range, parse_range
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
-    from report.read.tuning import Trial, TuningJob
+    from report.read.trials import Trial
+    from report.read.tuning import TuningJob
 
 PANEL = "Train"
 _STOPS = ("Stopping", "Stopped")
@@ -75,7 +76,7 @@ def tune(
     from report.read import tuning
     from scripts import account, creation, requests, running, warmstart
 
-    asked = {item.split("=")[0].strip() for item in context.overrides if "." not in item.split("=")[0]}
+    set_here = {item.split("=")[0].strip() for item in context.overrides if "." not in item.split("=")[0]}
     for key, value in (("jobs", jobs), ("parallel", parallel)):
         context.override(f"tune.{key}", value)
     context.override("tune.strategy", strategy and strategy.capitalize())
@@ -83,7 +84,7 @@ def tune(
     context.override("tune.hyperparameters.epochs", epochs)
     context.override("tune.stop_hopeless", stop_hopeless)
     settings = _with_ranges(context.settings, range_ or [])
-    if both := sorted(asked & set(settings.tune.ranges)):
+    if both := sorted(set_here & set(settings.tune.ranges)):
         raise ByocError(
             f"--set {both[0]} fixes a hyperparameter that [tune.ranges] varies.",
             f"Give --range {both[0]}=… instead, or take {both[0]} out of [tune.ranges].",
@@ -123,7 +124,7 @@ def tune(
         lambda: tuning.find(context.clients, name),
     )
     count = machine.instance_count * limits["MaxParallelTrainingJobs"]
-    started = running.tuning_job(name, machine.instance_type, count).at(estimate.price)
+    started = running.job(name, machine.instance_type, count).at(estimate.price)
     with context.watching(started):
         state.update(settings, tuning_job=name, best=None)
         context.out.say("Tuning job [bold]{name}[/].", name=name)
@@ -292,20 +293,20 @@ def _not_apart(context: Context, job: TuningJob) -> str:
     )
 
 
-def _reasons(context: Context, job: TuningJob, known: dict[str, str]) -> dict[str, str]:
+def _reasons(context: Context, job: TuningJob, reasons: dict[str, str]) -> dict[str, str]:
     """Why trials were stopped or failed, by name. `known` collects them, so that each log is read once."""
     from report.read import findings
     from report.read.logs import read_end
 
     for trial in job.trials:
         if trial.reason:
-            known[trial.name] = trial.reason
-        elif trial.status == "Stopped" and trial.name not in known:
+            reasons[trial.name] = trial.reason
+        elif trial.status == "Stopped" and trial.name not in reasons:
             judged = findings.of_lines(read_end(context.clients, trial.name))
             # Trials of a job that is stopped itself were stopped with it.
             by_sagemaker = job.stopper if job.status not in _STOPS else ""
-            known[trial.name] = judged.stopped_by if judged and judged.stopped_by else by_sagemaker
-    return known
+            reasons[trial.name] = judged.stopped_by if judged and judged.stopped_by else by_sagemaker
+    return reasons
 
 
 def _trials(out: Output, snapshot: TuningJob, reasons: dict[str, str]) -> Any:

@@ -66,5 +66,5 @@ def watch(
         watched = transform.Watch(clients, name)
         started = running.known_transform(clients, name, price)
         with context.watching(started):
-            given = watch_transform(context, watched, full_log=full_log)
-        conclude_transform(context, watched, given, started.price)
+            job_input = watch_transform(context, watched, full_log=full_log)
+        conclude_transform(context, watched, job_input, started.price)

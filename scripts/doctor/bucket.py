@@ -29,15 +29,15 @@ def bucket(names: Names, clients: Clients) -> Iterator[Finding]:
     if owner != names.account:
         return
     try:
-        found = wanted.look(clients.s3, name, clients.region)
+        described = wanted.look(clients.s3, name, clients.region)
     except ClientError as error:
         if not is_forbidden(error):
             raise
         yield not_allowed("bucket settings", error, name)
         return
-    if found is None:  # deleted meanwhile
+    if described is None:  # deleted meanwhile
         return
-    calls = wanted.changes(names, found, secure=wanted.by_tls(clients))
+    calls = wanted.changes(names, described, secure=wanted.by_tls(clients))
     lacks = [call.says for call in calls if call.operation not in (wanted.TAGGING, wanted.LIFECYCLE)]
     if lacks:
         yield Finding(
@@ -49,7 +49,7 @@ def bucket(names: Names, clients: Clients) -> Iterator[Finding]:
     else:
         rules = any(call.operation == wanted.LIFECYCLE for call in calls)
         what = "no public access, encrypted" + (", TLS only" if wanted.by_tls(clients) else "")
-        ours = plan.project_of(found.tags) == names.settings.project.name
+        ours = plan.project_of(described.tags) == names.settings.project.name
         adds = "`byoc setup` adds rules" if ours else "its owner may add rules"
         without = f"; {adds} that delete unfinished uploads" if rules else ", lifecycle rules"
         yield Finding("bucket settings", "ok", what + without)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def data(settings: Settings, clients: Clients) -> Finding:
     place = Place(role_arn="", bucket=account.bucket(settings, clients), train_image="", serve_image="")
     try:
-        found = account.channels(settings, clients, place)
+        present = account.channels(settings, clients, place)
     except ByocError as error:
         return Finding("data", "warning" if error.kind == "NoData" else "error", error.message, error.remedy)
-    return Finding("data", "ok", f"channels {', '.join(found)}")
+    return Finding("data", "ok", f"channels {', '.join(present)}")

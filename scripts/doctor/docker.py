@@ -37,7 +37,12 @@ def _engine() -> Finding:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Finding("Docker", "warning", "its engine hangs.", "Start it again.")
+        return Finding(
+            "Docker",
+            "warning",
+            "its engine hangs",
+            "Restart it: `systemctl restart docker`, or Docker Desktop.",
+        )
     if answer.returncode == 0:
         return Finding("Docker", "ok", answer.stdout.strip())
     if not shutil.which("docker"):

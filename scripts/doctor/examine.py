@@ -13,7 +13,7 @@ from scripts.doctor.credentials import credentials
 from scripts.doctor.data import data
 from scripts.doctor.disk import disk
 from scripts.doctor.docker import docker
-from scripts.doctor.finding import Finding, guarded
+from scripts.doctor.finding import Finding, failed, guarded
 from scripts.doctor.images import NAMES, image
 from scripts.doctor.java import java
 from scripts.doctor.key import key
@@ -34,7 +34,7 @@ def examine(context: Context, *, offline: bool = False) -> Iterator[Finding]:
     try:
         settings = context.settings
     except ByocError as error:
-        yield Finding("settings", "error", error.message, error.remedy)
+        yield failed("settings", error)
         return
     yield from _each(
         [("settings", partial(settings_of_training, settings)), ("machines", partial(machines, settings))]

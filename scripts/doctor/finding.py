@@ -11,6 +11,8 @@ from scripts.errors import translate
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
+    from contract.errors import ByocError
+
 Severity = Literal["ok", "warning", "error", "skipped"]
 
 
@@ -27,13 +29,18 @@ class Finding:
 def guarded(name: str, check: Callable[[], Finding | Iterable[Finding]]) -> list[Finding]:
     """The findings of a check; what AWS, botocore or the system refuse is one, too."""
     try:
-        found = check()
-        return [found] if isinstance(found, Finding) else list(found)
+        findings = check()
+        return [findings] if isinstance(findings, Finding) else list(findings)
     except Exception as error:
         readable = translate(error)
         if readable is None:
             raise
-        return [Finding(name, "error", readable.message, readable.remedy)]
+        return [failed(name, readable)]
+
+
+def failed(check: str, error: ByocError) -> Finding:
+    """What keeps jobs from running, as any command would say it."""
+    return Finding(check, "error", error.message, error.remedy)
 
 
 def not_allowed(check: str, error: ClientError, what: str = "") -> Finding:

@@ -7,9 +7,10 @@ import urllib.request
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from scripts import account
-from scripts.doctor.finding import Finding
-from scripts.push import DOCKER_MANIFEST, LARGEST
+from scripts import account, push
+from scripts.doctor.finding import Finding, failed
+from scripts.push import DOCKER_MANIFEST
+from scripts.registry import Stored
 from scripts.settings import Settings
 from scripts.tags import is_forbidden
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from scripts.aws import Clients
 
 NAMES = {"train": "training image", "serve": "serving image", "serve_cpu": "serving image for CPUs"}
-_PLATFORM = ("linux", "amd64")
 _MOST = 4 << 20  # bytes of an image's configuration; ours have 10 kB
 _SECONDS = 10
 
@@ -45,36 +45,20 @@ def image(settings: Settings, clients: Clients, which: str) -> Iterator[Finding]
             )
             return
         raise
-    kind, size = there.get("imageManifestMediaType", ""), there.get("imageSizeInBytes", 0)
-    if kind not in ("", DOCKER_MANIFEST):
-        yield Finding(
-            name,
-            "error",
-            f"{uri} is stored as {kind}, which SageMaker refuses",
-            "Build it with `make build`, which makes Docker's own kind of image, and `byoc push` it.",
-        )
-        return
-    if which != "train" and size > LARGEST:
-        yield Finding(
-            name, "error", f"{uri} has {size / 1e9:.1f} GB; SageMaker serves images of up to 10 GB",
-            "Leave out what serving does not need.",
-        )  # fmt: skip
+    stored = Stored(there.get("imageManifestMediaType", ""), there.get("imageSizeInBytes", 0))
+    if unfit := push.unfit(stored, uri, serves=which != "train"):
+        yield failed(name, unfit)
         return
     by_tag = "" if digest else ", by a tag: `byoc push` makes jobs name it by digest"
     try:
         runs_on = platform(clients, repository, there["imageDigest"])
-    except (ClientError, OSError, ValueError, KeyError) as error:
-        forbidden = isinstance(error, ClientError) and is_forbidden(error)
+    except (ClientError, OSError, ValueError, KeyError) as unreadable:
+        forbidden = isinstance(unreadable, ClientError) and is_forbidden(unreadable)
         why = "may not be read" if forbidden else "could not be read"
         yield Finding(name, "ok", f"{uri}{by_tag} (its platform {why})")
         return
-    if runs_on != _PLATFORM:
-        yield Finding(
-            name,
-            "error",
-            f"{uri} is for {'/'.join(runs_on)}, and SageMaker's machines are linux/amd64",
-            "Build it anew: `make build`, which asks for linux/amd64 unless PLATFORM says otherwise.",
-        )
+    if unfit := push.wrong_platform(uri, runs_on):
+        yield failed(name, unfit)
         return
     yield Finding(name, "ok", f"{uri}{by_tag}")
 
@@ -100,18 +84,18 @@ def parts(reference: str) -> tuple[str, str, str]:
     return name, tag or "latest", digest
 
 
-def platform(clients: Clients, repository: str, digest: str) -> tuple[str, str]:
-    """Operating system and architecture, from the image's configuration, which is a blob of its own.
+def platform(clients: Clients, repository: str, digest: str) -> str:
+    """Operating system and architecture (`linux/amd64`), from the image's configuration, a blob of its own.
 
     Raises:
         ClientError, OSError, ValueError, KeyError: it cannot be read.
     """
-    asked: Any = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
-    [there] = clients.ecr.batch_get_image(**asked, acceptedMediaTypes=[DOCKER_MANIFEST])["images"]
+    request: Any = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
+    [there] = clients.ecr.batch_get_image(**request, acceptedMediaTypes=[DOCKER_MANIFEST])["images"]
     blob = json.loads(there["imageManifest"])["config"]["digest"]
     url = clients.ecr.get_download_url_for_layer(repositoryName=repository, layerDigest=blob)["downloadUrl"]
     if not url.startswith("https://"):
         raise ValueError(url)
     with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - https, see above
         configuration = json.loads(answer.read(_MOST))
-    return configuration["os"], configuration["architecture"]
+    return f"{configuration['os']}/{configuration['architecture']}"

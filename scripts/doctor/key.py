@@ -20,22 +20,22 @@ def key(settings: Settings, clients: Clients) -> Iterator[Finding]:
 
     name, kms = settings.aws.kms_key, clients.service("kms")
     try:
-        found: Any = kms.describe_key(KeyId=name)["KeyMetadata"]
+        metadata: Any = kms.describe_key(KeyId=name)["KeyMetadata"]
     except ClientError as error:
         if is_forbidden(error):
             yield not_allowed("key", error, name)
             return
         raise
-    if problem := unfit(name, found, clients.region):
+    if problem := unfit(name, metadata, clients.region):
         yield problem
         return
-    yield Finding("key", "ok", found["Arn"])
-    owner = found["Arn"].split(":")[4]
+    yield Finding("key", "ok", metadata["Arn"])
+    owner = metadata["Arn"].split(":")[4]
     if owner != clients.account:
         yield Finding("key policy", "skipped", f"{name} is of account {owner}: only that one can read it")
         return
     try:
-        policy = json.loads(kms.get_key_policy(KeyId=found["KeyId"], PolicyName="default")["Policy"])
+        policy = json.loads(kms.get_key_policy(KeyId=metadata["KeyId"], PolicyName="default")["Policy"])
     except ClientError as error:
         if not is_forbidden(error):
             raise
@@ -44,20 +44,20 @@ def key(settings: Settings, clients: Clients) -> Iterator[Finding]:
     yield key_policy(policy, account.role(settings, clients).arn, clients.partition, clients.account)
 
 
-def unfit(name: str, found: Mapping[str, Any], region: str) -> Finding | None:
+def unfit(name: str, metadata: Mapping[str, Any], region: str) -> Finding | None:
     """Why a key cannot encrypt what jobs write."""
-    if found["KeyState"] != "Enabled":
+    if metadata["KeyState"] != "Enabled":
         return Finding(
-            "key", "error", f"{name} is {found['KeyState']}", "Enable it, or set another aws.kms_key."
+            "key", "error", f"{name} is {metadata['KeyState']}", "Enable it, or set another aws.kms_key."
         )
-    if found.get("KeySpec", "SYMMETRIC_DEFAULT") != "SYMMETRIC_DEFAULT":
+    if metadata.get("KeySpec", "SYMMETRIC_DEFAULT") != "SYMMETRIC_DEFAULT":
         return Finding(
             "key",
             "error",
-            f"{name} is of kind {found['KeySpec']}; S3 and disks take symmetric keys only",
+            f"{name} is of kind {metadata['KeySpec']}; S3 and disks take symmetric keys only",
             "Set another aws.kms_key.",
         )
-    there = found["Arn"].split(":")[3]
+    there = metadata["Arn"].split(":")[3]
     if there != region:
         return Finding(
             "key", "error", f"{name} is in {there}, and the jobs are in {region}", "Set a key of this region."

@@ -36,7 +36,7 @@ def network(settings: Settings, clients: Clients) -> Iterator[Finding]:
             "network",
             "error",
             f"subnets and security groups are of several VPCs: {', '.join(sorted(vpcs))}",
-            "Name those of one VPC.",
+            "Set aws.subnets and aws.security_groups to those of one VPC.",
         )
         return
     [vpc] = vpcs

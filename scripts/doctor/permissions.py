@@ -75,11 +75,11 @@ def principal(arn: str) -> str:
 
 def _refused(iam: Any, arn: str, names: Names, grants: Iterable[Grant]) -> Iterator[tuple[str, str]]:
     """(action, resource) of what IAM does not allow; one request for each resource."""
-    asked: dict[str, set[str]] = {}
+    by_resource: dict[str, set[str]] = {}
     for each in grants:
         for resource in each.resources:
-            asked.setdefault(resource, set()).update(each.actions)
-    for resource, actions in asked.items():
+            by_resource.setdefault(resource, set()).update(each.actions)
+    for resource, actions in by_resource.items():
         names_of_actions = sorted(actions)
         for start in range(0, len(names_of_actions), _MOST):
             pages = iam.get_paginator("simulate_principal_policy").paginate(
@@ -109,12 +109,12 @@ def _alias(names: Names) -> list[dict[str, Any]]:
 
 def _named(refused: set[tuple[str, str]], grants: Iterable[Grant]) -> dict[str, set[str]]:
     """Action → commands that need it, of those that are refused."""
-    found: dict[str, set[str]] = {}
+    commands: dict[str, set[str]] = {}
     for each in grants:
         for action in each.actions:
             if any((action, resource) in refused for resource in each.resources):
-                found.setdefault(action, set()).update(each.users)
-    return found
+                commands.setdefault(action, set()).update(each.users)
+    return commands
 
 
 def _told(actions: dict[str, set[str]]) -> str:

@@ -31,12 +31,12 @@ def _policy(names: Names, clients: Clients) -> Finding | None:
 
     own = policy_name(names)
     try:
-        found = clients.iam.get_role_policy(RoleName=names.role, PolicyName=own)["PolicyDocument"]
+        policy = clients.iam.get_role_policy(RoleName=names.role, PolicyName=own)["PolicyDocument"]
     except ClientError as error:
         if is_forbidden(error) or error.response["Error"]["Code"] == "NoSuchEntity":
             return None
         raise
-    if found == document(jobs(names)):
+    if policy == document(jobs(names)):
         return Finding("role policy", "ok", f"{own} allows what these settings need")
     return Finding(
         "role policy",
@@ -47,22 +47,22 @@ def _policy(names: Names, clients: Clients) -> Finding | None:
 
 
 def _there(settings: Settings, clients: Clients) -> Finding:
-    found = account.role(settings, clients)
-    arn = found.arn
-    if found.guessed:
+    described = account.role(settings, clients)
+    arn = described.arn
+    if described.guessed:
         return Finding(
             "role",
             "skipped",
             f"AWS does not allow GetRole: {arn} is what it would be called",
             f'If it has a path, name it in full: aws.role = "{arn.rpartition("/")[0]}/…".',
         )
-    if found.trust and "sagemaker.amazonaws.com" not in str(found.trust):
+    if described.trust and "sagemaker.amazonaws.com" not in str(described.trust):
         return Finding(
             "role",
             "error",
             f"{arn} does not let SageMaker take it",
             "Add sagemaker.amazonaws.com to its trust policy, or name another one as aws.role.",
         )
-    if found.new:
+    if described.new:
         return Finding("role", "ok", f"{arn}, minutes old: SageMaker may need one more to know it")
     return Finding("role", "ok", arn)

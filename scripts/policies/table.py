@@ -36,13 +36,13 @@ def _names(*overrides: str) -> Names:
 
 def _rows(grants: Iterable[Grant]) -> dict[str, dict[str, bool]]:
     """User → action → whether all that use it do without."""
-    found: dict[str, dict[str, bool]] = {}
+    rows: dict[str, dict[str, bool]] = {}
     for each in grants:
         for name in each.users:
             for action in each.actions:
-                actions = found.setdefault(name, {})
+                actions = rows.setdefault(name, {})
                 actions[action] = actions.get(action, True) and each.optional
-    return dict(sorted(found.items()))
+    return dict(sorted(rows.items()))
 
 
 def _extra() -> list[tuple[str, dict[str, bool]]]:

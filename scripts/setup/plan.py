@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from scripts.errors import translate
-from scripts.tags import PROJECT
+from scripts.tags import PROJECT, Warn
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)

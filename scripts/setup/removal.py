@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from report.words import plural
+from report.read.aws import objects
+from report.words import plural, size
 from scripts.policies.names import Names
 from scripts.setup import bucket, plan, repositories, role
 from scripts.setup.plan import Call, Step
@@ -101,15 +102,10 @@ def _bucket(names: Names, s3: Any) -> Iterator[Step]:
 
 def _held(s3: Any, names: Names) -> str:
     """What the bucket holds, in words; "" for nothing. S3 deletes no bucket with objects in it."""
-    prefix, pages = f"{names.settings.prefix}/", s3.get_paginator("list_objects_v2")
-
-    def objects(**narrow: str) -> Iterator[Any]:
-        for page in pages.paginate(Bucket=names.bucket, **narrow):
-            yield from page.get("Contents", ())
-
-    sizes = [item["Size"] for item in objects(Prefix=prefix)]
-    mine = f"{plural(len(sizes), 'object')} of this project ({sum(sizes) / 1e6:.1f} MB)"
-    if any(not item["Key"].startswith(prefix) for item in objects()):
+    prefix = f"{names.settings.prefix}/"
+    sizes = [item["Size"] for item in objects(s3, names.bucket, prefix)]
+    mine = f"{plural(len(sizes), 'object')} of this project ({size(sum(sizes))})"
+    if any(not item["Key"].startswith(prefix) for item in objects(s3, names.bucket, "")):
         return f"holds {mine}, and others that are not"
     if not sizes:
         return ""

@@ -14,7 +14,8 @@ from report.read.values import mapping
 from scripts.web.values import dump
 
 if TYPE_CHECKING:
-    from report.read.tuning import Trial, TuningJob
+    from report.read.trials import Trial
+    from report.read.tuning import TuningJob
     from scripts.web.session import Session
 
 _SECONDS: Final = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from contract import s3
-from contract.errors import ByocError
 
 
 @pytest.mark.parametrize(
@@ -21,9 +20,11 @@ def test_an_address_is_a_bucket_and_a_key(uri: str, parts: tuple[str, str]) -> N
     assert s3.split(uri) == parts
 
 
-@pytest.mark.parametrize("uri", ["", "bucket/key", "s3://", "s3:///key", "https://bucket/key"])
+@pytest.mark.parametrize(
+    "uri", ["", "bucket/key", "s3://", "s3:///key", "https://bucket/key", "s3:/bucket", "S3://b/k"]
+)
 def test_other_texts_are_refused(uri: str) -> None:
-    with pytest.raises(ByocError, match=r"is not an S3 address\. It begins with s3://"):
+    with pytest.raises(s3.AddressError, match=r"is not an S3 address\. It begins with s3://"):
         s3.split(uri)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from local.config import Config, region_in, split_s3_uri
+from local.config import Config, region_in
 
 
 @pytest.fixture
@@ -13,30 +13,11 @@ def config(tmp_path: Path) -> Config:
     return Config(home=tmp_path, region="eu-central-1", account="111122223333", port=6000)
 
 
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("s3://bucket/some/key", ("bucket", "some/key")),
-        ("s3://bucket/", ("bucket", "")),
-        ("s3://bucket", ("bucket", "")),
-        ("s3://b/a b/é.png", ("b", "a b/é.png")),
-    ],
-)
-def test_s3_uris(uri: str, expected: tuple[str, str]) -> None:
-    assert split_s3_uri(uri) == expected
-
-
-@pytest.mark.parametrize(
-    "uri", ["", "bucket/key", "s3:/bucket", "s3://", "s3:///key", "https://b/k", "S3://b/k"]
-)
-def test_what_is_no_s3_uri(uri: str) -> None:
-    with pytest.raises(ValueError, match="is not an S3 URI"):
-        split_s3_uri(uri)
-
-
 def test_a_bucket_is_a_folder(config: Config) -> None:
     assert config.bucket_path("s3://bucket/a//b/") == config.home / "s3/bucket/a/b"
     assert config.bucket_path("s3://bucket") == config.home / "s3/bucket"
+    with pytest.raises(ValueError, match="is not an S3 address"):
+        config.bucket_path("bucket/a")
 
 
 @pytest.mark.parametrize(

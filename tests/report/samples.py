@@ -22,7 +22,8 @@ from contract.metrics import METRIC_DEFINITIONS
 from report.read.findings import of_lines
 from report.read.inputs import ReportInputs
 from report.read.metrics import parse_log
-from report.read.tuning import TuningJob, parse_trial
+from report.read.trials import parse_trial
+from report.read.tuning import TuningJob
 from tests.report import sample_findings
 from tests.report.sample_findings import findings
 from tests.report.sample_series import RESNET18, RESNET50, START, series

@@ -62,7 +62,6 @@ def test_the_folders_own_split_is_kept(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         draw(tmp_path / "data" / part, each=3)
     data = prepare(tmp_path / "data")
-    assert data.was_split
     assert [data.count(channel) for channel in ("train", "validation", "test")] == [6, 6, 6]
     assert data.files()["validation/cat/0.png"] == tmp_path / "data" / "val" / "cat" / "0.png"
 

@@ -129,7 +129,7 @@ def test_an_error_is_one_of_the_notebook(dogs: Project, monkeypatch: pytest.Monk
 
 
 def test_what_goes_on_running_is_named(dogs: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = running.training("dogs-train", "ml.m5.xlarge", 1)
+    left = running.job("dogs-train", "ml.m5.xlarge", 1)
     monkeypatch.setattr(notebook.training, "train", raising(ByocError("No answer."), left))
     with pytest.raises(NotebookError, match=r"goes on running at the price of ml\.m5\.xlarge"):
         dogs.train()

@@ -13,7 +13,7 @@ from tests.scripts.conftest import Refuse, Run
 
 
 def test_without_a_price_the_machines_are_named() -> None:
-    started = running.tuning_job("t", "ml.g5.xlarge", 4).at(None)
+    started = running.job("t", "ml.g5.xlarge", 4).at(None)
     assert "t goes on running at the price of 4 × ml.g5.xlarge" in started.sentence()
     assert "`byoc watch t`; `byoc stop t` ends it" in started.sentence()
 

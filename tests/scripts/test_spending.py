@@ -59,7 +59,7 @@ def test_jobs_adds_up_with_costs_and_names_the_endpoints_price(
     monkeypatch.setattr(
         spending.costs,
         "bill_of_training",
-        lambda job, price: spending.costs.Bill("ml.m5.xlarge", 1, 720, price),
+        lambda job, price: spending.costs.Bill("ml.m5.xlarge", 1, price, 720),
     )
     asked.clear()
     assert "Billed for 2 jobs: $0.20, 0.40 hours of machines." in run("jobs", "--costs").stdout

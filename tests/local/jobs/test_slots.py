@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import threading
 
-from local.jobs.slots import Share, Slots, available_cores
+from contract import container
+from local.jobs.slots import Share, Slots
 
 
 def test_a_job_alone_gets_all_cores_and_the_next_its_fair_share() -> None:
@@ -48,5 +49,5 @@ def test_a_waiting_job_can_be_cancelled() -> None:
     assert got == [None]
 
 
-def test_this_machine_has_a_core() -> None:
-    assert available_cores() >= 1
+def test_by_default_the_cores_are_those_of_this_machine() -> None:
+    assert Slots().cores == container.cores()

@@ -8,7 +8,8 @@ from typing import Any
 
 from report.pages.tuning import tuning_page
 from report.read import rungs
-from report.read.tuning import LOGS_LIMIT, Trial, TuningJob
+from report.read.trials import Trial
+from report.read.tuning import LOGS_LIMIT, TuningJob
 
 OBJECTIVE = {"MetricName": "validation:accuracy", "Type": "Maximize"}
 

@@ -13,7 +13,8 @@ import pytest
 
 from contract.findings import Line, Outcome, StopLine, VerdictLine, format_line
 from report.read import jobs, logs, tuning
-from report.read.tuning import Progress, Trial, TuningJob
+from report.read.trials import Progress, Trial
+from report.read.tuning import TuningJob
 from scripts import state
 from scripts.commands.tuning import _not_apart, _reasons, _show_best, _trials
 from scripts.output import Output

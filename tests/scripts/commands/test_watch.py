@@ -31,7 +31,7 @@ def test_a_job_is_shown_as_the_command_that_made_it_shows_it(
 ) -> None:
     run("train", "--name", "j", "--no-wait")
     monkeypatch.setattr(kinds, "kind_of", lambda clients, name: SimpleNamespace(name=f"{kind} job"))
-    monkeypatch.setattr("scripts.running.known_tuning", lambda *_: running.tuning_job("j", "m", 1))
+    monkeypatch.setattr("scripts.running.known_tuning", lambda *_: running.job("j", "m", 1))
     run("watch", "j")
     assert calls == [(kind, "j"), ("end", "seen")]
 

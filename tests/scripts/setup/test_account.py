@@ -224,11 +224,11 @@ def test_removal_takes_back_what_was_made_and_nothing_with_contents(clients: Cli
         send(clients, step, pytest.fail)
     left = {step.what: step.notes[0] for step in removal.planned(names_of(), clients)}
     assert set(left) == {f"bucket {BUCKET}", "repository sagemaker-byoc-train"}
-    assert "holds 1 object of this project (0.0 MB); `byoc delete --all`" in left[f"bucket {BUCKET}"]
+    assert "holds 1 object of this project (5 B); `byoc delete --all`" in left[f"bucket {BUCKET}"]
     assert "holds 1 image;" in left["repository sagemaker-byoc-train"]
     s3.put_object(Bucket=BUCKET, Key="byoc/pictures-2/data/train/a.png", Body=b"1")
     [step] = [each for each in removal.planned(names_of(), clients) if each.what.startswith("bucket")]
-    assert step.notes == ("holds 1 object of this project (0.0 MB), and others that are not",)
+    assert step.notes == ("holds 1 object of this project (5 B), and others that are not",)
     boto3.resource("s3").Bucket(BUCKET).objects.all().delete()
     ecr.batch_delete_image(repositoryName="sagemaker-byoc-train", imageIds=[{"imageTag": "latest"}])
     for step in removal.planned(names_of(), clients):
