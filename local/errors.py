@@ -171,13 +171,6 @@ class ModelError(AwsError):
         )
 
 
-class ModelNotReadyException(AwsError):
-    """Runtime: the model is not loaded yet; clients may retry."""
-
-    code = "ModelNotReadyException"
-    status = 429
-
-
 class ServiceUnavailable(AwsError):
     """Runtime: the endpoint cannot take the request now; clients may retry."""
 

@@ -21,7 +21,7 @@ from scripts.ranges import Scalar, text_of
 from scripts.registry import ecr_name
 from scripts.requests import CHANNELS, Place, data_uri, debugger_configuration, hopeless_rules, root_uri
 from scripts.settings import Settings
-from scripts.tags import is_forbidden
+from scripts.tags import if_allowed, is_forbidden
 from scripts.upload import MD5, UNFINISHED, md5_of
 
 if TYPE_CHECKING:
@@ -43,17 +43,13 @@ class Role:
 
 def role(settings: Settings, clients: Clients) -> Role:
     """A name is looked up where AWS allows it, and else taken for a role without a path."""
-    from botocore.exceptions import ClientError
-
     role = settings.aws.role
     if role.startswith("arn:"):
         return Role(role)
-    try:
-        described, now = _look_up(clients, role.rpartition("/")[2])
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
+    looked_up = if_allowed(lambda: _look_up(clients, role.rpartition("/")[2]))
+    if looked_up is None:
         return Role(f"arn:{clients.partition}:iam::{clients.account}:role/{role}", guessed=True)
+    described, now = looked_up
     if described is None:
         raise ByocError(
             f"There is no IAM role {role} in account {clients.account}.",
@@ -158,16 +154,10 @@ def place(settings: Settings, clients: Clients, *, data: bool = False, disks: bo
 
 def _key_arn(settings: Settings, clients: Clients) -> str:
     """The key behind an alias, as ARN; "" where none is set, or AWS does not allow to ask."""
-    from botocore.exceptions import ClientError
-
     if "alias/" not in settings.aws.kms_key:
         return ""
-    try:
-        return str(clients.service("kms").describe_key(KeyId=settings.aws.kms_key)["KeyMetadata"]["Arn"])
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
-        return ""
+    key: Any = if_allowed(lambda: clients.service("kms").describe_key(KeyId=settings.aws.kms_key))
+    return str(key["KeyMetadata"]["Arn"]) if key else ""
 
 
 def channels(settings: Settings, clients: Clients, place: Place) -> tuple[str, ...]:

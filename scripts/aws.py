@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from contract.errors import NOT_FOUND, ByocError
@@ -43,38 +43,31 @@ class Clients:
 
     @cached_property
     def sagemaker(self) -> SageMakerClient:
-        client: SageMakerClient = self._client("sagemaker")
-        return client
+        return cast("SageMakerClient", self._client("sagemaker"))
 
     @cached_property
     def runtime(self) -> SageMakerRuntimeClient:
-        client: SageMakerRuntimeClient = self._client("sagemaker-runtime")
-        return client
+        return cast("SageMakerRuntimeClient", self._client("sagemaker-runtime"))
 
     @cached_property
     def s3(self) -> S3Client:
-        client: S3Client = self._client("s3")
-        return client
+        return cast("S3Client", self._client("s3"))
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
-        client: CloudWatchLogsClient = self._client("logs")
-        return client
+        return cast("CloudWatchLogsClient", self._client("logs"))
 
     @cached_property
     def iam(self) -> IAMClient:
-        client: IAMClient = self._client("iam")
-        return client
+        return cast("IAMClient", self._client("iam"))
 
     @cached_property
     def sts(self) -> STSClient:
-        client: STSClient = self._client("sts")
-        return client
+        return cast("STSClient", self._client("sts"))
 
     @cached_property
     def ecr(self) -> ECRClient:
-        client: ECRClient = self._client("ecr")
-        return client
+        return cast("ECRClient", self._client("ecr"))
 
     @cached_property
     def account(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from contract import s3
 from contract.errors import FAILED, NOT_FOUND, ByocError
@@ -22,6 +22,7 @@ from scripts.errors import translate
 if TYPE_CHECKING:
     from scripts.aws import Clients
 
+T = TypeVar("T")
 _CONTENT_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -159,14 +160,24 @@ def classify(
     Raises:
         ByocError: the endpoint does not exist or cannot be reached: then no further picture is sent.
     """
+    return answers_of(lambda picture: _ask(clients, endpoint, picture, top), pictures, parallel, progress)
+
+
+def answers_of(
+    ask: Callable[[T], Answer],
+    items: Sequence[T],
+    parallel: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[Answer]:
+    """The answer to each, in order, several at a time; where one raises, no further is begun."""
     answers: list[Answer] = []
     with ThreadPoolExecutor(max_workers=parallel) as pool:
-        jobs = [pool.submit(_ask, clients, endpoint, picture, top) for picture in pictures]
+        asked = [pool.submit(ask, item) for item in items]
         try:
-            for job in jobs:
-                answers.append(job.result())
+            for each in asked:
+                answers.append(each.result())
                 if progress:
-                    progress(len(answers), len(jobs))
+                    progress(len(answers), len(items))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

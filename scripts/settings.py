@@ -24,11 +24,6 @@ from scripts.ranges import Range, Scalar, parse_range
 
 FILE = "byoc.toml"
 _MACHINE = "the name of an instance type, as in ml.m5.xlarge"
-# Settings that earlier versions had: why they are gone.
-GONE = {
-    "debugger.evaluator": "the rules run in the training container",
-    "debugger.instance_type": "the rules run in the training container, on no machine of their own",
-}
 
 
 def option(
@@ -396,10 +391,6 @@ def _build(kind: Any, raw: Any, where: str, source: str) -> Any:
     values: dict[str, Any] = {}
     for key, value in raw.items():
         name = f"{where}.{key}" if where else key
-        if name in GONE:
-            raise ByocError(
-                f"{source}: {name} is gone: {GONE[name]}.", "Delete the line.", kind="GoneSetting"
-            )
         if key not in allowed:
             raise _unknown(name, key, list(allowed), source)
         hint = hints[key]

@@ -13,7 +13,7 @@ from report.read.listing import has_warm_pool
 from report.words import plural
 from scripts import costs, prices, transform
 from scripts.prices import MONTH, Price, Use, money
-from scripts.tags import is_forbidden
+from scripts.tags import if_allowed
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -105,15 +105,10 @@ def of(clients: Clients, items: Iterable[Mapping[str, Any]], *, ended: bool) -> 
     unknown: list[str] = []
 
     def look(item: Mapping[str, Any]) -> list[Line]:
-        from botocore.exceptions import ClientError
-
-        try:
-            return _LOOK[item["kind"]](clients, item["name"])
-        except ClientError as error:
-            if not is_forbidden(error):
-                raise
+        lines = if_allowed(lambda: _LOOK[item["kind"]](clients, item["name"]))
+        if lines is None:
             unknown.append(item["name"])
-            return []
+        return lines or []
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         looked = [line for lines in pool.map(look, wanted) for line in lines]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from contract.errors import NOT_FOUND
 from scripts.errors import translate
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PROJECT = "byoc:project"
 _THREADS = 8
 Warn = Callable[[str], None]
+T = TypeVar("T")
 
 
 # What `byoc` makes in SageMaker, as the tagging API names it.
@@ -179,6 +180,18 @@ def is_forbidden(error: ClientError) -> bool:
     """Whether AWS refused for want of a permission, not e.g. for credentials that ran out."""
     code = str(error.response.get("Error", {}).get("Code"))
     return "AccessDenied" in code or code == "UnauthorizedOperation"  # which is EC2's
+
+
+def if_allowed(ask: Callable[[], T]) -> T | None:
+    """What AWS answers; None where it does not allow to ask."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return ask()
+    except ClientError as error:
+        if is_forbidden(error):
+            return None
+        raise
 
 
 def endpoints_of_project(clients: Clients, project: str, warn: Warn) -> dict[str, str]:

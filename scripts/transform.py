@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +20,7 @@ from report.read.pace import Pace
 from scripts import creation, endpoints, requests
 from scripts.aws import unless_gone
 from scripts.endpoints import Say, whole_or_nothing
-from scripts.predict import Answer, parse_answer, precision_of
+from scripts.predict import Answer, answers_of, parse_answer, precision_of
 from scripts.requests import Place
 from scripts.settings import Settings
 from scripts.transforminput import Input, Item, sizes
@@ -136,18 +135,7 @@ def collect(
         ranked = parse_answer(body)
         return Answer(item.shown, item.folder, *ranked[0], ranked, precision=precision_of(body))
 
-    answers: list[Answer] = []
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        reading = [pool.submit(read, item) for item in items]
-        try:
-            for each in reading:
-                answers.append(each.result())
-                if progress:
-                    progress(len(answers), len(items))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return answers
+    return answers_of(read, items, _THREADS, progress)
 
 
 def _readable(text: str) -> str:

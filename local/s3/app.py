@@ -32,7 +32,6 @@ from local.s3.notes import Notes
 from local.s3.objectops import ObjectOperations
 from local.s3.objects import Objects
 from local.s3.requests import Handler, Receiving, Reply, Request
-from local.s3.upgrade import upgrade
 from local.s3.uploadops import UploadOperations
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,6 @@ class S3:
         owner = {"ID": hashlib.sha256(config.account.encode()).hexdigest()}
         self._database = Database(config.home / "s3.db")
         buckets, notes = Buckets(config.s3_root, self._database), Notes(self._database)
-        upgrade(config.home, config.s3_root, self._database, buckets)
         objects = Objects(buckets, notes)
         folder = config.home / "s3-incoming"
         space, uploads = Space(folder / "bodies"), Uploads(folder / "parts", self._database)

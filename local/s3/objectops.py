@@ -53,7 +53,7 @@ class ObjectOperations:
         def done(received: Received) -> Reply:
             note = Note(received.md5, described.kept(members), tags, received.checksums)
             stored = self._objects.put(request.bucket, key, incoming, note, condition)
-            return Reply({"ETag": stored.etag, **_checksums(note), **encryption(note)})
+            return Reply({"ETag": stored.etag, **checksums_of(note), **encryption(note)})
 
         return Receiving(incoming, done)
 
@@ -78,7 +78,7 @@ class ObjectOperations:
                 stored = self._objects.put(request.bucket, key, incoming, note, condition)
             finally:
                 incoming.discard()
-        result = {"ETag": stored.etag, "LastModified": stored.modified, **_checksums(note)}
+        result = {"ETag": stored.etag, "LastModified": stored.modified, **checksums_of(note)}
         return Reply({"CopyObjectResult": result, **encryption(note)})
 
     def DeleteObject(self, request: Request) -> Reply:
@@ -154,7 +154,7 @@ class ObjectOperations:
             bounds = conditions.byte_range(members["Range"], found.size)
         begin, end = bounds or (0, found.size)
         if members.get("ChecksumMode") and (begin, end) == (0, found.size):
-            answer.update(_checksums(note))
+            answer.update(checksums_of(note))
         answer["ContentLength"] = end - begin
         if bounds is None:
             return answer, 200, begin, end
@@ -172,7 +172,7 @@ class ObjectOperations:
         if "ETag" in wanted:
             answer["ETag"] = stored.etag.strip('"')
         if "Checksum" in wanted and note.checksums:
-            answer["Checksum"] = _checksums(note)
+            answer["Checksum"] = checksums_of(note)
         if "ObjectParts" in wanted and note.parts:
             answer["ObjectParts"] = _parts(note, request.members)
         if "StorageClass" in wanted:
@@ -208,7 +208,8 @@ def acl(owner: Mapping[str, str]) -> dict[str, Any]:
     return {"Owner": owner, "Grants": [grant]}
 
 
-def _checksums(note: Note) -> dict[str, Any]:
+def checksums_of(note: Note) -> dict[str, Any]:
+    """Members of an answer."""
     if not note.checksums:
         return {}
     values: dict[str, Any] = {f"Checksum{name}": value for name, value in note.checksums.items()}

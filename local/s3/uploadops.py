@@ -15,7 +15,7 @@ from local.s3.incoming import Received
 from local.s3.listing import not_negative, page_size
 from local.s3.multipart import Part, Upload, Uploads
 from local.s3.notes import Found, Note
-from local.s3.objectops import encryption
+from local.s3.objectops import checksums_of, encryption
 from local.s3.objects import Objects
 from local.s3.requests import Receiving, Reply, Request
 
@@ -101,8 +101,7 @@ class UploadOperations:
                 "Bucket": request.bucket,
                 "Key": request.key,
                 "ETag": stored.etag,
-                **{f"Checksum{name}": value for name, value in note.checksums.items()},
-                **({"ChecksumType": note.checksum_type} if note.checksums else {}),
+                **checksums_of(note),
                 **encryption(note),
             }
         )

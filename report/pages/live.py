@@ -66,13 +66,13 @@ def cost(seconds: float | None, count: int, hourly: float | None) -> float | Non
     return None if seconds is None or hourly is None else seconds / 3600 * count * hourly
 
 
-def training_seconds(job: Mapping[str, Any], now: datetime | None = None) -> float | None:
+def training_seconds(job: Mapping[str, Any]) -> float | None:
     """What is billed of a described training job: of one that runs, since it has begun to train."""
     billable = job.get("BillableTimeInSeconds")
     if billable is not None and job.get("TrainingJobStatus") not in UNDER_WAY:
         return float(billable)
     return words.seconds_between(
-        job.get("TrainingStartTime"), job.get("TrainingEndTime") or now or datetime.now(UTC)
+        job.get("TrainingStartTime"), job.get("TrainingEndTime") or datetime.now(UTC)
     )
 
 

@@ -9,9 +9,6 @@ from typing import Any
 from scripts.prices import MONTH, money
 from scripts.tags import is_forbidden
 
-Report = Callable[[int], None]
-"""Is called with the number of objects that are deleted by now."""
-
 
 @dataclass(frozen=True)
 class Part:

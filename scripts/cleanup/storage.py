@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import FAILED, REFUSED, ByocError
@@ -15,7 +16,7 @@ from report.words import plural, size
 from scripts import prices
 from scripts.cleanup.part import Found, Part, seen
 from scripts.requests import FOLDERS
-from scripts.tags import is_forbidden
+from scripts.tags import if_allowed
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -122,19 +123,14 @@ def _find(clients: Clients, bucket: str, root: str, progress: Progress) -> Found
 
 
 def _may_list_versions(clients: Clients, bucket: str, root: str) -> tuple[bool, list[str]]:
-    from botocore.exceptions import ClientError
-
-    try:
-        clients.s3.list_object_versions(Bucket=bucket, Prefix=f"{root}/", MaxKeys=1)
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
-        sentence = (
-            f"Older versions of objects in s3://{bucket}/{root}/, if the bucket keeps any, are not seen and "
-            "stay: AWS does not allow ListObjectVersions (s3:ListBucketVersions)."
-        )
-        return False, [sentence]
-    return True, []
+    look = partial(clients.s3.list_object_versions, Bucket=bucket, Prefix=f"{root}/", MaxKeys=1)
+    if if_allowed(look) is not None:
+        return True, []
+    sentence = (
+        f"Older versions of objects in s3://{bucket}/{root}/, if the bucket keeps any, are not seen and "
+        "stay: AWS does not allow ListObjectVersions (s3:ListBucketVersions)."
+    )
+    return False, [sentence]
 
 
 def _objects(folder: Folder, progress: Progress) -> list[Part]:
@@ -154,20 +150,15 @@ def _objects(folder: Folder, progress: Progress) -> list[Part]:
 
 
 def _uploads(folder: Folder) -> Found:
-    from botocore.exceptions import ClientError
-
-    try:
-        count = len(folder.uploads())
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
+    uploads = if_allowed(folder.uploads)
+    if uploads is None:
         sentence = (
             f"Unfinished uploads in s3://{folder.bucket} are not seen and stay: AWS does not allow "
             "ListMultipartUploads (s3:ListBucketMultipartUploads)."
         )
         return Found(unseen=[sentence])
     name = f"s3://{folder.bucket}/{folder.prefix}"
-    return Found([Part("uploads", name, folder.abort, f"{count} unfinished")] if count else [])
+    return Found([Part("uploads", name, folder.abort, f"{len(uploads)} unfinished")] if uploads else [])
 
 
 def _others(clients: Clients, bucket: str, root: str) -> list[str]:
@@ -192,18 +183,15 @@ def _others(clients: Clients, bucket: str, root: str) -> list[str]:
 
 def neighbours(clients: Clients, bucket: str, root: str) -> set[str] | None:
     """Other projects' folders beside this one's in the bucket; None where AWS does not say."""
-    from botocore.exceptions import ClientError
 
-    parent = "byoc/"
-    try:
+    def look() -> set[str]:
         pages = clients.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=parent, Delimiter="/"
+            Bucket=bucket, Prefix="byoc/", Delimiter="/"
         )
-        folders = {each["Prefix"].strip("/") for page in pages for each in page.get("CommonPrefixes", ())}
+        return {each["Prefix"].strip("/") for page in pages for each in page.get("CommonPrefixes", ())}
+
+    try:
+        folders = if_allowed(look)
     except clients.s3.exceptions.NoSuchBucket:
         return set()
-    except ClientError as error:
-        if not is_forbidden(error):
-            raise
-        return None
-    return folders - {root}
+    return None if folders is None else folders - {root}

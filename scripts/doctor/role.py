@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scripts import account
@@ -11,8 +12,9 @@ from scripts.policies.grants import document
 from scripts.policies.jobs import jobs
 from scripts.policies.names import Names
 from scripts.settings import Settings
+from scripts.setup import plan
 from scripts.setup.role import policy_name
-from scripts.tags import is_forbidden
+from scripts.tags import if_allowed
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -27,16 +29,12 @@ def role(settings: Settings, clients: Clients) -> Iterator[Finding]:
 
 def _policy(names: Names, clients: Clients) -> Finding | None:
     """Of a role that `byoc setup` made: settings may have changed since. Nothing is known of others."""
-    from botocore.exceptions import ClientError
-
     own = policy_name(names)
-    try:
-        policy = clients.iam.get_role_policy(RoleName=names.role, PolicyName=own)["PolicyDocument"]
-    except ClientError as error:
-        if is_forbidden(error) or error.response["Error"]["Code"] == "NoSuchEntity":
-            return None
-        raise
-    if policy == document(jobs(names)):
+    look = partial(clients.iam.get_role_policy, RoleName=names.role, PolicyName=own)
+    answer = if_allowed(lambda: plan.ask(look, "NoSuchEntity"))
+    if answer is None:
+        return None
+    if answer["PolicyDocument"] == document(jobs(names)):
         return Finding("role policy", "ok", f"{own} allows what these settings need")
     return Finding(
         "role policy",

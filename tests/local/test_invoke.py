@@ -6,7 +6,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from local.errors import ModelError, ModelNotReadyException, ServiceUnavailable
+from local.errors import ModelError, ServiceUnavailable
 from local.seam import InvokeResult
 
 Service = Any  # conftest.Service
@@ -92,9 +92,7 @@ def test_a_models_error_tells_what_the_model_said(service: Service, runtime: Any
     assert response["LogStreamArn"] == "arn:x"
 
 
-@pytest.mark.parametrize(
-    ("error", "status"), [(ModelNotReadyException("not yet"), 429), (ServiceUnavailable("restarting"), 503)]
-)
+@pytest.mark.parametrize(("error", "status"), [(ServiceUnavailable("restarting"), 503)])
 def test_what_may_be_tried_again(service: Service, runtime: Any, error: Exception, status: int) -> None:
     service.engine.refusal = error
     with pytest.raises(botocore.exceptions.ClientError) as caught:
