@@ -151,6 +151,18 @@ class Clients:
             params.setdefault("ExpectedBucketOwner", self.account)
 
 
+def ask(read: Callable[[], Any], *missing: str) -> Any:
+    """What AWS answers; None for one of these error codes, which say that there is no such thing."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return read()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in missing:
+            return None
+        raise
+
+
 def unless_gone(send: Callable[..., object], **request: Any) -> bool:
     """Send a request that deletes something; whether it was there. What is gone already is no error."""
     from botocore.exceptions import ClientError

@@ -11,6 +11,7 @@ from report.read import jobs, tuning
 from report.read.aws import no_job
 from report.read.jobs import UNDER_WAY
 from scripts import transform
+from scripts.aws import ask
 
 if TYPE_CHECKING:
     from scripts.aws import Clients
@@ -91,12 +92,6 @@ def kind_of(clients: Clients, name: str) -> Kind:
 
 def stop(clients: Clients, name: str) -> str:
     """Ask a job to stop; returns what kind it is. One that has ended is no error."""
-    from botocore.exceptions import ClientError
-
     kind = kind_of(clients, name)
-    try:
-        kind.stop(clients, name)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationException":  # which says that it has ended
-            raise
+    ask(lambda: kind.stop(clients, name), "ValidationException")  # which says that it has ended
     return kind.name

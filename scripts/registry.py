@@ -11,9 +11,11 @@ import contextlib
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from contract.errors import ByocError
+from scripts.aws import ask
 from scripts.errors import translate
 from scripts.requests import tags
 from scripts.tags import Warn
@@ -132,11 +134,9 @@ class Ecr:
         """What the repository cannot be given beside its name is a warning, and no reason to have none."""
         from botocore.exceptions import ClientError
 
-        try:
-            self.client.describe_repositories(repositoryNames=[repository])
+        look = partial(self.client.describe_repositories, repositoryNames=[repository])
+        if ask(look, "RepositoryNotFoundException"):
             return False
-        except self.client.exceptions.RepositoryNotFoundException:
-            pass
         request = repository_request(repository, self.settings)
         without = ", not encrypted with aws.kms_key" if self.settings.aws.kms_key else ""
         try:

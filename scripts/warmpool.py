@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from report.words import duration
 from scripts import prices
+from scripts.aws import ask
 from scripts.prices import money
 
 if TYPE_CHECKING:
@@ -33,15 +34,8 @@ def sentence(clients: Clients, job: Mapping[str, Any]) -> str:
 
 def end(clients: Clients, job: str) -> bool:
     """End the pool that a job has left; whether there still was one."""
-    from botocore.exceptions import ClientError
-
-    try:
-        clients.sagemaker.update_training_job(
-            TrainingJobName=job, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
-        )
-    except ClientError as error:
-        # Its time has just ended, or another job has taken it.
-        if error.response["Error"]["Code"] != "ValidationException":
-            raise
-        return False
-    return True
+    over: Any = {"KeepAlivePeriodInSeconds": 0}
+    update = clients.sagemaker.update_training_job
+    # ValidationException: its time has just ended, or another job has taken it.
+    answer = ask(lambda: update(TrainingJobName=job, ResourceConfig=over), "ValidationException")
+    return answer is not None

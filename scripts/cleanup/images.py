@@ -16,7 +16,7 @@ from contract.s3 import split
 from report.read import aws
 from report.words import listing, plural, size
 from scripts import prices
-from scripts.aws import unless_gone
+from scripts.aws import ask, unless_gone
 from scripts.cleanup.part import Found, Part, seen
 from scripts.cleanup.storage import neighbours
 from scripts.prices import money
@@ -81,10 +81,11 @@ def _find(clients: Clients, settings: Settings, root_uri: str, models: Collectio
 
 
 def _look(clients: Clients, name: str) -> Repository | None:
-    try:
-        [described] = clients.ecr.describe_repositories(repositoryNames=[name])["repositories"]
-    except clients.ecr.exceptions.RepositoryNotFoundException:
+    look = partial(clients.ecr.describe_repositories, repositoryNames=[name])
+    answer = ask(look, "RepositoryNotFoundException")
+    if answer is None:
         return None
+    [described] = answer["repositories"]
     pages = clients.ecr.get_paginator("describe_images").paginate(repositoryName=name)
     sizes = [image.get("imageSizeInBytes", 0) for page in pages for image in page["imageDetails"]]
     uri, arn = described["repositoryUri"], described["repositoryArn"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from contract.names import ENDPOINT_LOGS, PROCESSING_LOGS, TRAINING_LOGS, TRANSFORM_LOGS
 from report.read import jobs
 from report.words import plural
-from scripts.aws import unless_gone
+from scripts.aws import ask, unless_gone
 from scripts.cleanup.part import Found, Part, seen
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ def _streams(clients: Clients, group: str, jobs: Collection[str]) -> Found:
 
 def _streams_of(clients: Clients, group: str, job: str) -> list[str]:
     """`JOB/algo-1-…`: with the slash, as another job's name may begin with this one's."""
-    try:
-        pages = clients.logs.get_paginator("describe_log_streams").paginate(
-            logGroupName=group, logStreamNamePrefix=f"{job}/"
-        )
-        return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
-    except clients.logs.exceptions.ResourceNotFoundException:
-        return []
+    pages = clients.logs.get_paginator("describe_log_streams").paginate(
+        logGroupName=group, logStreamNamePrefix=f"{job}/"
+    )
+    return [
+        stream["logStreamName"]
+        for page in ask(lambda: list(pages), "ResourceNotFoundException") or ()
+        for stream in page["logStreams"]
+    ]
 
 
 def _groups(clients: Clients, endpoints: Collection[str]) -> Found:

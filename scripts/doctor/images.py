@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scripts import account, push
+from scripts.aws import ask
 from scripts.doctor.finding import Finding, failed
 from scripts.push import DOCKER_MANIFEST
 from scripts.registry import Stored
@@ -33,18 +35,13 @@ def image(settings: Settings, clients: Clients, which: str) -> Iterator[Finding]
         return
     repository, tag, digest = parts(rest)
     wanted: Any = {"imageDigest": digest} if digest else {"imageTag": tag}
-    try:
-        [there] = clients.ecr.describe_images(repositoryName=repository, imageIds=[wanted])["imageDetails"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] in {"RepositoryNotFoundException", "ImageNotFoundException"}:
-            yield Finding(
-                name,
-                "warning",
-                f"{uri} is not in ECR",
-                "`make build push` puts it there; process mode needs none.",
-            )
-            return
-        raise
+    look = partial(clients.ecr.describe_images, repositoryName=repository, imageIds=[wanted])
+    answer = ask(look, "RepositoryNotFoundException", "ImageNotFoundException")
+    if answer is None:
+        remedy = "`make build push` puts it there; process mode needs none."
+        yield Finding(name, "warning", f"{uri} is not in ECR", remedy)
+        return
+    [there] = answer["imageDetails"]
     stored = Stored(there.get("imageManifestMediaType", ""), there.get("imageSizeInBytes", 0))
     if unfit := push.unfit(stored, uri, serves=which != "train"):
         yield failed(name, unfit)

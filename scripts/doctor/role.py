@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scripts import account
+from scripts.aws import ask
 from scripts.doctor.finding import Finding
 from scripts.policies.grants import document
 from scripts.policies.jobs import jobs
 from scripts.policies.names import Names
 from scripts.settings import Settings
-from scripts.setup import plan
 from scripts.setup.role import policy_name
 from scripts.tags import if_allowed
 
@@ -31,7 +31,7 @@ def _policy(names: Names, clients: Clients) -> Finding | None:
     """Of a role that `byoc setup` made: settings may have changed since. Nothing is known of others."""
     own = policy_name(names)
     look = partial(clients.iam.get_role_policy, RoleName=names.role, PolicyName=own)
-    answer = if_allowed(lambda: plan.ask(look, "NoSuchEntity"))
+    answer = if_allowed(lambda: ask(look, "NoSuchEntity"))
     if answer is None:
         return None
     if answer["PolicyDocument"] == document(jobs(names)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from contract.errors import REFUSED, ByocError
+from scripts.aws import ask
 from scripts.errors import translate
 from scripts.policies.names import Names
 from scripts.requests import tags
@@ -139,7 +140,7 @@ def look(s3: Any, bucket: str, region: str) -> Found | None:
         return None
 
     def read(operation: str, missing: str) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = plan.ask(lambda: getattr(s3, operation)(Bucket=bucket), missing) or {}
+        answer: Mapping[str, Any] = ask(lambda: getattr(s3, operation)(Bucket=bucket), missing) or {}
         return answer
 
     tagging = read("get_bucket_tagging", "NoSuchTagSet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,18 +83,6 @@ def within(wanted: Any, there: Any) -> bool:
             any(within(value, other) for other in there) for value in wanted
         )
     return bool(wanted == there)
-
-
-def ask(read: Callable[[], Any], *missing: str) -> Any:
-    """What AWS answers; None for one of these error codes, which say that there is no such thing."""
-    from botocore.exceptions import ClientError
-
-    try:
-        return read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in missing:
-            return None
-        raise
 
 
 def other_project(owner: str) -> str:

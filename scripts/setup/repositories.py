@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scripts.aws import ask
 from scripts.policies.names import Names
 from scripts.registry import LIFECYCLE, repository_request
 from scripts.requests import tags
@@ -77,13 +78,13 @@ def changes(names: Names, found: Found) -> list[Call]:
 
 def look(ecr: Any, repository: str) -> Found | None:
     """What the repository is like; None where there is none."""
-    answer = plan.ask(
+    answer = ask(
         lambda: ecr.describe_repositories(repositoryNames=[repository]), "RepositoryNotFoundException"
     )
     if answer is None:
         return None
     [there] = answer["repositories"]
-    policy = plan.ask(
+    policy = ask(
         lambda: ecr.get_lifecycle_policy(repositoryName=repository), "LifecyclePolicyNotFoundException"
     )
     return Found(

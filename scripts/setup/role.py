@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scripts.aws import ask
 from scripts.policies.grants import document
 from scripts.policies.jobs import TRUST, jobs
 from scripts.policies.names import Names
@@ -86,10 +87,10 @@ def _policy(names: Names, there: Mapping[str, Any] | None) -> list[Call]:
 
 def look(iam: Any, names: Names) -> Found | None:
     """What the role is like; None where there is none."""
-    role = plan.ask(lambda: iam.get_role(RoleName=names.role), "NoSuchEntity")
+    role = ask(lambda: iam.get_role(RoleName=names.role), "NoSuchEntity")
     if role is None:
         return None
-    policy = plan.ask(
+    policy = ask(
         lambda: iam.get_role_policy(RoleName=names.role, PolicyName=policy_name(names)), "NoSuchEntity"
     )
     pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=names.role)
