@@ -46,11 +46,22 @@ from scripts.state import write_json
 DEFAULT_PORT = 5757
 _LAST = "up.json"  # of the home: the setup that came up last; unlike the note it outlives `down`
 _EXTRAS = {"local": "moto", "train": "sagemaker_training", "serve": "mms"}  # and a module of each
-_START_SECONDS = 60.0
-_STOP_SECONDS = 150.0  # jobs get 120 s to end, and meanwhile it goes on answering
-_HANG_SECONDS = 10.0
-_SWEEP_SECONDS = 120.0  # it gives up an engine that hangs by itself, and much sooner
 _STARTED: list[subprocess.Popen[bytes]] = []  # outlive this process; held so that Python does not complain
+
+
+@dataclass(frozen=True)
+class Timing:
+    """For how many seconds the service is waited for."""
+
+    start: float = 60.0
+    stop: float = 150.0
+    """Jobs get 120 s to end, and meanwhile it goes on answering."""
+    hang: float = 10.0
+    sweep: float = 120.0
+    """It gives up an engine that hangs by itself, and much sooner."""
+
+
+_TIMING = Timing()
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,9 @@ def last(home: Path) -> Setup | None:
         return None
 
 
-def up(home: Path, port: int, setup: Setup | None = None) -> tuple[Service, bool]:
+def up(
+    home: Path, port: int, setup: Setup | None = None, *, timing: Timing = _TIMING
+) -> tuple[Service, bool]:
     """Start the service, or find it running; returns it, and whether it was started now.
 
     Without `setup` it comes up as last time: its endpoints were made for that.
@@ -121,12 +134,12 @@ def up(home: Path, port: int, setup: Setup | None = None) -> tuple[Service, bool
         with (home / "up.lock").open("a") as lock:
             # A second `up` waits for the first, and finds what that has started.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if running := _running(home, port):
+            if running := _running(home, port, timing):
                 _expect(home, running, setup)
                 return running, False
             setup = setup or last(home) or Setup()
             _check_installed(setup.runtime)
-            return _start(home, port, setup), True
+            return _start(home, port, setup, timing), True
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -138,7 +151,7 @@ def up(home: Path, port: int, setup: Setup | None = None) -> tuple[Service, bool
         ) from None
 
 
-def _running(home: Path, port: int) -> Service | None:
+def _running(home: Path, port: int, timing: Timing) -> Service | None:
     """The service of `home`, if it runs at `port`; ByocError if it runs elsewhere, or something else does."""
     if other := status(home):
         if other.port != port:
@@ -148,7 +161,7 @@ def _running(home: Path, port: int) -> Service | None:
                 kind="AlreadyRunning",
             )
         # An `up` that was killed may have left it, and it may still start.
-        patience = PATIENCE if _came_up(home) else _START_SECONDS
+        patience = PATIENCE if _came_up(home) else timing.start
         if answering := _first_answer(port, lambda: not alive(other.pid), patience):
             return answering
         raise unreachable(home, other.url)
@@ -201,9 +214,9 @@ def _expect(home: Path, running: Service, setup: Setup | None) -> None:
         )
 
 
-def _start(home: Path, port: int, setup: Setup) -> Service:
+def _start(home: Path, port: int, setup: Setup, timing: Timing) -> Service:
     if started(home):
-        _sweep(home)
+        _sweep(home, timing)
     log = home / "service.log"
     command = [sys.executable, "-m", "local", "--port", str(port), "--home", str(home), *setup.arguments()]
     process: subprocess.Popen[bytes] | None = None
@@ -220,23 +233,25 @@ def _start(home: Path, port: int, setup: Setup) -> Service:
                 start_new_session=True,
             )
             write_json(note(home), {"pid": process.pid, **noted})
-        service = _until_healthy(process, port, log, noted)
+        service = _until_healthy(process, port, log, noted, timing)
         write_json(home / _LAST, asdict(setup))
         _STARTED.append(process)
         return service
     except BaseException:
         if process is not None:
-            _end(process.pid, port, process)
+            _end(process.pid, port, timing, process)
             _forget(home)
         raise
 
 
-def _until_healthy(process: subprocess.Popen[bytes], port: int, log: Path, noted: dict[str, Any]) -> Service:
-    if service := _first_answer(port, lambda: process.poll() is not None, _START_SECONDS):
+def _until_healthy(
+    process: subprocess.Popen[bytes], port: int, log: Path, noted: dict[str, Any], timing: Timing
+) -> Service:
+    if service := _first_answer(port, lambda: process.poll() is not None, timing.start):
         return service
     code = FAILED
     if process.returncode is None:
-        reason = f"did not answer within {_START_SECONDS:.0f} s"
+        reason = f"did not answer within {timing.start:.0f} s"
     else:
         reason = f"ended at once with exit code {process.returncode}"
         code = process.returncode if process.returncode in (BAD_INPUT, UNREACHABLE) else FAILED
@@ -263,7 +278,7 @@ def _forget(home: Path) -> None:
         note(home).unlink(missing_ok=True)
 
 
-def down(home: Path, port: int | None = None) -> Stopped:
+def down(home: Path, port: int | None = None, *, timing: Timing = _TIMING) -> Stopped:
     """Stop the service of `home` and wait until it is gone, jobs and endpoints with it.
 
     `port`: where one that was not started by `up` may answer. What a killed service has left is removed.
@@ -277,13 +292,13 @@ def down(home: Path, port: int | None = None) -> Stopped:
             f"Stop it by hand: {how_to_stop(running)}.",
             code=FAILED,
         )
-    killed = running is not None and _end(running.pid, running.port)
-    removed, problem = _sweep(home) if home.is_dir() else ([], "")
+    killed = running is not None and _end(running.pid, running.port, timing)
+    removed, problem = _sweep(home, timing) if home.is_dir() else ([], "")
     _forget(home)
     return Stopped(running, tuple(removed), problem, killed)
 
 
-def _sweep(home: Path) -> tuple[list[str], str]:
+def _sweep(home: Path, timing: Timing) -> tuple[list[str], str]:
     """Removes what a service left: what that was, and why more may be left."""
     if (
         importlib.util.find_spec(_EXTRAS["local"]) is None
@@ -292,11 +307,11 @@ def _sweep(home: Path) -> tuple[list[str], str]:
     command = [sys.executable, "-m", "local", "--home", str(home), "--sweep"]
     try:
         done = subprocess.run(
-            command, cwd=home, capture_output=True, text=True, check=False, timeout=_SWEEP_SECONDS
+            command, cwd=home, capture_output=True, text=True, check=False, timeout=timing.sweep
         )
     except subprocess.TimeoutExpired as late:
         removed = (late.stdout or b"").decode()  # bytes, in spite of text=True
-        return removed.splitlines(), f"Removing it took longer than {_SWEEP_SECONDS:.0f} s."
+        return removed.splitlines(), f"Removing it took longer than {timing.sweep:.0f} s."
     problem = done.stderr.strip().rpartition("\n")[2].removeprefix("local: ") if done.returncode else ""
     return done.stdout.splitlines(), problem
 
@@ -311,7 +326,7 @@ def _free(port: int) -> bool:
     return True
 
 
-def _end(pid: int, port: int, process: subprocess.Popen[bytes] | None = None) -> bool:
+def _end(pid: int, port: int, timing: Timing, process: subprocess.Popen[bytes] | None = None) -> bool:
     """SIGTERM, then patience as long as it answers, then SIGKILL: for its whole group, if it leads one.
 
     Returns whether it had to be killed.
@@ -325,8 +340,8 @@ def _end(pid: int, port: int, process: subprocess.Popen[bytes] | None = None) ->
         send = os.killpg if leads else os.kill
         os.kill(pid, signal.SIGTERM)
         send(pid, signal.SIGCONT)  # one that was suspended would not notice
-        deadline = time.monotonic() + _STOP_SECONDS
-        while not gone() and time.monotonic() < deadline and not hangs(port, _HANG_SECONDS):
+        deadline = time.monotonic() + timing.stop
+        while not gone() and time.monotonic() < deadline and not hangs(port, timing.hang):
             time.sleep(0.05)
         if killed := not gone():
             send(pid, signal.SIGKILL)

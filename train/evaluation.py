@@ -167,7 +167,7 @@ class Tally:
             )
 
     def metrics(self, process: Process, split: str) -> dict[str, float]:
-        """As Result has them, of all processes, which all have to call it."""
+        """Those that Result has, summed over all ranks; collective: every rank must call it."""
         support, right, named, top = np.array(self.counts(process)).reshape(tuple(self._counts.shape))
         return {
             f"{split}_top5": float(top.sum() / max(support.sum(), 1)),

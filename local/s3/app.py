@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -42,9 +43,8 @@ T = TypeVar("T")
 _THREADS = 16
 _LARGEST_XML = 8 << 20  # bytes; the list of 10,000 parts with checksums has 3 million
 # Copying takes its time, and clients give up after a minute without a byte: as on AWS, the answer is begun
-# with white space then, and says 200 even if there is an error in it.
+# with white space then (after `patience` seconds), and says 200 even if there is an error in it.
 _SLOW = ("CompleteMultipartUpload", "CopyObject", "UploadPartCopy")
-_PATIENCE = 10.0  # seconds
 _OWNERS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
 _NOT_HOISTED = ("x-amz-content-sha256", "x-amz-checksum-crc", "x-amz-checksum-sha", "x-amz-sdk-checksum")
 
@@ -52,9 +52,11 @@ _NOT_HOISTED = ("x-amz-content-sha256", "x-amz-checksum-crc", "x-amz-checksum-sh
 class S3:
     """Serves the buckets of one home folder."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, *, patience: float = 10.0, clock: Callable[[], float] = time.time
+    ) -> None:
         """OSError or sqlite3.Error if the home folder cannot be used."""
-        self._account = config.account
+        self._account, self._patience, self._clock = config.account, patience, clock
         owner = {"ID": hashlib.sha256(config.account.encode()).hexdigest()}
         self._database = Database(config.home / "s3.db")
         buckets, notes = Buckets(config.s3_root, self._database), Notes(self._database)
@@ -91,7 +93,7 @@ class S3:
         try:
             bucket, key = model.parse_path(scope.get("raw_path") or quote(scope["path"]).encode())
             query = model.parse_query(scope["query_string"])
-            presigned.check(query)
+            presigned.check(query, self._clock())
             if scope["method"] == "POST" and bucket and not key and forms.is_form(reader.headers):
                 status, headers, body = await self._receive_form(bucket, query, reader)
                 await answer.send(status, headers, body, close=reader.unread)
@@ -157,7 +159,7 @@ class S3:
             members[operation.payload[0]] = await self._run(_read_xml, operation, headers, sent)
         described.check(members)
         work = self._run(_with_block, handler, Request(members, headers))
-        while operation.name in _SLOW and not (await asyncio.wait([work], timeout=_PATIENCE))[0]:
+        while operation.name in _SLOW and not (await asyncio.wait([work], timeout=self._patience))[0]:
             await answer.keep_waiting()
         reply, block = await work
         return operation, reply, block

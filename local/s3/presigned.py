@@ -25,15 +25,15 @@ _LONGEST = 7 * 24 * 3600  # seconds
 _SKEW = 15 * 60  # seconds that a client's clock may be ahead
 
 
-def check(query: Mapping[str, str]) -> None:
-    """S3Error if the address with this query has expired, or does not say when it will."""
+def check(query: Mapping[str, str], now: float) -> None:
+    """S3Error if the address with this query has expired at `now`, or does not say when it will."""
     if any(name in query for name in _SIGNS_OF_VERSION_4):
-        _check_version_4(query)
+        _check_version_4(query, now)
     elif any(name in query for name in _NEEDED_BY_VERSION_2):
-        _check_version_2(query)
+        _check_version_2(query, now)
 
 
-def _check_version_4(query: Mapping[str, str]) -> None:
+def _check_version_4(query: Mapping[str, str], now: float) -> None:
     if not all(name in query for name in _NEEDED):
         raise _malformed(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
@@ -53,12 +53,12 @@ def _check_version_4(query: Mapping[str, str]) -> None:
         signed = calendar.timegm(time.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
     except ValueError:
         raise _malformed("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"") from None
-    if signed > time.time() + _SKEW:
+    if signed > now + _SKEW:
         raise S3Error(403, "AccessDenied", "Request is not valid yet")
-    _check_time(signed + int(seconds), {"X-Amz-Expires": seconds})
+    _check_time(signed + int(seconds), now, {"X-Amz-Expires": seconds})
 
 
-def _check_version_2(query: Mapping[str, str]) -> None:
+def _check_version_2(query: Mapping[str, str], now: float) -> None:
     if not all(name in query for name in _NEEDED_BY_VERSION_2):
         raise S3Error(
             403,
@@ -68,13 +68,12 @@ def _check_version_2(query: Mapping[str, str]) -> None:
     expires = query["Expires"]
     if not expires.isdecimal() or len(expires) > 10:
         raise S3Error(403, "AccessDenied", f"Invalid date (should be seconds since epoch): {expires[:100]}")
-    _check_time(int(expires), {})
+    _check_time(int(expires), now, {})
 
 
-def _check_time(end: int, members: Mapping[str, str]) -> None:
-    now = int(time.time())
-    if now > end:
-        times = {"Expires": _iso(end), "ServerTime": _iso(now)}
+def _check_time(end: int, now: float, members: Mapping[str, str]) -> None:
+    if int(now) > end:
+        times = {"Expires": _iso(end), "ServerTime": _iso(int(now))}
         raise S3Error(403, "AccessDenied", "Request has expired", None, **members, **times)
 
 

@@ -40,7 +40,7 @@ _RULES: Final = (
 
 
 @dataclass(frozen=True)
-class Found:
+class State:
     """What a bucket is like: members of S3's answers, None where nothing is configured."""
 
     tags: Sequence[Mapping[str, Any]] = ()
@@ -57,7 +57,7 @@ def creation(names: Names) -> Call:
     return Call(f"is created in {names.region}", "s3", "create_bucket", request)
 
 
-def changes(names: Names, found: Found, *, secure: bool = True) -> list[Call]:
+def changes(names: Names, state: State, *, secure: bool = True) -> list[Call]:
     """The requests that give the bucket what it lacks. Statements, rules and tags of others stay.
 
     Args:
@@ -69,33 +69,33 @@ def changes(names: Names, found: Found, *, secure: bool = True) -> list[Call]:
         calls.append(Call(says, "s3", operation, {"Bucket": bucket, **request}, optional=True))
 
     wanted_tags = tags(names.settings)
-    if not plan.within(wanted_tags, list(found.tags)):
-        kept = [tag for tag in found.tags if tag["Key"] not in {each["Key"] for each in wanted_tags}]
+    if not plan.within(wanted_tags, list(state.tags)):
+        kept = [tag for tag in state.tags if tag["Key"] not in {each["Key"] for each in wanted_tags}]
         call("is tagged as this project's", TAGGING, Tagging={"TagSet": [*kept, *wanted_tags]})
-    if not plan.within(PUBLIC_ACCESS, found.public_access):
+    if not plan.within(PUBLIC_ACCESS, state.public_access):
         call(
             "blocks public access",
             "put_public_access_block",
             PublicAccessBlockConfiguration=dict(PUBLIC_ACCESS),
         )
-    if not plan.within(encryption(names), found.encryption):
+    if not plan.within(encryption(names), state.encryption):
         with_key = f"with {names.settings.aws.kms_key}" if names.settings.aws.kms_key else "with S3's own key"
         call(
             f"encrypts what has no other key {with_key}",
             "put_bucket_encryption",
             ServerSideEncryptionConfiguration=encryption(names),
         )
-    statements = (found.policy or {}).get("Statement", [])
+    statements = (state.policy or {}).get("Statement", [])
     if isinstance(statements, Mapping):  # IAM's grammar takes a single one without a list
         statements = [statements]
     if secure and not plan.within([tls(names)], statements):
         others = [each for each in statements if each.get("Sid") != TLS]
-        policy = {"Version": "2012-10-17", **(found.policy or {}), "Statement": [*others, tls(names)]}
+        policy = {"Version": "2012-10-17", **(state.policy or {}), "Statement": [*others, tls(names)]}
         call("refuses requests without TLS", "put_bucket_policy", Policy=json.dumps(policy))
     rules = lifecycle()
-    if not plan.within(rules, list(found.lifecycle)):
+    if not plan.within(rules, list(state.lifecycle)):
         ours = {rule["ID"] for rule in rules}
-        others = [rule for rule in found.lifecycle if rule.get("ID") not in ours]
+        others = [rule for rule in state.lifecycle if rule.get("ID") not in ours]
         call(
             f"deletes unfinished uploads after {UNFINISHED_DAYS} days, old versions after {OLD_VERSION_DAYS}",
             LIFECYCLE,
@@ -130,7 +130,7 @@ def lifecycle() -> list[dict[str, Any]]:
     return [{**rule, "Status": "Enabled", "Filter": {"Prefix": ""}} for rule in _RULES]
 
 
-def look(s3: Any, bucket: str, region: str) -> Found | None:
+def look(s3: Any, bucket: str, region: str) -> State | None:
     """What the bucket is like; None where there is none.
 
     Raises:
@@ -148,7 +148,7 @@ def look(s3: Any, bucket: str, region: str) -> Found | None:
     encrypted = read("get_bucket_encryption", "ServerSideEncryptionConfigurationNotFoundError")
     policy = read("get_bucket_policy", "NoSuchBucketPolicy")
     rules = read("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration")
-    return Found(
+    return State(
         tags=tagging.get("TagSet", ()),
         public_access=access.get("PublicAccessBlockConfiguration"),
         encryption=encrypted.get("ServerSideEncryptionConfiguration"),
@@ -162,13 +162,13 @@ def planned(names: Names, clients: Clients) -> Step:
     what = f"bucket {names.bucket}"
     if names.settings.aws.bucket_owner not in ("", names.account):
         return Step(what, "foreign", notes=(f"it belongs to account {names.settings.aws.bucket_owner}",))
-    found, secure = look(clients.s3, names.bucket, names.region), by_tls(clients)
-    if found is None:
-        return Step(what, "missing", (creation(names), *changes(names, Found(), secure=secure)))
-    owner = plan.project_of(found.tags)
+    state, secure = look(clients.s3, names.bucket, names.region), by_tls(clients)
+    if state is None:
+        return Step(what, "missing", (creation(names), *changes(names, State(), secure=secure)))
+    owner = plan.project_of(state.tags)
     if owner == names.settings.project.name:
-        return plan.step(what, changes(names, found, secure=secure))
-    lacks = [call.says for call in changes(names, found, secure=secure) if call.operation != TAGGING]
+        return plan.step(what, changes(names, state, secure=secure))
+    lacks = [call.says for call in changes(names, state, secure=secure) if call.operation != TAGGING]
     notes = [plan.other_project(owner) if owner else plan.not_ours("bucket")]
     notes += [f"lacks what a bucket of `byoc setup` has: {'; '.join(lacks)}"] if lacks else []
     return Step(what, "foreign", notes=tuple(notes))
@@ -193,7 +193,7 @@ def ensure(s3: Any, names: Names, warn: Callable[[str], None]) -> bool:
     if _head(s3, names.bucket, names.region):
         return False
     s3.create_bucket(**creation(names).request)
-    [tagging] = [call for call in changes(names, Found()) if call.operation == TAGGING]
+    [tagging] = [call for call in changes(names, State()) if call.operation == TAGGING]
     try:
         s3.put_bucket_tagging(**tagging.request)
     except ClientError as refused:

@@ -36,19 +36,19 @@ def _role(names: Names, iam: Any) -> Iterator[Step]:
     if "/" in names.settings.aws.role:
         yield Step(what, "foreign", notes=("aws.role is no plain name: `byoc` did not make this role",))
         return
-    found = role.look(iam, names)
-    if found is None:
+    state = role.look(iam, names)
+    if state is None:
         return
     own = role.policy_name(names)
     mine = (
         [Call(f"policy {own} is deleted", "iam", "delete_role_policy", {"RoleName": name, "PolicyName": own})]
-        if found.policy is not None
+        if state.policy is not None
         else []
     )
-    owner = plan.project_of(found.tags)
+    owner = plan.project_of(state.tags)
     pages = iam.get_paginator("list_role_policies").paginate(RoleName=name)
     others = [each for page in pages for each in page["PolicyNames"] if each != own]
-    if owner == names.settings.project.name and not others and not found.attached:
+    if owner == names.settings.project.name and not others and not state.attached:
         deletion = Call("is deleted", "iam", "delete_role", {"RoleName": name})
         yield Step(what, "differs", (*mine, deletion))
         return
@@ -57,16 +57,16 @@ def _role(names: Names, iam: Any) -> Iterator[Step]:
     elif owner != names.settings.project.name:
         why = f"made for the project {owner}"
     else:
-        why = f"others use it: it has {', '.join([*others, *found.attached])}"
+        why = f"others use it: it has {', '.join([*others, *state.attached])}"
     yield Step(what, "foreign", tuple(mine) if owner else (), (why,))
 
 
 def _repository(names: Names, ecr: Any, repository: str) -> Iterator[Step]:
     what = f"repository {repository}"
-    found = repositories.look(ecr, repository)
-    if found is None:
+    state = repositories.look(ecr, repository)
+    if state is None:
         return
-    if stays := _stays(names, what, found.tags):
+    if stays := _stays(names, what, state.tags):
         yield stays
         return
     pages = ecr.get_paginator("list_images").paginate(repositoryName=repository)
@@ -88,10 +88,10 @@ def _bucket(names: Names, s3: Any) -> Iterator[Step]:
     if names.settings.aws.bucket_owner not in ("", names.account):
         yield Step(what, "foreign", notes=(f"it belongs to account {names.settings.aws.bucket_owner}",))
         return
-    found = bucket.look(s3, names.bucket, names.region)
-    if found is None:
+    state = bucket.look(s3, names.bucket, names.region)
+    if state is None:
         return
-    if stays := _stays(names, what, found.tags):
+    if stays := _stays(names, what, state.tags):
         yield stays
         return
     if held := _held(s3, names):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class State:
     """What a repository is like."""
 
     repository: Mapping[str, Any]
@@ -44,9 +44,9 @@ def _lifecycle(repository: str) -> Call:
     )
 
 
-def changes(names: Names, found: Found) -> list[Call]:
+def changes(names: Names, state: State) -> list[Call]:
     """The requests that give a repository of this project what it lacks."""
-    there = found.repository
+    there = state.repository
     repository = there["repositoryName"]
     wanted = repository_request(repository, names.settings)
     calls = []
@@ -68,15 +68,15 @@ def changes(names: Names, found: Found) -> list[Call]:
             repositoryName=repository,
             **movable,
         )
-    missing = [tag for tag in tags(names.settings) if tag not in found.tags and tag["Key"] != PROJECT]
+    missing = [tag for tag in tags(names.settings) if tag not in state.tags and tag["Key"] != PROJECT]
     if missing:
         call("gets the tags of byoc.toml", "tag_resource", resourceArn=there["repositoryArn"], tags=missing)
-    if not plan.within(LIFECYCLE, found.lifecycle):
+    if not plan.within(LIFECYCLE, state.lifecycle):
         calls.append(_lifecycle(repository))
     return calls
 
 
-def look(ecr: Any, repository: str) -> Found | None:
+def look(ecr: Any, repository: str) -> State | None:
     """What the repository is like; None where there is none."""
     answer = ask(
         lambda: ecr.describe_repositories(repositoryNames=[repository]), "RepositoryNotFoundException"
@@ -87,7 +87,7 @@ def look(ecr: Any, repository: str) -> Found | None:
     policy = ask(
         lambda: ecr.get_lifecycle_policy(repositoryName=repository), "LifecyclePolicyNotFoundException"
     )
-    return Found(
+    return State(
         there,
         ecr.list_tags_for_resource(resourceArn=there["repositoryArn"]).get("tags", ()),
         json.loads(policy["lifecyclePolicyText"]) if policy else None,
@@ -97,15 +97,15 @@ def look(ecr: Any, repository: str) -> Found | None:
 def planned(names: Names, clients: Clients, repository: str) -> Step:
     """What `byoc setup` does to one repository."""
     what = f"repository {repository}"
-    found = look(clients.ecr, repository)
-    if found is None:
+    state = look(clients.ecr, repository)
+    if state is None:
         return Step(what, "missing", tuple(creation(names, repository)))
-    owner = plan.project_of(found.tags)
+    owner = plan.project_of(state.tags)
     if owner != names.settings.project.name:
         note = plan.other_project(owner) if owner else plan.not_ours("repository")
         return Step(what, "foreign", notes=(note,))
     notes, key = [], names.settings.aws.kms_key
-    encrypted = found.repository.get("encryptionConfiguration", {}).get("encryptionType", "AES256")
+    encrypted = state.repository.get("encryptionConfiguration", {}).get("encryptionType", "AES256")
     if key and encrypted == "AES256":
         notes.append(f"was made without {key}; ECR cannot change that: delete it and set up again")
-    return plan.step(what, changes(names, found), notes)
+    return plan.step(what, changes(names, state), notes)

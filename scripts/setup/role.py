@@ -23,7 +23,7 @@ _FULL_ACCESS = "AmazonSageMakerFullAccess"
 
 
 @dataclass(frozen=True)
-class Found:
+class State:
     """What a role is like."""
 
     tags: Sequence[Mapping[str, Any]] = ()
@@ -53,22 +53,22 @@ def creation(names: Names) -> list[Call]:
     return [Call(says, "iam", "create_role", request), *_policy(names, None)]
 
 
-def changes(names: Names, found: Found, *, owned: bool) -> list[Call]:
+def changes(names: Names, state: State, *, owned: bool) -> list[Call]:
     """The requests that give an existing role of `byoc` what this project needs.
 
     Args:
         owned: it was made for this project. What belongs to the role as a whole stays otherwise.
     """
     calls = []
-    if owned and not plan.within(TRUST["Statement"], (found.trust or {}).get("Statement", [])):
+    if owned and not plan.within(TRUST["Statement"], (state.trust or {}).get("Statement", [])):
         request = {"RoleName": names.role, "PolicyDocument": json.dumps(TRUST)}
         calls.append(Call("lets SageMaker take it", "iam", "update_assume_role_policy", request))
-    missing = [tag for tag in tags(names.settings) if tag not in found.tags and tag["Key"] != PROJECT]
+    missing = [tag for tag in tags(names.settings) if tag not in state.tags and tag["Key"] != PROJECT]
     if owned and missing:
         calls.append(
             Call("gets the tags of byoc.toml", "iam", "tag_role", {"RoleName": names.role, "Tags": missing})
         )
-    return [*calls, *_policy(names, found.policy)]
+    return [*calls, *_policy(names, state.policy)]
 
 
 def _policy(names: Names, there: Mapping[str, Any] | None) -> list[Call]:
@@ -85,7 +85,7 @@ def _policy(names: Names, there: Mapping[str, Any] | None) -> list[Call]:
     return [Call(says, "iam", "put_role_policy", request)]
 
 
-def look(iam: Any, names: Names) -> Found | None:
+def look(iam: Any, names: Names) -> State | None:
     """What the role is like; None where there is none."""
     role = ask(lambda: iam.get_role(RoleName=names.role), "NoSuchEntity")
     if role is None:
@@ -94,7 +94,7 @@ def look(iam: Any, names: Names) -> Found | None:
         lambda: iam.get_role_policy(RoleName=names.role, PolicyName=policy_name(names)), "NoSuchEntity"
     )
     pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=names.role)
-    return Found(
+    return State(
         tags=role["Role"].get("Tags", ()),
         trust=role["Role"].get("AssumeRolePolicyDocument"),
         policy=policy["PolicyDocument"] if policy else None,
@@ -109,19 +109,19 @@ def planned(names: Names, clients: Clients) -> Step:
     if "/" in names.settings.aws.role:
         note = f"aws.role is no plain name ({names.settings.aws.role}), so it is not made here; {needs}"
         return Step(what, "foreign", notes=(note,))
-    found = look(clients.iam, names)
-    if found is None:
+    state = look(clients.iam, names)
+    if state is None:
         return Step(what, "missing", tuple(creation(names)))
-    owner = plan.project_of(found.tags)
+    owner = plan.project_of(state.tags)
     if not owner:
         return Step(what, "foreign", notes=(f"{plan.not_ours('role')}; {needs}",))
     notes = []
     if owner != names.settings.project.name:
         notes.append(f"shared with the project {owner}, for which it was made")
-    if _FULL_ACCESS in found.attached:
+    if _FULL_ACCESS in state.attached:
         notes.append(
             f"{_FULL_ACCESS} is attached, as earlier versions did; no job of this project needs it. Once no "
             f"other project does: aws iam detach-role-policy --role-name {names.role} --policy-arn "
             f"arn:{names.partition}:iam::aws:policy/{_FULL_ACCESS}"
         )
-    return plan.step(what, changes(names, found, owned=owner == names.settings.project.name), notes)
+    return plan.step(what, changes(names, state, owned=owner == names.settings.project.name), notes)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,11 +138,13 @@ class Service:
     engine: FakeEngine = field(init=False)
     s3: S3 = field(init=False)
     clients: list[Any] = field(default_factory=list)
+    patience: float = 10.0
+    now: float | None = None  # seconds since 1970, by which addresses expire; None: the machine's clock
 
     def start(self) -> None:
         self.store = Store(self.config.database)
         self.engine = FakeEngine(self.store)
-        self.s3 = S3(self.config)
+        self.s3 = S3(self.config, patience=self.patience, clock=lambda: self.now or time.time())
         self.server.app = App(self.config, self.store, self.engine, self.s3, payload_limit=PAYLOAD_LIMIT)
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from contract.errors import BAD_INPUT, FAILED, UNREACHABLE, ByocError
 from scripts import localservice, localstatus
-from scripts.localservice import Setup, Stopped
+from scripts.localservice import Setup, Stopped, Timing
 from scripts.localstatus import Service, end, started
 from scripts.state import write_json
 from tests.scripts.conftest import STAND_IN, kill
@@ -149,14 +149,12 @@ def test_down_says_that_something_may_be_left_until_it_is_gone(home: Path, port:
     assert localservice.down(home) == Stopped(None, ("container one",))
 
 
-def test_down_tells_what_was_removed_before_the_patience_ended(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_down_tells_what_was_removed_before_the_patience_ended(home: Path) -> None:
     (home / "local.py").write_text(
         "print('process 1', flush=True); import threading; threading.Event().wait()"
     )
-    monkeypatch.setattr(localservice, "_SWEEP_SECONDS", 1.0)
-    assert localservice.down(home) == Stopped(None, ("process 1",), "Removing it took longer than 1 s.")
+    done = localservice.down(home, timing=Timing(sweep=1.0))
+    assert done == Stopped(None, ("process 1",), "Removing it took longer than 1 s.")
     (home / "local.py").write_text("")
 
 
@@ -197,12 +195,11 @@ def test_one_that_still_starts_is_waited_for(home: Path, port: int, monkeypatch:
         assert (service.pid, began) == (process.pid, False)
 
 
-def test_one_that_hangs_is_told(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_hangs_is_told(home: Path, port: int) -> None:
     (home / "local.py").write_text(STAND_IN.replace("server = ", "input(); server = "))
-    monkeypatch.setattr(localservice, "_START_SECONDS", 0.1)
     with _noted(home, port) as process:
         with pytest.raises(ByocError, match=rf"process {process.pid}\) is there, but hangs"):
-            localservice.up(home, port)
+            localservice.up(home, port, timing=Timing(start=0.1))
         assert started(home)["pid"] == process.pid
 
 
@@ -241,19 +238,16 @@ def test_one_that_was_started_by_hand_is_found_and_stopped(home: Path, port: int
         assert by_hand.wait() == 0
 
 
-def test_one_that_was_started_by_hand_and_does_not_end_is_killed(
-    home: Path, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_was_started_by_hand_and_does_not_end_is_killed(home: Path, port: int) -> None:
     deaf = STAND_IN.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
     (home / "local.py").write_text(deaf)
-    monkeypatch.setattr(localservice, "_STOP_SECONDS", 0.1)
     command = [sys.executable, "-u", "-m", "local", "--port", str(port), "--home", str(home)]
     # In this process's group, as a child of a script is.
     with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE) as by_hand:
         assert by_hand.stdout is not None
         assert by_hand.stdout.readline() == b"ready\n"
         try:
-            localservice.down(home, port)
+            localservice.down(home, port, timing=Timing(stop=0.1))
             assert by_hand.wait(10) == -signal.SIGKILL
         finally:
             by_hand.kill()
@@ -268,19 +262,16 @@ def test_one_that_is_suspended_ends_by_itself(home: Path, port: int) -> None:
     assert localservice._STARTED[-1].wait(5) == 0
 
 
-def test_one_that_hangs_is_killed_soon_and_what_it_left_removed(
-    home: Path, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_hangs_is_killed_soon_and_what_it_left_removed(home: Path, port: int) -> None:
     hanging = STAND_IN.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN").replace(
         "self.send_response", "pathlib.Path('hang').exists() and __import__('threading').Event().wait(); "
         "self.send_response",
     )  # fmt: skip
     (home / "local.py").write_text(hanging)
-    monkeypatch.setattr(localservice, "_HANG_SECONDS", 0.2)
     localservice.up(home, port)
     (home / "hang").touch()
     (home / "left").write_text("container one")
-    done = localservice.down(home)
+    done = localservice.down(home, timing=Timing(hang=0.2))
     assert (done.removed, done.killed) == (("container one",), True)
     assert localservice._STARTED[-1].wait(5) == -signal.SIGKILL
     assert end(home) == "does not run"

@@ -243,10 +243,12 @@ def test_a_full_disk(
 
 
 def test_a_long_copy_keeps_its_client_waiting(
-    service: Service, s3: Any, send: Any, read: Read, monkeypatch: pytest.MonkeyPatch
+    service: Service, send: Any, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service.patience = 0.05
+    service.restart()
+    s3 = service.client("s3")
     s3.put_object(Bucket="bucket", Key="from", Body=b"x" * 1000)
-    monkeypatch.setattr("local.s3.app._PATIENCE", 0.05)
     copy = objectops.copy
 
     def slowly(*arguments: Any) -> Any:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import sqlite3
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -345,13 +347,14 @@ def test_an_upload_whose_answer_was_lost_is_completed_again(
 
 
 def test_completed_uploads_are_forgotten_after_a_while(
-    s3: Any, begin: Any, refused: Refused, monkeypatch: pytest.MonkeyPatch
+    service: Service, s3: Any, begin: Any, refused: Refused
 ) -> None:
-    monkeypatch.setattr("local.s3.multipart._REMEMBERED", -1.0)
     first, second = begin("first"), begin("second")
     requests = [{**upload, "MultipartUpload": put(s3, upload, b"a")} for upload in (first, second)]
     for request in requests:
         s3.complete_multipart_upload(**request)
+        with closing(sqlite3.connect(service.config.home / "s3.db")) as database, database:
+            database.execute("UPDATE completed SET ended = ended - 24 * 3600 - 1")  # a day later
     refused(s3.complete_multipart_upload, "NoSuchUpload", **requests[0])
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,8 @@ def test_one_that_had_to_be_killed_is_told(
 ) -> None:
     deaf = (home / "local.py").read_text().replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
     (home / "local.py").write_text(deaf)
-    monkeypatch.setattr(localservice, "_STOP_SECONDS", 0.1)
+    at_once = partial(localservice.down, timing=localservice.Timing(stop=0.1))
+    monkeypatch.setattr(localservice, "down", at_once)
     run("local", "up", "--port", str(port))
     (home / "left").write_text("container one")
     told = run("local", "down").stdout

@@ -126,8 +126,8 @@ def test_statements_rules_and_tags_of_others_stay(clients: Clients) -> None:
 def test_a_policy_with_one_statement_and_no_list_is_read() -> None:
     """As IAM's grammar allows."""
     theirs = {"Sid": "Theirs", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*"}
-    found = bucket.Found(policy={"Version": "2012-10-17", "Statement": theirs})
-    [call] = [call for call in bucket.changes(names_of(), found) if call.operation == "put_bucket_policy"]
+    state = bucket.State(policy={"Version": "2012-10-17", "Statement": theirs})
+    [call] = [call for call in bucket.changes(names_of(), state) if call.operation == "put_bucket_policy"]
     assert json.loads(call.request["Policy"])["Statement"] == [theirs, bucket.tls(names_of())]
 
 
@@ -275,7 +275,7 @@ def test_where_there_is_no_tls_none_is_demanded(clients: Clients) -> None:
     """It would lock the project out."""
     here = replace(clients, endpoint_url="http://127.0.0.1:5757")
     assert not bucket.by_tls(here)
-    sent = [call.operation for call in bucket.changes(names_of(), bucket.Found(), secure=False)]
+    sent = [call.operation for call in bucket.changes(names_of(), bucket.State(), secure=False)]
     assert "put_bucket_policy" not in sent
 
 
