@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import heapq
-import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any, TypeVar
 
-from local import logstreams
+from local import logstreams, pagetokens
 from local.config import Config
 from local.errors import InvalidParameterException, ResourceNotFoundException
 from local.logstreams import PAGE_BYTES, Event, Stream
@@ -237,7 +234,7 @@ def _filter(streams: list[Stream], request: Request) -> tuple[list[dict[str, Any
     for time, name, event in heapq.merge(*map(events, streams), key=lambda each: each[:2]):
         if wanted(event) and matches(event.text):
             if not limit.admits(event):
-                return shown, _write_places(places)
+                return shown, pagetokens.write(places)
             shown.append(
                 {
                     "logStreamName": name,
@@ -261,14 +258,10 @@ def _read_places(token: str | None) -> dict[str, int]:
     if token is None:
         return {}
     try:
-        places = json.loads(base64.urlsafe_b64decode(token.encode()))
+        places = pagetokens.parse(token)
         return {str(name): max(0, int(place)) for name, place in places.items()}
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InvalidParameterException("The specified nextToken is invalid.") from None
-
-
-def _write_places(places: Mapping[str, int]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(places).encode()).decode()
 
 
 def _matcher(pattern: str) -> Callable[[str], bool]:

@@ -1,18 +1,24 @@
-"""NextToken of operations whose answers are one list: the place in it where the next page begins."""
+"""NextToken: the place where the next page begins; in answers that are one list, its number."""
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from local.errors import AwsError
 
 T = TypeVar("T")
 
 
-def write(place: int) -> str:
-    return base64.urlsafe_b64encode(str(place).encode()).decode()
+def write(place: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def parse(token: str) -> Any:
+    """What was written, for callers that check it. ValueError or RecursionError for anything else."""
+    return json.loads(base64.urlsafe_b64decode(token.encode()))
 
 
 def page(

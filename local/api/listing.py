@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local import pagetokens
 from local.errors import ValidationException
 from local.store import Condition, Document, Store
 
@@ -69,18 +68,14 @@ def page(
         after=_read_token(token, text=sort in ("name", "status")) if token else None,
         limit=size + 1,
     )
-    token = _write_token(rows[size - 1][1:]) if len(rows) > size else None
+    token = pagetokens.write(rows[size - 1][1:]) if len(rows) > size else None
     return Page([doc for doc, _, _ in rows[:size]], token)
-
-
-def _write_token(place: tuple[Any, str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
 def _read_token(token: str, *, text: bool) -> tuple[Any, str]:
     """The place that a token names; `text`: whether the order is that of texts."""
     try:
-        value, name = json.loads(base64.urlsafe_b64decode(token.encode()))
+        value, name = pagetokens.parse(token)
         if not isinstance(value, str if text else int | float) or not isinstance(name, str):
             raise ValueError(token)
         # SQLite takes no larger integers, and no text that is not Unicode.

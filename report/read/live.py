@@ -18,8 +18,6 @@ from report.read.values import mapping
 
 LINES: Final = 2_000
 """Lines of the log that are kept for showing; all of them are read."""
-SHORTEST: Final = 0.4
-"""Seconds between two looks, however many look on."""
 
 
 class LiveTraining:
@@ -31,7 +29,8 @@ class LiveTraining:
         lines: the last lines that a person may want to read; `count` of them came in all.
     """
 
-    def __init__(self, clients: Clients, name: str) -> None:
+    def __init__(self, clients: Clients, name: str, *, shortest: float = 0.4) -> None:
+        """`shortest`: seconds between two looks, however many look on."""
         self.name = name
         self.version = 0
         self.job: Mapping[str, Any] = {}
@@ -42,7 +41,7 @@ class LiveTraining:
         self._tail = LogTail(clients, TRAINING_LOGS, f"{name}/")
         self._reader: LogReader | None = None
         self._lock = threading.Lock()
-        self._looked = 0.0
+        self._looked, self._shortest = 0.0, shortest
         self._ended_at = 0.0
 
     @property
@@ -62,7 +61,7 @@ class LiveTraining:
             ByocError: there is no such job (NOT_FOUND).
         """
         with self._lock:
-            if self.over or time.monotonic() - self._looked < SHORTEST:
+            if self.over or time.monotonic() - self._looked < self._shortest:
                 return
             try:
                 self._look()

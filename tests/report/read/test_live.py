@@ -19,11 +19,6 @@ from tests.report.read.growing import Logs
 STREAM = "job/algo-1-1"
 
 
-@pytest.fixture(autouse=True)
-def _as_often_as_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SHORTEST", 0.0)
-
-
 class Cloud:
     """One job whose description and log a test changes."""
 
@@ -52,7 +47,7 @@ def metrics(step: int) -> str:
 
 
 def test_each_look_adds_what_came(cloud: Any) -> None:
-    watched = LiveTraining(cloud, "job")
+    watched = LiveTraining(cloud, "job", shortest=0.0)
     watched.look()
     version = watched.version
     watched.look()
@@ -67,7 +62,7 @@ def test_each_look_adds_what_came(cloud: Any) -> None:
 
 
 def test_the_page_says_it_in_the_reports_words(cloud: Any) -> None:
-    watched = LiveTraining(cloud, "job")
+    watched = LiveTraining(cloud, "job", shortest=0.0)
     cloud.says(
         *(format_line(ProgressLine(1, 2, step, 20, 2.5 - step / 10, 99.0, 7.0)) for step in range(1, 11)),
         format_line(MachineLine(1.0, 50.0, 10.0)),
@@ -87,7 +82,7 @@ def test_the_page_says_it_in_the_reports_words(cloud: Any) -> None:
 
 
 def test_a_job_that_has_not_begun_draws_nothing(cloud: Any) -> None:
-    watched = LiveTraining(cloud, "job")
+    watched = LiveTraining(cloud, "job", shortest=0.0)
     watched.look()
     assert training_figures(watched) == []
     assert training_document(watched, None)["cost"] is None
@@ -95,7 +90,7 @@ def test_a_job_that_has_not_begun_draws_nothing(cloud: Any) -> None:
 
 def test_lines_before_a_broken_connection_are_not_lost(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud.says(*(f"line {number}" for number in range(5)))
-    watched = LiveTraining(cloud, "job")
+    watched = LiveTraining(cloud, "job", shortest=0.0)
     pages, calls = cloud.logs.get_log_events, 0
 
     def once(**query: Any) -> Any:
@@ -114,7 +109,7 @@ def test_lines_before_a_broken_connection_are_not_lost(cloud: Any, monkeypatch: 
 
 def test_after_the_end_nobody_is_asked(cloud: Any) -> None:
     cloud.job |= {"TrainingJobStatus": "Completed", "BillableTimeInSeconds": 7200}
-    watched = LiveTraining(cloud, "job")
+    watched = LiveTraining(cloud, "job", shortest=0.0)
     watched.look()
     assert watched.over
     cloud.sagemaker.describe_training_job = None
@@ -127,7 +122,7 @@ def test_after_the_end_nobody_is_asked(cloud: Any) -> None:
 def test_a_long_log_keeps_its_end(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LINES", 3)
     cloud.says(*(f"line {number}" for number in range(10)))
-    watched = LiveTraining(cloud, "job")
+    watched = LiveTraining(cloud, "job", shortest=0.0)
     watched.lines = type(watched.lines)(maxlen=3)
     watched.look()
     assert watched.count == 10
@@ -142,5 +137,5 @@ def test_a_job_that_is_not_there(cloud: Any) -> None:
 
     cloud.sagemaker.describe_training_job = missing
     with pytest.raises(ByocError) as caught:
-        LiveTraining(cloud, "job").look()
+        LiveTraining(cloud, "job", shortest=0.0).look()
     assert caught.value.code == NOT_FOUND
