@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.findings import Findings
 from debugger.observation import Observation, Reducer
 from debugger.rules.registry import make
 from debugger.rules.rule import Rule
@@ -66,6 +67,10 @@ class Job:
         return Monitor.start(
             model=model, loss=loss, output=self.output, rank=rank, environment=environment, **more
         )
+
+    def findings(self) -> Findings:
+        """What the rules have written."""
+        return Findings.from_dict(json.loads((self.output / "debugger/findings.json").read_text()))
 
     def trial(self) -> Any:
         """The tensors as smdebug's own reader sees them, the job being over."""

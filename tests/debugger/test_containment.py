@@ -21,10 +21,6 @@ LOSS = "CrossEntropyLoss_output_0"
 Train = Callable[..., None]
 
 
-def read(job: Any) -> Findings:
-    return Findings.from_dict(json.loads((job.output / "debugger/findings.json").read_text()))
-
-
 def fail(*unused: object, **more: object) -> Any:
     raise ZeroDivisionError("on purpose")
 
@@ -52,7 +48,7 @@ def trained(job: Any, model: Any, train: Train) -> Callable[..., Findings]:
         monitor.share(lambda part: [part])
         monitor.state()
         monitor.close()
-        findings = read(job)
+        findings = job.findings()
         assert findings.complete
         return findings
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from contract.findings import FindingLine, Findings, MachineLine, Outcome, VerdictLine, parse_line
+from contract.findings import FindingLine, MachineLine, Outcome, VerdictLine, parse_line
 from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
 from debugger.watcher import Watcher
@@ -43,10 +43,6 @@ assert not any(name.split(".")[0] == "smdebug" for name in sys.modules), "smdebu
 @pytest.fixture(autouse=True)
 def _log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "train.debugger")
-
-
-def read(job: Any) -> Findings:
-    return Findings.from_dict(json.loads((job.output / "debugger/findings.json").read_text()))
 
 
 def lines(caplog: pytest.LogCaptureFixture, kind: type) -> list[Any]:
@@ -81,7 +77,7 @@ def test_every_rule_has_an_outcome_in_the_file_and_a_line_in_the_log(
     monitor = job.monitor(model, loss, debugger=ON, plan=Plan(6))
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor.close()
-    findings = read(job)
+    findings = job.findings()
     assert findings.complete
     assert findings.job == "job"
     verdicts = {line.rule: line.outcome for line in lines(caplog, VerdictLine)}
@@ -136,7 +132,8 @@ def test_a_rule_may_ask_for_the_end_of_the_training(job: Any, model: Any, rule: 
     assert (stop is not None) == stops
     assert stop is None or (stop.rule, stop.step, bool(stop.message)) == ("ExplodingTensor", 1, True)
     monitor.close()
-    assert (read(job).stopped_by, read(job).stopped_at) == (("ExplodingTensor", 1) if stops else ("", None))
+    findings = job.findings()
+    assert (findings.stopped_by, findings.stopped_at) == (("ExplodingTensor", 1) if stops else ("", None))
 
 
 def test_a_training_that_goes_on_is_one_story(
@@ -157,10 +154,10 @@ def test_a_training_that_goes_on_is_one_story(
         return bytes(kept)
 
     state = watched(0, 20)
-    before = read(job)
+    before = job.findings()
     caplog.clear()
     watched(21, 19, state)
-    after = read(job)
+    after = job.findings()
     exploding = {rule.name: rule for rule in after.rules}["ExplodingTensor"]
     assert exploding.findings == {rule.name: rule for rule in before.rules}["ExplodingTensor"].findings
     assert lines(caplog, FindingLine) == []  # the first part has logged them
@@ -177,7 +174,7 @@ def test_a_memory_that_cannot_be_read_is_named_and_the_training_goes_on(job: Any
     monitor.restore(b"nonsense")
     monitor.trained(0, 1.0, 8)
     monitor.close()
-    assert "before the interruption are lost" in read(job).problems[0]
+    assert "before the interruption are lost" in job.findings().problems[0]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +191,7 @@ def test_a_configuration_that_cannot_be_read_leaves_the_defaults(
     monitor = job.monitor(model, nn.CrossEntropyLoss(), debugger=text)
     monitor.trained(0, 1.0, 8)
     monitor.close()
-    findings = read(job)
+    findings = job.findings()
     assert problem in findings.problems[0]
     assert "LossNotDecreasing" in {rule.name for rule in findings.rules}
 
@@ -211,7 +208,7 @@ def test_what_is_wrong_in_a_configuration_does_not_take_the_rest_with_it(
     monitor = job.monitor(model, loss, debugger=json.dumps(configuration))
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor.close()
-    outcomes = {rule.name: rule for rule in read(job).rules}
+    outcomes = {rule.name: rule for rule in job.findings().rules}
     assert outcomes["ExplodingTensor"].outcome is Outcome.NO_ISSUES
     assert outcomes["Overfitt"].outcome is Outcome.ERROR
     assert "did you mean Overfit?" in outcomes["Overfitt"].summary
@@ -240,7 +237,7 @@ def test_a_part_that_fails_is_switched_off_and_named(
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor.close()
     assert caplog.text.count("off for the rest of this job: ZeroDivisionError: on purpose") in (1, 2)
-    assert "switched itself off: ZeroDivisionError: on purpose" in " ".join(read(job).problems)
+    assert "switched itself off: ZeroDivisionError: on purpose" in " ".join(job.findings().problems)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
@@ -255,7 +252,7 @@ def test_a_rule_that_fails_leaves_the_others(job: Any, model: Any, train: Train)
     first.rule.observe = fail
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor.close()
-    outcomes = {rule.name: rule.outcome for rule in read(job).rules}
+    outcomes = {rule.name: rule.outcome for rule in job.findings().rules}
     assert outcomes.pop(first.name) is Outcome.ERROR
     assert Outcome.ERROR not in outcomes.values()
 
@@ -272,7 +269,7 @@ def test_a_thread_that_hangs_does_not_hang_the_training(
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor._watcher.lock.release()
     monitor.close()
-    assert "held the rules' lock for over" in " ".join(read(job).problems)
+    assert "held the rules' lock for over" in " ".join(job.findings().problems)
 
 
 def test_a_full_disk_is_named_once_and_the_training_goes_on(
@@ -305,7 +302,7 @@ def test_a_disk_that_is_full_for_one_file_is_named_in_the_other(
     monitor = job.monitor(model, loss, debugger=ON)
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor.close()
-    assert "No space left on device" in read(job).problems[0]
+    assert "No space left on device" in job.findings().problems[0]
 
 
 def test_tensors_are_kept_on_request_for_smdebugs_own_readers(job: Any, model: Any, train: Train) -> None:
@@ -329,7 +326,7 @@ def test_a_job_with_sagemakers_own_configuration_gets_both(job: Any, model: Any,
     monitor.close()
     assert job.trial().tensor("gradient/Sequential_4.weight").steps() == [0, 3]
     assert len((job.profiler / "framework/steps/algo-1-0.jsonl").read_text().splitlines()) == 6
-    assert read(job).complete
+    assert job.findings().complete
 
 
 def test_a_window_of_operators_comes_into_the_report(job: Any, model: Any, train: Train) -> None:

@@ -1,7 +1,5 @@
 import contextlib
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +8,7 @@ from PIL import Image
 from contract import headers, pictures
 from model import images
 from model.images import BadImage
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.model.written import encoded
 
 
 def photo(width: int = 64, height: int = 48) -> Image.Image:

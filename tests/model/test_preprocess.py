@@ -1,4 +1,3 @@
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +11,7 @@ from PIL import Image
 from model import architecture, images, weights
 from model.artifact import ModelInfo
 from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.model.written import encoded
 
 
 def noise(width: int, height: int) -> Image.Image:

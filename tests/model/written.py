@@ -1,4 +1,4 @@
-"""Picture files written byte by byte, in kinds that Pillow itself cannot write."""
+"""Picture files, also of kinds that Pillow cannot write: those byte by byte."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ import numpy as np
 from PIL import Image
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def pack(rows: Array, bits: int, order: str = ">") -> bytes:

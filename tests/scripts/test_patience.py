@@ -22,12 +22,6 @@ PAUSES, SHORT = patience.PAUSES, patience.SHORT
 JOB = (200, {"TrainingJobName": "job", "TrainingJobStatus": "InProgress"})
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PAUSES", (0.0,) * len(patience.PAUSES))
-    monkeypatch.setattr(patience, "SHORT", (0.0,) * len(patience.SHORT))
-
-
 @pytest.fixture
 def server() -> Iterator[Failing]:
     with failing() as server:
