@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _WIDTH = 100  # characters: what a cell holds on a laptop's screen
-_EASE = 4.0  # times the seconds of a drawing pass before the next one: a burst of lines costs little
 _PRE = (
     '<pre style="white-space: pre; overflow-x: auto; font-family: monospace; line-height: 1.3">{code}</pre>'
 )
@@ -68,8 +67,10 @@ class CellOutput(Output):
     The output is HTML, and the same as plain text for what reads no HTML.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ease: float = 4.0) -> None:
+        """`ease` times the seconds of a drawing pass before the next one: a burst of lines costs little."""
         super().__init__()
+        self._ease = ease
         self._below: RenderableType | None = None
         self._handle: Any = None
         self._rest = 0.0
@@ -137,7 +138,7 @@ class CellOutput(Output):
         else:
             self._handle.update(bundle, raw=True)
         end = time.monotonic()
-        self._rest = end + _EASE * (end - begin)
+        self._rest = end + self._ease * (end - begin)
 
 
 class _Lines(io.StringIO):

@@ -23,13 +23,15 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 LARGEST = 10 * 1024**3  # bytes
 IMAGES = {"train": "byoc-train", "serve": "byoc-serve", "serve_cpu": "byoc-serve-cpu"}
 _VERSION = "org.opencontainers.image.version"
-_FIRST_ANSWER = 15  # seconds: an engine that is merely busy takes less
 _PATIENCE = 300  # seconds for every other answer; a push says something every few hundred milliseconds
 _PAUSES = (2, 5, 15)  # seconds before each further try; the engine has tried every layer five times by itself
 
 
-def connect() -> DockerClient:
+def connect(patience: int = 15) -> DockerClient:
     """The engine that DOCKER_HOST or the current docker context names.
+
+    Args:
+        patience: seconds for its first answer; an engine that is merely busy takes less.
 
     Raises:
         ByocError: none answers, it hangs, or this user may not use it.
@@ -43,7 +45,7 @@ def connect() -> DockerClient:
     if not environment.get("DOCKER_HOST"):
         environment["DOCKER_HOST"] = ContextAPI.get_current_context().Host or ""
     try:
-        client = docker.from_env(environment=environment, timeout=_FIRST_ANSWER)
+        client = docker.from_env(environment=environment, timeout=patience)
         client.ping()
     except (DockerException, OSError) as error:  # paramiko's are OSErrors, for ssh://
         said, remedy = "No Docker engine answers.", "Start it: `systemctl start docker`, or Docker Desktop."

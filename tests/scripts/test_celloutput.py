@@ -45,12 +45,11 @@ class Cell:
 def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
     cell = Cell()
     monkeypatch.setattr(IPython.display, "display", cell.display)
-    monkeypatch.setattr(celloutput, "_EASE", 0.0)
     return cell
 
 
 def test_lines_are_added_to_one_output(cell: Cell) -> None:
-    out = CellOutput()
+    out = CellOutput(ease=0)
     out.say("[bold]{name}[/] begins", name="job")
     out.raw("epoch 1")
     out.end()
@@ -60,7 +59,7 @@ def test_lines_are_added_to_one_output(cell: Cell) -> None:
 
 
 def test_what_others_wrote_is_only_text(cell: Cell) -> None:
-    out = CellOutput()
+    out = CellOutput(ease=0)
     out.raw(HOSTILE)
     out.end()
     assert cell.text == "a [red]b[/] <script>alert(1)</script> [2J\n"
@@ -70,19 +69,19 @@ def test_what_others_wrote_is_only_text(cell: Cell) -> None:
 
 
 def test_a_command_that_says_nothing_shows_nothing(cell: Cell) -> None:
-    CellOutput().end()
+    CellOutput(ease=0).end()
     assert cell.outputs == []
 
 
 def test_the_next_command_of_the_program_is_left_out(cell: Cell) -> None:
-    out = CellOutput()
+    out = CellOutput(ease=0)
     out.say("Next: [bold]byoc deploy[/]")
     out.end()
     assert cell.outputs == []
 
 
 def test_a_table_that_changes_is_drawn_below_the_lines_and_stays(cell: Cell) -> None:
-    out = CellOutput()
+    out = CellOutput(ease=0)
     out.say("tuning")
     with out.drawing() as draw:
         for status in ("InProgress", "Completed"):
@@ -98,7 +97,7 @@ def test_a_table_that_changes_is_drawn_below_the_lines_and_stays(cell: Cell) -> 
 
 
 def test_curves_that_grow_are_gone_at_the_end(cell: Cell) -> None:
-    out, curves = CellOutput(), "a chart"
+    out, curves = CellOutput(ease=0), "a chart"
     with out.drawing(curves) as draw:
         out.raw("epoch 1")
         draw(curves)
@@ -108,7 +107,7 @@ def test_curves_that_grow_are_gone_at_the_end(cell: Cell) -> None:
 
 
 def test_a_bar_shows_how_far_it_is_and_goes(cell: Cell) -> None:
-    out = CellOutput()
+    out = CellOutput(ease=0)
     with out.progress("uploading") as progress:
         advance = bar(progress)
         for done in range(1, 4):
@@ -119,8 +118,7 @@ def test_a_bar_shows_how_far_it_is_and_goes(cell: Cell) -> None:
     assert cell.text == "3 files sent\n"
 
 
-def test_a_flood_of_lines_is_not_drawn_line_by_line(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(celloutput, "_EASE", 4.0)
+def test_a_flood_of_lines_is_not_drawn_line_by_line(cell: Cell) -> None:
     out = CellOutput()
     for number in range(500):
         out.raw(f"line {number}")

@@ -90,14 +90,13 @@ def test_the_digest_names_what_was_pushed() -> None:
 def test_an_engine_that_does_not_answer_is_told_soon(
     listens: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push, "_FIRST_ANSWER", 0.2)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
     with socket.socket(socket.AF_UNIX) as engine:
         if listens:
             engine.bind(str(tmp_path / "engine.sock"))
             engine.listen()
         with pytest.raises(ByocError, match=words) as caught:
-            push.connect()
+            push.connect(patience=1)
     assert caught.value.code == UNREACHABLE
 
 
