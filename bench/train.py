@@ -1,9 +1,8 @@
 """How fast the trainer is, against the limit of the machine and against what people use instead.
 
-    python -m bench.train                          pictures a second, the contenders taking turns
-    python -m bench.train speed FOLDER             the same with pictures of your own: a folder for each class
-    python -m bench.train speed FOLDER --photos    the same with the pictures enlarged to 12 megapixels
-    python -m bench.train learning FOLDER --weights FILE    accuracy and time to reach it
+    python -m bench.train                    pictures a second, the contenders taking turns
+    python -m bench.train FOLDER             the same with pictures of your own: a folder for each class
+    python -m bench.train FOLDER --photos    the same with the pictures enlarged to 12 megapixels
 
 Every figure comes from one run; the machine's mood is the same for all. timm takes part where it is installed
 (for example `pip install --no-deps --target DIR timm`, then PYTHONPATH=DIR).
@@ -15,7 +14,6 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -253,148 +251,20 @@ def speed(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"pictures_per_second": middle, "all": figures, "data_wait_share": waits}
 
 
-def recipe(folder: Path, held_out: Path, arguments: argparse.Namespace) -> list[tuple[float, float]]:
-    """The transfer-learning tutorial: all weights, SGD 0.001, momentum, a step schedule, float32.
-
-    Returns (seconds, accuracy) after each epoch.
-    """
-    torch.manual_seed(1)
-    normal = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-    train = torchvision.datasets.ImageFolder(
-        str(folder),
-        transforms.Compose([transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), *normal]),
-    )
-    test = torchvision.datasets.ImageFolder(
-        str(held_out), transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), *normal])
-    )
-    module = architecture.build(arguments.arch, len(train.classes))
-    architecture.load_weights(module, arguments.arch, str(arguments.weights))
-    loader = torch.utils.data.DataLoader(train, 32, shuffle=True, num_workers=2)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.001, momentum=0.9)
-    steps = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.1)
-    results, seconds = [], 0.0
-    for _ in range(arguments.epochs):
-        before = time.perf_counter()
-        loop(module, loader, optimizer, nn.CrossEntropyLoss())
-        steps.step()
-        module.eval()
-        with torch.no_grad():
-            right = sum(
-                int((module(inputs).argmax(1) == labels).sum())
-                for inputs, labels in torch.utils.data.DataLoader(test, 32, num_workers=2)
-            )
-        seconds += time.perf_counter() - before
-        results.append((seconds, right / len(test)))
-    return results
-
-
-def job(folder: Path, held_out: Path, arguments: argparse.Namespace, **settings: object) -> dict[str, Any]:
-    """A whole job of this trainer, in a process of its own."""
-    import subprocess
-    import sys
-
-    with tempfile.TemporaryDirectory() as name:
-        base = Path(name)
-        (base / "input/config").mkdir(parents=True)
-        (base / "input/data").mkdir()
-        (base / "input/data/train").symlink_to(folder.resolve())
-        (base / "input/data/validation").symlink_to(held_out.resolve())
-        wanted = {"arch": arguments.arch, "weights": str(arguments.weights.resolve()), **settings}
-        (base / "input/config/hyperparameters.json").write_text(
-            json.dumps({key: str(value) for key, value in wanted.items()})
-        )
-        environment = {**os.environ, "SAGEMAKER_BASE_DIR": name, "OMP_WAIT_POLICY": "PASSIVE"}
-        before = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "train.train"], env=environment, stdout=subprocess.DEVNULL
-        )
-        peak = 0  # the kernel's own answer to the parent begins with what the parent had
-        while process.poll() is None:
-            with contextlib.suppress(OSError, StopIteration):
-                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                peak = int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-            time.sleep(0.1)
-        if process.returncode:
-            raise SystemExit((base / "output/failure").read_text())
-        report: dict[str, Any] = json.loads((base / "output/data/report.json").read_text())
-        report["seconds"] = time.perf_counter() - before
-        report["peak_mb"] = peak / 1000
-        return report
-
-
-def learning(arguments: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    with (
-        subset(arguments.folder, arguments.pictures + arguments.held_out, False) as everything,
-        tempfile.TemporaryDirectory() as name,
-    ):
-        train, held_out = Path(name) / "train", Path(name) / "held_out"
-        for group in sorted(everything.iterdir()):
-            files = sorted(group.iterdir())
-            aside = arguments.held_out // len(list(everything.iterdir()))
-            for target, part in ((held_out, files[:aside]), (train, files[aside:])):
-                (target / group.name).mkdir(parents=True)
-                for file in part:
-                    (target / group.name / file.name).symlink_to(file.resolve())
-        if not arguments.only or "recipe" in arguments.only:
-            history = recipe(train, held_out, arguments)
-            found["torchvision's recipe"] = {"seconds": history[-1][0], "accuracy": history[-1][1]}
-            print(
-                "torchvision's recipe, (s, accuracy) by epoch:",
-                [(round(s, 1), round(a, 4)) for s, a in history],
-            )
-        kinds: dict[str, dict[str, object]] = {
-            "full": {"epochs": arguments.epochs},
-            "head-only": {"epochs": 20, "freeze": "backbone", "augment": "none"},
-            "head-only, augmented": {"epochs": arguments.epochs, "freeze": "backbone"},
-            "head first, then all": {"epochs": arguments.epochs, "head_epochs": arguments.epochs // 3},
-        }
-        for kind, settings in kinds.items():
-            if arguments.only and kind not in arguments.only:
-                continue
-            report = job(train, held_out, arguments, **settings)
-            history = [round(one["validation_accuracy"], 4) for one in report["history"]]
-            rates = [one["images_per_second"] for one in report["history"]]
-            found[kind] = {
-                "seconds": report["seconds"],
-                "accuracy": report["metrics"]["validation_accuracy"],
-                "pictures_per_second": [rates[0], statistics.median(rates[1:] or rates)],
-                "peak_mb": report["peak_mb"],
-                "by_epoch": history,
-            }
-            print(f"{kind}: {history}")
-    for kind, row in found.items():
-        first, later = row.get("pictures_per_second", (math.nan, math.nan))
-        print(
-            f"{kind:24}{row['accuracy']:8.4f}{row['seconds']:8.1f} s{first:10.1f} pictures/s, later "
-            f"{later:.1f}{row.get('peak_mb', math.nan):8.0f} MB"
-        )
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="?", choices=("speed", "learning"), default="speed")
     parser.add_argument("folder", nargs="?", type=Path, help="pictures, a folder for each class")
-    parser.add_argument("--arch", default=None)
-    parser.add_argument("--pictures", type=int, default=None)
+    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--pictures", type=int, default=192)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of speed")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", action="store_true")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--held-out", type=int, default=250)
-    parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
-    arguments.arch = arguments.arch or ("resnet18" if arguments.what == "speed" else "mobilenet_v2")
-    arguments.pictures = arguments.pictures or (192 if arguments.what == "speed" else 500)
-    if arguments.what == "learning" and not (arguments.folder and arguments.weights):
-        parser.error("learning needs FOLDER and --weights: there is nothing to learn from made-up pictures")
     start_logging(False)
-    found = speed(arguments) if arguments.what == "speed" else learning(arguments)
+    found = speed(arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 

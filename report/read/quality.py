@@ -88,6 +88,8 @@ class Quality:
     splits: list[Split] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    recipe: str = ""
+    """What the trainer chose where the settings leave it open, as a sentence."""
     environment: dict[str, Any] = field(default_factory=dict)
     precisions: list[Precision] = field(default_factory=list)
 
@@ -103,6 +105,7 @@ def read_quality(raw: Mapping[str, Any]) -> Quality:
         matrix=np.nan_to_num(np.array(rows)) if square else np.empty((0, 0)),
         matrix_omitted=str(raw.get("confusion_matrix_omitted") or ""),
         settings=dict(mapping(raw.get("settings"))),
+        recipe=str(raw.get("recipe") or ""),
         environment=dict(mapping(raw.get("environment"))),
     )
     for item in map(mapping, sequence(raw.get("per_class"))):

@@ -112,6 +112,7 @@ def trainer_report(accuracy: float, seed: int = 3) -> dict[str, Any]:
             "seed": 7,
             "image_size": 32,
         },
+        "recipe": "the head learns first",
         "environment": {
             "torch": "2.10.0+cu128",
             "device": "cpu",

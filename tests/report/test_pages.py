@@ -235,6 +235,11 @@ def test_numbers_of_any_size_are_survived(size: float) -> None:
     assert len(page) < 2_000_000
 
 
+def test_what_the_trainer_chose_is_told(pages: dict[str, str]) -> None:
+    assert "Chosen by the trainer: the head learns first." in pages["healthy"]
+    assert "Chosen by the trainer" not in pages["bare"]
+
+
 def test_secrets_are_hidden(pages: dict[str, str]) -> None:
     assert "WANDB_API_KEY" in pages["healthy"]
     assert "hidden: looks like a secret" in pages["healthy"]
