@@ -20,7 +20,7 @@ ifneq ($(shell $(PY) -c 'import sys; print(sys.version_info[:2])' 2>/dev/null),$
 endif
 endif
 
-# What `make build` and `make push` may be told: make build TAG=1.2 PYTORCH_INDEX=https://mirror/simple
+# Variables of `make build` and `make push`: make build TAG=1.2 PYTORCH_INDEX=https://mirror/simple
 DOCKER        ?= docker
 PLATFORM      ?= linux/amd64
 BASE_IMAGE    ?= debian:trixie-slim

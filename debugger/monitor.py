@@ -39,14 +39,15 @@ log = logging.getLogger("train.debugger")
 Mode = Literal["TRAIN", "EVAL"]
 Phase = Literal["data_wait", "host_to_device", "forward", "backward", "optimizer"]
 PART_SHARED = 500  # step times and measurements of another process in one `share`
-LOCK_SECONDS = 2.0
+_LOCK_SECONDS = 2.0
 MOST_WARNINGS = 20  # about one configuration
 
 
 class Monitor:
     """Watches one training in one process. `start` makes an active one; `Monitor()` does nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = _LOCK_SECONDS) -> None:
+        self._patience = patience
         self._recorder: Recorder | None = None
         self._failed_recorder: Recorder | None = None  # until the step ends and the model can be unhooked
         self._saving: TensorSaving | None = None
@@ -79,6 +80,7 @@ class Monitor:
         local_rank: int = 0,
         plan: Plan | None = None,
         environment: Mapping[str, str] | None = None,
+        patience: float = _LOCK_SECONDS,
     ) -> Monitor:
         """Start watching, as `BYOC_DEBUGGER` and SageMaker's own configuration files configure it.
 
@@ -87,8 +89,9 @@ class Monitor:
 
         Args:
             output: /opt/ml/output/data.
+            patience: seconds that a step waits for the thread that reports findings.
         """
-        monitor = cls()
+        monitor = cls(patience)
         began = time.process_time()
         source = os.environ if environment is None else environment
         try:
@@ -378,8 +381,8 @@ class Monitor:
         if watcher is None:
             return
         watcher.put(observation)
-        if not watcher.lock.acquire(timeout=LOCK_SECONDS):
-            raise TimeoutError(f"its other thread held the rules' lock for over {LOCK_SECONDS:g} s")
+        if not watcher.lock.acquire(timeout=self._patience):
+            raise TimeoutError(f"its other thread held the rules' lock for over {self._patience:g} s")
         try:
             news = self._judge.observe(observation)
         finally:

@@ -95,7 +95,7 @@ def layer_sizes(registry: str, name: str, digest: str) -> list[int]:
 
 def layers(image: Any, compressed: list[int]) -> list[dict[str, Any]]:
     """What made each layer, its bytes and its compressed bytes; the base first."""
-    # An instruction that makes no layer has size 0; the two of ours that make an empty one are told by name.
+    # An instruction that makes no layer has size 0; our two empty ones are known by their command.
     steps = [step for step in reversed(image.history()) if step["Size"] or "install -d" in step["CreatedBy"]]
     sizes = compressed if len(compressed) == len(steps) else [0] * len(steps)
     return [

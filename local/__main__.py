@@ -80,14 +80,14 @@ def _serve(config: Config, listener: socket.socket) -> None:
         engine = Engine(config, store, services=services)
         app = App(config, store, engine, s3, payload_limit=services.payload_limit, hosts=runtime.hosts)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(app, engine, listener))
+            runner.run(_answer_requests(app, engine, listener))
     finally:
         runtime.close()
         s3.close()
         store.close()
 
 
-async def _run(app: App, engine: Engine, listener: socket.socket) -> None:
+async def _answer_requests(app: App, engine: Engine, listener: socket.socket) -> None:
     server = _Server(
         uvicorn.Config(
             app,

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any, TypeVar
 
+from contract.patterns import PatternError, compile_pattern
 from local import logstreams, pagetokens
 from local.config import Config
 from local.errors import InvalidParameterException, ResourceNotFoundException
@@ -274,8 +275,8 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
         )
     if len(pattern) > 1 and pattern.startswith("%") and pattern.endswith("%"):
         try:
-            regex = re.compile(pattern[1:-1])
-        except re.error as error:
+            regex = compile_pattern(pattern[1:-1])
+        except PatternError as error:
             raise InvalidParameterException(f"Invalid filter pattern {pattern!r}: {error}.") from None
         return lambda text: regex.search(text) is not None
     terms = [

@@ -75,10 +75,10 @@ def gather(clients: Clients, sources: Sequence[str]) -> list[Picture]:
     """
     pictures: list[Picture] = []
     for source in sources:
-        found = list(_from_s3(clients, source) if source.startswith("s3://") else _from_disk(Path(source)))
-        if not found:
+        named = list(_from_s3(clients, source) if source.startswith("s3://") else _from_disk(Path(source)))
+        if not named:
             raise no_pictures(source)
-        pictures += found
+        pictures += named
     return pictures
 
 

@@ -146,14 +146,14 @@ class Ecr:
                 self._create({"repositoryName": repository})
             except ClientError:  # so it is not what the first one asked for beside
                 raise refused from None
-            self.warn(f"{repository} was made without its settings{without}: {_told(refused)}")
+            self.warn(f"{repository} was made without its settings{without}: {_message_of(refused)}")
             self._afterwards(request)
         try:
             self.client.put_lifecycle_policy(
                 repositoryName=repository, lifecyclePolicyText=json.dumps(LIFECYCLE)
             )
         except ClientError as refused:
-            self.warn(f"Old untagged images of {repository} stay, and cost storage: {_told(refused)}")
+            self.warn(f"Old untagged images of {repository} stay, and cost storage: {_message_of(refused)}")
         return True
 
     def _create(self, request: Any) -> None:
@@ -176,7 +176,7 @@ class Ecr:
             try:
                 send()
             except ClientError as refused:
-                self.warn(f"{repository} {what}: {_told(refused)}")
+                self.warn(f"{repository} {what}: {_message_of(refused)}")
 
     def login(self) -> dict[str, str] | None:
         token = self.client.get_authorization_token()["authorizationData"][0]["authorizationToken"]
@@ -195,7 +195,7 @@ class Ecr:
                 repositoryName=repository, imageIds=[{"imageDigest": digest}]
             )
         except ClientError as refused:
-            self.warn(f"What has arrived in {repository} was not looked at: {_told(refused)}")
+            self.warn(f"What has arrived in {repository} was not looked at: {_message_of(refused)}")
             return None
         for image in images["imageDetails"]:
             return Stored(image.get("imageManifestMediaType", ""), image.get("imageSizeInBytes", 0))
@@ -207,7 +207,7 @@ def ecr_name(image: str) -> str:
     return image if "sagemaker" in image else f"sagemaker-{image}"
 
 
-def _told(error: ClientError) -> str:
+def _message_of(error: ClientError) -> str:
     meaning = translate(error)
     return meaning.message if meaning else str(error)
 

@@ -40,7 +40,7 @@ def place_for(
 
     Args:
         artifact: S3 address of a model.tar.gz, whose description is read before anything is created.
-        say: told where it is not the image that the machine would take.
+        say: called with the reason where it is not the image that the machine would take.
     """
     if has_gpu(instance_type):
         return place

@@ -83,7 +83,7 @@ def other_projects(clients: Clients, project: str) -> set[str] | None:
 
 @dataclass(frozen=True)
 class Owner:
-    """Tells what may be deleted with a project: what carries its tag.
+    """What may be deleted with a project: what carries its tag.
 
     Where no tag may be read it is what has a name that only byoc makes, and makes for this project only:
     `digits-train-0412-093007-51`, and never what merely holds the project's name.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _THREADS = 16
 # What SageMaker says of an object in the data log: `… [sagemaker logs]: bucket/key: text`.
-_TOLD = re.compile(r"\[sagemaker logs\]: (.+?): (.*)")
+_LOGGED = re.compile(r"\[sagemaker logs\]: (.+?): (.*)")
 _ERROR_LIMIT = 300
 
 
@@ -74,7 +74,7 @@ class Watch:
 
     clients: Clients
     name: str
-    told: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
     """What went wrong, by S3 address."""
 
     def follow(self) -> Iterator[Event]:
@@ -100,10 +100,10 @@ class Watch:
             pace.wait(news=news)
 
     def _note(self, line: str) -> None:
-        if match := _TOLD.search(line):
+        if match := _LOGGED.search(line):
             address = f"s3://{match[1]}"
-            text = f"{self.told.get(address, '')} {match[2]}".strip()
-            self.told[address] = text[:_ERROR_LIMIT]
+            text = f"{self.problems.get(address, '')} {match[2]}".strip()
+            self.problems[address] = text[:_ERROR_LIMIT]
 
 
 def outputs(clients: Clients, job: dict[str, Any]) -> dict[str, str]:
@@ -122,7 +122,7 @@ def collect(
     """Every picture's answer, in order; an error instead where the job has none.
 
     Args:
-        told: what is known of pictures without an answer, by S3 address.
+        problems: what the log says of pictures without an answer, by S3 address.
     """
     there = outputs(clients, job)
     bucket = s3.split(job["TransformOutput"]["S3OutputPath"])[0]

@@ -97,10 +97,10 @@ def _check_tensor(data: memoryview, weights_bytes: int) -> None:
 def _entry(data: memoryview) -> tuple[str, str]:
     """A StringStringEntryProto: key and value."""
     fields = [(field, value) for field, value in _fields(data) if field in (1, 2)]
-    found = {field: bytes(value).decode() for field, value in fields if isinstance(value, memoryview)}
-    if len(fields) != 2 or set(found) != {1, 2}:
+    texts = {field: bytes(value).decode() for field, value in fields if isinstance(value, memoryview)}
+    if len(fields) != 2 or set(texts) != {1, 2}:
         raise BadGraph("it names weights in a way that cannot be read")
-    return found[1], found[2]
+    return texts[1], texts[2]
 
 
 def _number(text: str) -> int:

@@ -7,6 +7,7 @@ import functools
 import logging
 from typing import Any
 
+from contract import s3
 from serve.errors import RequestError, ServeError
 from serve.settings import Limits
 
@@ -55,7 +56,7 @@ def find(uri: str, where: str, limits: Limits) -> Object:
             "this endpoint reads some prefixes only" if limits.s3 else "this endpoint reads nothing from S3"
         )
         raise RequestError(400, f"{where} is an S3 URI that is not allowed: {reason} (BYOC_S3_PREFIXES)")
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = s3.split(uri)
     # S3 takes a key as it is, but a proxy or another store may walk such a path out of the prefix.
     if not key or any(part in (".", "..") for part in key.split("/")):
         raise RequestError(400, f"{where} is an S3 URI that names no object")

@@ -72,7 +72,7 @@ def measure(
         threads = min(_MOST_THREADS, container.cores())
         task = Task(str(folder), output, calibrate, judge, seconds, threads)
         begin = time.monotonic()
-        problem = _run(task, Path(output), should_stop)
+        problem = _quantise(task, Path(output), should_stop)
         if problem:
             log.warning("no lower precision is measured: %s; an endpoint on a CPU computes in fp32", problem)
             return
@@ -121,7 +121,7 @@ def _readable(pictures: Pictures) -> list[tuple[str, int]]:
     ]
 
 
-def _run(task: Task, folder: Path, should_stop: Callable[[], bool]) -> str:
+def _quantise(task: Task, folder: Path, should_stop: Callable[[], bool]) -> str:
     """Run train/quantise.py on the task; returns why there is no result, or an empty text."""
     task.write(folder / "task.json")
     end = time.monotonic() + task.seconds + _GRACE

@@ -48,7 +48,7 @@ class ProgressLog:
             return
         self._last = now
         done, left = step + 1 - self._first, self._steps - step - 1
-        known = passed > FIRST_ESTIMATE and step >= self._joins
+        steady = passed > FIRST_ESTIMATE and step >= self._joins
         line = ProgressLine(
             epoch=epoch + 1,
             epochs=self._epochs,
@@ -56,6 +56,6 @@ class ProgressLog:
             steps=self._steps,
             loss=float(f"{loss:.6g}"),
             images_per_second=round(self._seen / max(now - self._epoch_began, 1e-9), 1),
-            seconds_left=round(passed / done * left, 1) if known else None,
+            seconds_left=round(passed / done * left, 1) if steady else None,
         )
         log.info("%s", format_line(line))

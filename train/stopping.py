@@ -23,8 +23,9 @@ class Stopping:
     SageMaker sends SIGTERM before it takes a spot machine away or a job is stopped, and SIGKILL 120 s later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.reason = ""
+        self._now = now
         self._deadline = float("inf")
         self._asked = threading.Event()
         self._signalled = False
@@ -37,15 +38,15 @@ class Stopping:
     def after_minutes(self, minutes: float) -> None:
         """End after so long; 0 for never."""
         if minutes:
-            self._deadline = time.monotonic() + 60 * minutes
+            self._deadline = self._now() + 60 * minutes
 
     @property
     def seconds_left(self) -> float:
         """Until the time limit; infinite where there is none."""
-        return self._deadline - time.monotonic()
+        return self._deadline - self._now()
 
     def asked(self) -> bool:
-        if not self.reason and time.monotonic() > self._deadline:
+        if not self.reason and self._now() > self._deadline:
             self.reason = "because max_minutes is over"
         if self.reason:
             self._asked.set()
@@ -71,8 +72,8 @@ class Stopping:
         def wait() -> None:
             # The byte comes from the signal's C handler, which runs whatever the main thread does.
             signalled = False
-            while not (ended.is_set() or signalled or time.monotonic() > self._deadline):
-                left = max(0.0, min(1.0, self._deadline - time.monotonic()))
+            while not (ended.is_set() or signalled or self._now() > self._deadline):
+                left = max(0.0, min(1.0, self._deadline - self._now()))
                 if select.select([read], [], [], left)[0]:
                     signalled = bool({signal.SIGTERM, signal.SIGINT} & set(os.read(read, 64)))
             if not ended.is_set() and not self._asked.wait(patience) and not ended.is_set():

@@ -59,9 +59,11 @@ def load(environment: Mapping[str, str]) -> PlatformConfiguration:
     base = Path(environment.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
     folder = base / "input/config"
     result = PlatformConfiguration()
-    hook = _read(environment, HOOK_VARIABLE, folder / "debughookconfig.json", result.problems)
-    profiler = _read(environment, PROFILER_VARIABLE, folder / "profilerconfig.json", result.problems)
-    board = _read(environment, TENSORBOARD_VARIABLE, folder / "tensorboardoutputconfig.json", result.problems)
+    hook = _read_json(environment, HOOK_VARIABLE, folder / "debughookconfig.json", result.problems)
+    profiler = _read_json(environment, PROFILER_VARIABLE, folder / "profilerconfig.json", result.problems)
+    board = _read_json(
+        environment, TENSORBOARD_VARIABLE, folder / "tensorboardoutputconfig.json", result.problems
+    )
     if hook is not None:
         result.hook = _hook(hook, board, base, result.problems)
     if profiler is not None:
@@ -69,7 +71,7 @@ def load(environment: Mapping[str, str]) -> PlatformConfiguration:
     return result
 
 
-def _read(
+def _read_json(
     environment: Mapping[str, str], variable: str, default: Path, problems: list[str]
 ) -> dict[str, Any] | None:
     path = Path(environment.get(variable) or default)

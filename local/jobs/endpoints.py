@@ -294,13 +294,13 @@ class Endpoints:
                 self._services.store.delete("endpoint", name)
             elif status != "Failed":
                 self._services.store.mutate("endpoint", name, _restoring)
-                self._run(name).restore()
+                self._run_of(name).restore()
 
     def create(self, name: str) -> None:
-        self._run(name, fresh=True).deploy()
+        self._run_of(name, fresh=True).deploy()
 
     def update(self, name: str) -> None:
-        self._run(name).deploy()
+        self._run_of(name).deploy()
 
     def delete(self, name: str) -> None:
         with self._lock:
@@ -324,7 +324,7 @@ class Endpoints:
             self._runs.clear()
         _in_parallel(lambda run: run.close(grace), runs)
 
-    def _run(self, name: str, *, fresh: bool = False) -> EndpointRun:
+    def _run_of(self, name: str, *, fresh: bool = False) -> EndpointRun:
         with self._lock:
             if fresh or name not in self._runs:
                 self._runs[name] = EndpointRun(self._services, name)

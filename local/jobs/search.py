@@ -181,8 +181,8 @@ class Search:
         """
         if self._model is None:
             return 0
-        known = [(result, self._trial(result)) for result in results]
-        usable = [(result, trial) for result, trial in known if trial is not None]
+        tried = [(result, self._trial(result)) for result in results]
+        usable = [(result, trial) for result, trial in tried if trial is not None]
         if identical:
             for _, trial in usable:
                 self._study.add_trial(trial)

@@ -54,7 +54,7 @@ class Standing:
 
     def members(self) -> dict[str, Any]:
         """Of the tuning job's document."""
-        found: dict[str, Any] = {
+        members: dict[str, Any] = {
             "TrainingJobStatusCounters": {
                 "Completed": self._statuses["Completed"],
                 "InProgress": self.running,
@@ -70,9 +70,9 @@ class Standing:
             "TuningJobCompletionDetails": {},
         }
         if self.best is not None:
-            found["BestTrainingJob"] = self.best
-            details = found["TuningJobCompletionDetails"]
+            members["BestTrainingJob"] = self.best
+            details = members["TuningJobCompletionDetails"]
             details["NumberOfTrainingJobsObjectiveNotImproving"] = self.objectives.not_improving
             if self._converged is not None:
                 details["ConvergenceDetectedTime"] = self._converged
-        return found
+        return members

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from contract.names import TRAINING_LOGS
 from local.config import region_in
 from local.errors import ValidationException
 from local.jobs import contract
@@ -36,7 +37,6 @@ from local.jobs.streams import Streams
 from local.jobs.warmpools import CACHE, VARIABLE
 from local.runtime.container import Container, ContainerSpec, RuntimeProblem
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 WAITING = "Waiting for one of the training jobs that run on this machine to end"
 
 _STOPPED: dict[Cause, str] = {
@@ -354,7 +354,7 @@ class TrainingRun(Run):
         self._logs = []
         for host in hosts:
             stream = f"{self.name}/{host.name}-{stamp}"
-            output = LogFile(self._services.config.log_file(LOG_GROUP, stream))
+            output = LogFile(self._services.config.log_file(TRAINING_LOGS, stream))
             self._logs.append(output)
             for problem in self.metrics.problems:
                 output.write(f"[local SageMaker] {problem}")

@@ -177,8 +177,8 @@ class TuningRun(Run):
             budget=-(-self._most // count) if self._most < 10**9 else None,
         )
         if parents.names(self._doc):
-            known = parents.results(self._services.store, self._doc)
-            search.know(known, identical=parents.identical(self._doc))
+            earlier = parents.results(self._services.store, self._doc)
+            search.know(earlier, identical=parents.identical(self._doc))
         ladder = None
         if self._config["Strategy"] == "Hyperband":
             ladder = make_ladder(self._config, definition["StaticHyperParameters"], maximize=maximize)

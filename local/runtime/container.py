@@ -7,6 +7,7 @@ command inside sees instead is the runtime's to say (`Runtime.inside`).
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,34 @@ class Container(Protocol):
 
     def kill(self) -> None:
         """Ends it and all that it started (SIGKILL) and returns at once. Harmless when it is over."""
+
+
+class Running:
+    """What every container knows of itself: where it listens, and its exit code once it is over."""
+
+    def __init__(self, name: str, port: int | None = None) -> None:
+        self.port = port
+        self._name = name
+        self._over = threading.Event()
+        self._exit_code: int | None = None
+
+    @property
+    def url(self) -> str:
+        if self.port is None:
+            raise ValueError(f"{self._name} does not listen")
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._exit_code
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._over.wait(timeout)
+        return self._exit_code
+
+    def end(self, code: int) -> None:
+        self._exit_code = code
+        self._over.set()
 
 
 class Runtime(Protocol):

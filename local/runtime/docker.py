@@ -21,7 +21,7 @@ from docker.types import DeviceRequest, LogConfig, Mount
 from docker.utils.socket import STDERR, STDOUT, SocketError, frames_iter
 
 import docker
-from local.runtime.container import OPT_ML, ContainerSpec, LineReader, RuntimeProblem, map_path
+from local.runtime.container import OPT_ML, ContainerSpec, LineReader, Running, RuntimeProblem, map_path
 from local.runtime.dockerhost import Host, connect, gpu_count, least_loaded
 from local.runtime.lines import Lines
 from local.runtime.networks import Network, Networks
@@ -37,30 +37,13 @@ _CACHE = "/tmp/byoc-cache"  # noqa: S108 - inside the container
 _ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 
 
-class DockerContainer:
+class DockerContainer(Running):
     """A container that runs or ran, and the thread that reads its output."""
 
     def __init__(self, name: str, api: docker.APIClient, ident: str) -> None:
+        super().__init__(name)
         self.ident = ident
-        self.port: int | None = None
-        self._name = name
         self._api = api
-        self._over = threading.Event()
-        self._exit_code: int | None = None
-
-    @property
-    def url(self) -> str:
-        if self.port is None:
-            raise ValueError(f"{self._name} does not listen")
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._exit_code
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        self._over.wait(timeout)
-        return self._exit_code
 
     def terminate(self) -> None:
         self._signal("SIGTERM")
@@ -89,10 +72,6 @@ class DockerContainer:
         except _ERRORS as error:
             on_line(f"[local SageMaker] Docker lost the container: {error}")
             return 137
-
-    def end(self, code: int) -> None:
-        self._exit_code = code
-        self._over.set()
 
 
 class DockerRuntime:
@@ -152,8 +131,8 @@ class DockerRuntime:
         short = image.rpartition("/")[2]
         for reference in dict.fromkeys((image, short, short.removeprefix("sagemaker-"))):
             try:
-                found: Any = self._client.images.get(reference)
-                return str(found.id)
+                here: Any = self._client.images.get(reference)
+                return str(here.id)
             except docker.errors.NotFound:
                 continue
             except _ERRORS as error:

@@ -76,13 +76,13 @@ class Host:
         return {"nano_cpus": min(cores, self.cores) * 1_000_000_000}
 
 
-def connect(patience: int = 60) -> docker.DockerClient:
+def connect(patience: int = 60, first_answer: int = _FIRST_ANSWER) -> docker.DockerClient:
     """A client of an engine that answers and shares this machine's files. RuntimeProblem if there is none.
 
-    `patience`: seconds that the client waits for each answer; for the first one less, so that an engine that
-    hangs is reported soon.
+    `patience`: seconds that the client waits for each answer. `first_answer`: for the first one, shorter, so
+    that an engine that hangs is reported soon.
     """
-    first = min(patience, _FIRST_ANSWER)
+    first = min(patience, first_answer)
     address = _address()
     host = os.environ.get("DOCKER_HOST", "") if address is None else address
     if "://" in host and not host.startswith(_HERE):

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from local.runtime import optml
-from local.runtime.container import ContainerSpec, LineReader, RuntimeProblem, map_path
+from local.runtime.container import ContainerSpec, LineReader, Running, RuntimeProblem, map_path
 from local.runtime.lines import Lines
 from local.runtime.ports import Ports
 
@@ -42,39 +42,22 @@ _INHERITED = (
 _READ_SIZE = 64 * 1024
 
 
-class ProcessContainer:
+class ProcessContainer(Running):
     """A command under guard (`guard.py`), and the thread that reads its output."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], name: str, scratch: str, port: int | None, ports: Ports
     ) -> None:
+        super().__init__(name, port)
         self._process = process
         self._scratch = scratch
-        self._port = port
         self._ports = ports
-        self._over = threading.Event()
-        self._exit_code: int | None = None
         self._order_lock = threading.Lock()
-        self._name = name
-
-    @property
-    def url(self) -> str:
-        if self._port is None:
-            raise ValueError(f"{self._name} does not listen")
-        return f"http://127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:
         """Of the guard."""
         return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._exit_code
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        self._over.wait(timeout)
-        return self._exit_code
 
     def terminate(self) -> None:
         self._order(b"T")
@@ -101,11 +84,10 @@ class ProcessContainer:
         with self._order_lock:
             assert self._process.stdin is not None
             self._process.stdin.close()
-        if self._port is not None:
-            self._ports.release(self._port)
+        if self.port is not None:
+            self._ports.release(self.port)
         # A guard that was killed itself counts as a killed command.
-        self._exit_code = code if code >= 0 else 128 - code
-        self._over.set()
+        self.end(code if code >= 0 else 128 - code)
 
     def _mop_up(self) -> None:
         """Does the guard's work where the guard was killed itself: by the user, or for want of memory."""

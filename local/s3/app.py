@@ -129,7 +129,7 @@ class S3:
             while outgoing.size:
                 if gone.done():
                     raise ClientGone
-                block = await self._run(outgoing.read)
+                block = await self._in_thread(outgoing.read)
                 await answer.block(block, more=outgoing.size > 0)
         finally:
             gone.cancel()
@@ -156,9 +156,9 @@ class S3:
             return operation, await self._receive(handler, Request(members, headers), reader), b""
         if operation.payload is not None:
             sent = await reader.all(_LARGEST_XML)
-            members[operation.payload[0]] = await self._run(_read_xml, operation, headers, sent)
+            members[operation.payload[0]] = await self._in_thread(_read_xml, operation, headers, sent)
         described.check(members)
-        work = self._run(_with_block, handler, Request(members, headers))
+        work = self._in_thread(_with_block, handler, Request(members, headers))
         while operation.name in _SLOW and not (await asyncio.wait([work], timeout=self._patience))[0]:
             await answer.keep_waiting()
         reply, block = await work
@@ -167,8 +167,8 @@ class S3:
     async def _receive(self, handler: Handler, request: Request, reader: Reader) -> Reply:
         """Has a body written. A large one is refused, if it is to be, before it has been sent."""
         if reader.length is not None and reader.length <= BLOCK:
-            return await self._run(_at_once, handler, request, await reader.all(BLOCK))
-        receiving = await self._run(handler, request)
+            return await self._in_thread(_at_once, handler, request, await reader.all(BLOCK))
+        receiving = await self._in_thread(handler, request)
         assert isinstance(receiving, Receiving)
         writing: asyncio.Future[None] | None = None
         try:
@@ -176,14 +176,14 @@ class S3:
                 if writing is not None:
                     await writing
                 # Goes on while the next block comes in.
-                writing = self._run(receiving.incoming.feed, block)
+                writing = self._in_thread(receiving.incoming.feed, block)
             if writing is not None:
                 await writing
-            return await self._run(_finish, receiving)
+            return await self._in_thread(_finish, receiving)
         finally:
             if writing is not None:
                 await asyncio.wait([writing])
-            await self._run(receiving.incoming.discard)
+            await self._in_thread(receiving.incoming.discard)
 
     async def _receive_form(
         self, bucket: str, query: Mapping[str, str], reader: Reader
@@ -206,7 +206,7 @@ class S3:
         operation = self._model.named("PutObject")
         members = {**operation.read({}, headers), "Bucket": bucket, "Key": upload.key}
         described.check(members)
-        receiving = await self._run(self._handlers["PutObject"], Request(members, headers))
+        receiving = await self._in_thread(self._handlers["PutObject"], Request(members, headers))
         assert isinstance(receiving, Receiving)
         size = 0
         try:
@@ -214,19 +214,19 @@ class S3:
                 size += len(payload)
                 upload.policy.check_size(size, complete=form.has_ended)
                 if payload:
-                    await self._run(receiving.incoming.feed, payload)
+                    await self._in_thread(receiving.incoming.feed, payload)
                 try:
                     payload = form.feed(await anext(blocks))
                 except StopAsyncIteration:
                     break
             form.check_ended()
-            reply = await self._run(_finish, receiving)
+            reply = await self._in_thread(_finish, receiving)
         finally:
-            await self._run(receiving.incoming.discard)
+            await self._in_thread(receiving.incoming.discard)
         status, said, body = upload.answer(reply.members["ETag"])
         return status, {**operation.write(reply.members)[0], **said}, body
 
-    def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
 
 

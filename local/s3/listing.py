@@ -23,12 +23,12 @@ _ENCODED = ("Delimiter", "Marker", "NextMarker", "Prefix", "StartAfter", "KeyMar
 class Page:
     """`last`: the last key or prefix of a page that is not the end, else empty."""
 
-    found: list[Found] = field(default_factory=list)
+    objects: list[Found] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
     last: str = ""
 
     def __len__(self) -> int:
-        return len(self.found) + len(self.prefixes)
+        return len(self.objects) + len(self.prefixes)
 
 
 class Listings:
@@ -47,7 +47,7 @@ class Listings:
                 **self._common(request, page),
                 "Marker": request.get("Marker", ""),
                 "NextMarker": (page.last or None) if request.get("Delimiter") else None,
-                "Contents": [self._item(found, owner=True) for found in page.found],
+                "Contents": [self._item(each, owner=True) for each in page.objects],
             }
         )
 
@@ -63,7 +63,7 @@ class Listings:
                 "ContinuationToken": token,
                 "NextContinuationToken": write_token(page.last) if page.last else None,
                 "KeyCount": len(page),
-                "Contents": [self._item(found, owner=owner) for found in page.found],
+                "Contents": [self._item(each, owner=owner) for each in page.objects],
             }
         )
 
@@ -78,8 +78,8 @@ class Listings:
                 "NextKeyMarker": page.last or None,
                 "NextVersionIdMarker": "null" if page.last else None,
                 "Versions": [
-                    {**self._item(found, owner=True), "VersionId": "null", "IsLatest": True}
-                    for found in page.found
+                    {**self._item(each, owner=True), "VersionId": "null", "IsLatest": True}
+                    for each in page.objects
                 ],
             }
         )
@@ -136,7 +136,7 @@ class Listings:
                 stamps[key] = markers[key] if entry is None else Stamp.of(entry.stat(follow_symlinks=False))
                 last = key
         notes = self._notes.of_page(bucket, stamps)
-        page.found = [Found(key, stamp, notes.get(key, _NOTHING)) for key, stamp in stamps.items()]
+        page.objects = [Found(key, stamp, notes.get(key, _NOTHING)) for key, stamp in stamps.items()]
         return page
 
 

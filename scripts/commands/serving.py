@@ -168,10 +168,10 @@ def predict(
             "Which pictures?", "Name files, or take some of the test set: byoc predict --held-out 10."
         )
     name = chosen_endpoint(context, endpoint)
-    found = service.gather(context.clients, pictures or [test_uri(context)])
+    chosen = service.gather(context.clients, pictures or [test_uri(context)])
     if held_out:
-        found = service.sample(found, held_out)
-    ask(context, name, found, top=top, parallel=parallel)
+        chosen = service.sample(chosen, held_out)
+    ask(context, name, chosen, top=top, parallel=parallel)
 
 
 def ask(
@@ -218,12 +218,12 @@ def evaluate(
     from scripts import predict as service
 
     out, name = context.out, chosen_endpoint(context, endpoint)
-    found = service.gather(context.clients, [source or test_uri(context)])
+    pictures = service.gather(context.clients, [source or test_uri(context)])
     for path in dataset.hidden_folders(Path(source)) if source else ():  # none in S3
         out.warn(f"Left out: the hidden folder {path}")
     with out.progress("asking") as progress:
-        answers = service.classify(context.clients, name, found, parallel=parallel, progress=bar(progress))
-    classes = service.classes(context.clients, name, found, answers)
+        answers = service.classify(context.clients, name, pictures, parallel=parallel, progress=bar(progress))
+    classes = service.classes(context.clients, name, pictures, answers)
     answers = service.with_classes(answers, classes)
     score = service.score(answers, classes)
     show_score(context, score, answers)
@@ -267,10 +267,10 @@ def score_document(score: Score) -> dict[str, Any]:
 
 
 def trained_document(trained: Trained | str | None) -> dict[str, Any]:
-    known = trained if trained and not isinstance(trained, str) else None
+    computed = trained if trained and not isinstance(trained, str) else None
     return {
-        "test_accuracy_of_training": known.accuracy if known else None,
-        "test_set_changed": not known.same_pictures if known else None,
+        "test_accuracy_of_training": computed.accuracy if computed else None,
+        "test_set_changed": not computed.same_pictures if computed else None,
     }
 
 

@@ -239,7 +239,7 @@ def conclude_transform(
     computed = trained.of_model(clients, job["ModelName"], source) if tested else None
     service.delete_model(clients, job)
     with out.progress("fetching") as progress:
-        answers = service.collect(clients, job, job_input.items, watch.told, bar(progress))
+        answers = service.collect(clients, job, job_input.items, watch.problems, bar(progress))
     classes = predict.named(answers)
     answers = predict.with_classes(answers, classes)
     plausible = predict.with_plausible_truth(answers, classes)

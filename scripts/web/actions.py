@@ -68,12 +68,16 @@ class Activities:
                 )
             activity = Activity(next(self._numbers), title, about, lines)
             self._all = [*self._all, activity][-_KEPT:]
-        activity.thread = threading.Thread(target=_run, args=(session, activity, work, context), daemon=True)
+        activity.thread = threading.Thread(
+            target=_carry_out, args=(session, activity, work, context), daemon=True
+        )
         activity.thread.start()
         return activity
 
 
-def _run(session: Session, activity: Activity, work: Callable[[Context], object], context: Context) -> None:
+def _carry_out(
+    session: Session, activity: Activity, work: Callable[[Context], object], context: Context
+) -> None:
     try:
         work(context)
         activity.state = "done"

@@ -32,22 +32,22 @@ def root(session: Session) -> str:
 def document(session: Session) -> dict[str, Any]:
     """Classes, counts, keys of some pictures, and groups of files with the same content."""
     where = root(session)
-    found = pictures.look(session.clients, where)
+    seen = pictures.look(session.clients, where)
     return {
         "where": where,
-        "total": found.total,
+        "total": seen.total,
         "channels": list(pictures.CHANNELS),
         "classes": [
-            {"name": name, "counts": counts, "samples": found.samples[name]}
-            for name, counts in found.counts.items()
+            {"name": name, "counts": counts, "samples": seen.samples[name]}
+            for name, counts in seen.counts.items()
         ],
         "repeated": [
             [{"channel": file.channel, "label": file.label, "key": file.key} for file in files]
-            for files in found.repeated
+            for files in seen.repeated
         ],
-        "repeated_count": found.repeated_count,
-        "compared": found.compared,
-        "truncated": found.truncated,
+        "repeated_count": seen.repeated_count,
+        "compared": seen.compared,
+        "truncated": seen.truncated,
     }
 
 

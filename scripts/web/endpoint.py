@@ -56,8 +56,8 @@ def described(clients: Clients, name: str) -> Endpoint | None:
     if answer is None:
         return None
     config = answer["EndpointConfigName"]
-    found = aws.find(lambda: clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)) or {}
-    variant: Any = next(iter(found.get("ProductionVariants", [])), {})
+    settings = aws.find(lambda: clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)) or {}
+    variant: Any = next(iter(settings.get("ProductionVariants", [])), {})
     return Endpoint(
         name=name,
         status=str(answer["EndpointStatus"]),

@@ -38,8 +38,9 @@ class JobList:
 
     ended = False
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, pause: float = _LIST_SECONDS) -> None:
+        """`pause`: seconds between two looks."""
+        self._session, self._pause = session, pause
         self._lock = threading.Lock()
         self._documents: dict[str, str] = {}
         self._items: dict[str, dict[str, Any]] = {}
@@ -49,7 +50,7 @@ class JobList:
     def look(self) -> None:
         with self._lock:
             now = time.monotonic()
-            if now - self._looked < _LIST_SECONDS:
+            if now - self._looked < self._pause:
                 return
             # The first page of each kind first: on AWS the others take seconds.
             whole = bool(self._items) and now - self._read_all > _WHOLE_LIST_SECONDS

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -16,20 +17,32 @@ from scripts.web.values import Source, dump
 
 log = logging.getLogger("byoc.web")
 
-SHORTEST: Final = 0.5
-"""Seconds between two looks while something happens."""
-LONGEST: Final = 3.0
-LONGEST_HERE: Final = 1.0
-"""The longest for a service on this machine: to ask it costs nobody anything."""
-HEARTBEAT: Final = 15.0
+_HEARTBEAT: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds between two looks."""
+
+    shortest: float = 0.5
+    """While something happens."""
+    longest: float = 3.0
+    longest_here: float = 1.0
+    """For a service on this machine: to ask it costs nobody anything."""
+
+
+_TIMING: Final = Timing()
 
 
 async def events(
-    session: Session, make: Callable[[], Source], closing: Callable[[], bool] = lambda: False
+    session: Session,
+    make: Callable[[], Source],
+    closing: Callable[[], bool] = lambda: False,
+    timing: Timing = _TIMING,
 ) -> AsyncIterator[str]:
     """The events of one tab. An error becomes an event too, and reading goes on where it may pass."""
     sent: dict[str, str] = {}
-    count, pause, quiet, trouble = 0, SHORTEST, 0.0, ""
+    count, pause, quiet, trouble = 0, timing.shortest, 0.0, ""
     while not closing():
         message: dict[str, str] = {}
         source: Source | None = None
@@ -65,19 +78,19 @@ async def events(
             quiet = 0.0
         if ended:
             return
-        if not message and quiet >= HEARTBEAT:
+        if not message and quiet >= _HEARTBEAT:
             yield ": still here\n\n"
             quiet = 0.0
-        pause = SHORTEST if message else min(pause * 1.4, _longest(session))
+        pause = timing.shortest if message else min(pause * 1.4, _longest(session, timing))
         quiet += pause
         await asyncio.sleep(pause)
 
 
-def _longest(session: Session) -> float:
+def _longest(session: Session, timing: Timing) -> float:
     try:
-        return LONGEST_HERE if session.clients.log_lag == 0 else LONGEST
+        return timing.longest_here if session.clients.log_lag == 0 else timing.longest
     except Exception:  # it does not answer: the look has said so
-        return LONGEST
+        return timing.longest
 
 
 def _object(members: dict[str, str]) -> str:

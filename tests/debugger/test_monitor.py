@@ -257,14 +257,9 @@ def test_a_rule_that_fails_leaves_the_others(job: Any, model: Any, train: Train)
     assert Outcome.ERROR not in outcomes.values()
 
 
-def test_a_thread_that_hangs_does_not_hang_the_training(
-    job: Any, model: Any, train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import debugger.monitor as module
-
-    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+def test_a_thread_that_hangs_does_not_hang_the_training(job: Any, model: Any, train: Train) -> None:
     loss = nn.CrossEntropyLoss()
-    monitor = job.monitor(model, loss, debugger=ON, plan=Plan(6))
+    monitor = job.monitor(model, loss, debugger=ON, plan=Plan(6), patience=0.05)
     monitor._watcher.lock.acquire()
     train(monitor, model, loss, torch.optim.SGD(model.parameters(), 0.01))
     monitor._watcher.lock.release()

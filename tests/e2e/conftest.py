@@ -31,11 +31,12 @@ LITTLE = {"epochs": 3, "batch_size": 8, "lr": 0.002}
 @dataclass(frozen=True)
 class Project:
     folder: Path
+    program: Path = BYOC
 
     def byoc(self, *arguments: str, code: int = 0) -> str:
         """Runs a command; what it wrote to stdout, or to stderr where it was to fail."""
         result = subprocess.run(
-            [BYOC, *arguments],
+            [self.program, *arguments],
             cwd=self.folder,
             env=ENVIRONMENT,
             capture_output=True,
@@ -66,9 +67,9 @@ def client(project: Project, service: str, **config: Any) -> Any:
 
 
 @contextlib.contextmanager
-def a_project(folder: Path, *runtime: str) -> Iterator[Project]:
+def a_project(folder: Path, *runtime: str, program: Path = BYOC) -> Iterator[Project]:
     """Four classes of digits, uploaded to a local SageMaker that was started with `runtime`'s options."""
-    project = Project(folder)
+    project = Project(folder, program)
     url = f"http://127.0.0.1:{localservice.free_port()}"
     project.byoc("init", "--example", "digits", "--region", "us-east-1", "--endpoint-url", url)
     digits.write(project.folder / "all")

@@ -225,7 +225,7 @@ def test_filter_patterns(service: Service, pattern: str, expected: list[str]) ->
     assert texts(answer) == expected
 
 
-@pytest.mark.parametrize("pattern", ['{ $.a = "b" }', "[a, b]", "%(%"])
+@pytest.mark.parametrize("pattern", ['{ $.a = "b" }', "[a, b]", "%(%", "%(a+)+b%"])
 def test_patterns_that_are_not_understood(logs: Any, refused: Refused, pattern: str) -> None:
     ask = {"logGroupName": TRAINING, "filterPattern": pattern}
     assert "Invalid filter pattern" in refused(logs.filter_log_events, "InvalidParameterException", **ask)

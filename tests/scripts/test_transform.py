@@ -173,7 +173,7 @@ def test_a_watch_ends_with_the_job_and_knows_what_was_said_of_pictures(
     kinds = [(event.kind, event.text) for event in watch.follow()]
     assert [text for kind, text in kinds if kind == "status"] == ["InProgress", "Failed"]
     assert ("line", "listening") in kinds
-    assert watch.told == {"s3://bucket/p/1.png": "ClientError: 422: no picture"}
+    assert watch.problems == {"s3://bucket/p/1.png": "ClientError: 422: no picture"}
 
 
 def test_a_picture_without_an_answer_has_the_sentence_of_the_log(clients: Clients) -> None:

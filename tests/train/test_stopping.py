@@ -10,10 +10,9 @@ def test_nothing_asks_at_first() -> None:
     assert not Stopping().asked()
 
 
-def test_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_limit() -> None:
     now = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    stopping = Stopping()
+    stopping = Stopping(lambda: now)
     stopping.after_minutes(2)
     now = 219.0
     assert not stopping.asked()

@@ -159,14 +159,14 @@ def test_a_sigterm_while_lower_precisions_are_measured(
     settings = {"epochs": 2, "quantize": "auto"}
     whole, cut = new_job("whole").pictures(), new_job("cut").pictures()
     assert run(whole, **settings)[0] == 0
-    started = lower_precision._run
+    started = lower_precision._quantise
 
     def signalled(*args: Any) -> str:
         signal.raise_signal(signal.SIGTERM)
         return started(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lower_precision, "_run", signalled)
+        patch.setattr(lower_precision, "_quantise", signalled)
         code, output = run(cut, **settings)
     assert code == 0, output
     assert "stopped by SIGTERM, after the training" in output

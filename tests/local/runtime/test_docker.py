@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import shutil
 import signal
 import socket
@@ -26,30 +25,13 @@ from local.jobs.slots import Slots
 from local.runtime.container import ContainerSpec, RuntimeProblem
 from local.runtime.docker import LABEL, SERVICE, DockerRuntime, remove_leftovers
 from local.store import Store
+from tests.local.runtime.collected import Output
 from tests.local.runtime.conftest import SMALL, image, left
 
 pytestmark = pytest.mark.docker
 
 TRAIN = os.environ.get("BYOC_TRAIN_IMAGE", "byoc-train:latest")
 SERVE = os.environ.get("BYOC_SERVE_IMAGE", "byoc-serve:latest")
-
-
-class Output:
-    """Collects a container's output; `until` waits for a line."""
-
-    def __init__(self) -> None:
-        self.all: list[str] = []
-        self._queue: queue.Queue[str] = queue.Queue()
-
-    def __call__(self, line: str) -> None:
-        self.all.append(line)
-        self._queue.put(line)
-
-    def until(self, start: str) -> str:
-        while True:
-            line = self._queue.get(timeout=60)
-            if line.startswith(start):
-                return line
 
 
 def spec(home: Path, image: str, script: str, **members: Any) -> ContainerSpec:

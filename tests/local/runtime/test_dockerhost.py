@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from local.runtime import dockerhost
 from local.runtime.container import RuntimeProblem
 from local.runtime.dockerhost import Host, connect, least_loaded, main
 
@@ -75,15 +74,13 @@ def test_an_engine_that_hangs(
     tmp_path: Path,
     patience: int,
     first: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dockerhost, "_FIRST_ANSWER", first)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent.sock"))
         silent.listen()
         address(f"unix://{tmp_path}/silent.sock")
         with pytest.raises(RuntimeProblem, match=r"The Docker engine hangs: restart it.*timeout=1\b"):
-            connect(patience)
+            connect(patience, first)
 
 
 def test_an_engine_that_answers_gets_the_whole_patience(address: Callable[[str], None]) -> None:

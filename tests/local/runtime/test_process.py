@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -16,26 +15,9 @@ import pytest
 from local.runtime.container import ContainerSpec, RuntimeProblem
 from local.runtime.process import ProcessRuntime, image_name, remove_leftovers
 from tests.docker.wait import until
+from tests.local.runtime.collected import Output
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/fake:1.0"
-
-
-class Lines:
-    """Collects a container's output; `until` waits for a line."""
-
-    def __init__(self) -> None:
-        self.all: list[str] = []
-        self._queue: queue.Queue[str] = queue.Queue()
-
-    def __call__(self, line: str) -> None:
-        self.all.append(line)
-        self._queue.put(line)
-
-    def until(self, start: str) -> str:
-        while True:
-            line = self._queue.get(timeout=10)
-            if line.startswith(start):
-                return line
 
 
 @pytest.fixture
@@ -92,7 +74,7 @@ def test_output_exit_code_and_environment(
         'echo "out $SAGEMAKER_BASE_DIR|$OMP_NUM_THREADS|$GREETING|$AWS_SECRET_ACCESS_KEY|$1"\n'
         "printf 'one\\rtwo\\r\\nerr\\n' >&2; printf 'no end'; exit 3\n",
     )
-    lines = Lines()
+    lines = Output()
     container = runtime.start(
         spec(tmp_path, environment={"GREETING": "hello you"}, arguments=("--x",), cores=5), lines
     )
@@ -116,7 +98,7 @@ def test_a_missing_image_or_command_is_said(runtime: ProcessRuntime, tmp_path: P
 
 def test_a_launcher_without_an_interpreter_fails_with_a_line(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "train", "#!/no/such/interpreter\n")
-    lines = Lines()
+    lines = Output()
     assert runtime.start(spec(tmp_path), lines).wait(10) == 127
     assert "cannot start" in lines.all[0]
 
@@ -151,7 +133,7 @@ if child: os.waitpid(child, 0)
 os._exit(0 if child == 0 else 7)
 """,
     )
-    lines = Lines()
+    lines = Output()
     container = runtime.start(spec(tmp_path), lines)
     lines.until("")
     lines.until("")
@@ -163,7 +145,7 @@ os._exit(0 if child == 0 else 7)
 def test_terminate_right_after_start_ends_the_command(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "train", "#!/bin/sh\nexec sleep 600\n")
     for _ in range(20):
-        container = runtime.start(spec(tmp_path), Lines())
+        container = runtime.start(spec(tmp_path), Output())
         container.terminate()
         assert container.wait(10) == 128 + signal.SIGTERM
 
@@ -182,7 +164,7 @@ def test_kill_ends_what_ignores_signals_and_what_left_the_session(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:
     launcher(tmp_path, "train", DAEMON)
-    lines = Lines()
+    lines = Output()
     container = runtime.start(spec(tmp_path), lines)
     _, launched, daemon, scratch = lines.until("pids").split()
     container.kill()
@@ -193,7 +175,7 @@ def test_kill_ends_what_ignores_signals_and_what_left_the_session(
 
 def test_what_a_finished_command_left_behind_is_ended(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "train", DAEMON)
-    lines = Lines()
+    lines = Output()
     container = runtime.start(spec(tmp_path, arguments=("--end",)), lines)
     _, _, daemon, _ = lines.until("pids").split()
     assert container.wait(10) == 0
@@ -213,7 +195,7 @@ def test_what_outlived_both_service_and_guard_is_killed(tmp_path: Path) -> None:
 
 def test_nothing_is_left_when_the_guard_is_killed(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "train", DAEMON)
-    lines = Lines()
+    lines = Output()
     container = runtime.start(spec(tmp_path), lines)
     _, launched, daemon, scratch = lines.until("pids").split()
     psutil.Process(container.pid).kill()
@@ -269,7 +251,7 @@ runtime.start(ContainerSpec("job", "fake", "train", Path({str(tmp_path)!r})), pr
 
 def test_a_listening_container_gets_a_free_port_of_its_own(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "serve", '#!/bin/sh\necho "port $SAGEMAKER_BIND_TO_PORT"\nread line\n')
-    lines = Lines()
+    lines = Output()
     container = runtime.start(spec(tmp_path, command="serve", listen=True), lines)
     port = int(lines.until("port").split()[1])
     assert container.url == f"http://127.0.0.1:{port}"
@@ -287,7 +269,7 @@ def test_paths_of_the_contract_stay_in_the_private_folder(runtime: ProcessRuntim
 
 def test_arguments_name_mounts_by_the_containers_path(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "rules", '#!/bin/sh\nfor argument in "$@"; do echo "$argument"; done\n')
-    lines = Lines()
+    lines = Output()
     container = runtime.start(
         spec(
             tmp_path,
@@ -303,7 +285,7 @@ def test_arguments_name_mounts_by_the_containers_path(runtime: ProcessRuntime, t
 
 def test_close_ends_everything_and_refuses_more(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "train", DAEMON)
-    lines = Lines()
+    lines = Output()
     runtime.start(spec(tmp_path), lines)
     _, launched, daemon, _ = lines.until("pids").split()
     closing = threading.Thread(target=runtime.close)
@@ -316,7 +298,7 @@ def test_close_ends_everything_and_refuses_more(runtime: ProcessRuntime, tmp_pat
 
 def test_a_long_line_without_an_end_is_cut(runtime: ProcessRuntime, tmp_path: Path) -> None:
     launcher(tmp_path, "train", f"#!{sys.executable}\nprint('x' * 600_000, end='')\n")
-    lines = Lines()
+    lines = Output()
     assert runtime.start(spec(tmp_path), lines).wait(10) == 0
     assert [len(line) for line in lines.all] == [262_144, 262_144, 75_712]
 
@@ -325,5 +307,5 @@ def test_a_container_that_is_refused_keeps_no_port(tmp_path: Path, runtime: Proc
     launcher(tmp_path, "serve", "#!/bin/sh\n")
     runtime.close()
     with pytest.raises(RuntimeProblem, match="shutting down"):
-        runtime.start(spec(tmp_path, command="serve", listen=True), Lines())
+        runtime.start(spec(tmp_path, command="serve", listen=True), Output())
     assert not runtime._ports._taken

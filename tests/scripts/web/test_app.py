@@ -12,7 +12,7 @@ from scripts.prices import Price
 from scripts.web import sources
 from scripts.web.app import ASSETS
 from scripts.web.session import Session
-from scripts.web.stream import events
+from scripts.web.stream import Timing, events
 from tests.scripts.commands.test_watching import write_log
 from tests.scripts.conftest import Refuse, Run
 from tests.scripts.web.conftest import TOKEN, TestClient
@@ -81,10 +81,7 @@ def test_the_list_has_every_kind_with_the_projects_own(web: TestClient, run: Run
     assert details["training/gone"] is None
 
 
-def test_changes_alone_are_sent(
-    ready: Path, run: Run, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "_LIST_SECONDS", 0.0)
+def test_changes_alone_are_sent(ready: Path, run: Run, session: Session) -> None:
     run("train", "--name", "digits-1", "--no-wait")
 
     async def two() -> list[dict[str, Any]]:
@@ -96,7 +93,7 @@ def test_changes_alone_are_sent(
             run("train", "--name", "digits-2", "--no-wait")
         raise AssertionError
 
-    source = sources.JobList(session)
+    source = sources.JobList(session, pause=0.0)
     told = asyncio.run(two())
     assert list(told[0]["documents"]) == ["training/digits-1"]
     assert list(told[1]["documents"]) == ["training/digits-2"]
@@ -120,11 +117,8 @@ def test_a_job_that_is_not_there_ends_its_stream_with_the_reason(web: TestClient
 def test_trouble_is_told_once_and_taken_back(
     ready: Path, run: Run, session: Session, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_LIST_SECONDS", 0.0)
-    monkeypatch.setattr("scripts.web.stream.SHORTEST", 0.01)
-    monkeypatch.setattr("scripts.web.stream.LONGEST", 0.02)
     run("train", "--name", "digits-1", "--no-wait")
-    source = sources.JobList(session)
+    source = sources.JobList(session, pause=0.0)
     looks = 0
     look = source.look
 
@@ -141,7 +135,7 @@ def test_trouble_is_told_once_and_taken_back(
 
     async def two() -> list[dict[str, Any]]:
         told = []
-        async for event in events(session, lambda: source):
+        async for event in events(session, lambda: source, timing=Timing(0.01, 0.02)):
             told += messages(event)
             if len(told) == 2:
                 break
