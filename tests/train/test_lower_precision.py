@@ -102,7 +102,7 @@ def test_a_processor_without_lower_precisions_keeps_the_graph(
         (folder / quantise.RESULT_FILE).write_text(json.dumps({"drift": 3e-8, "precisions": {}}))
         return ""
 
-    monkeypatch.setattr(lower_precision, "_run", found_none)
+    monkeypatch.setattr(lower_precision, "_quantise", found_none)
     measure(model, split)
     info, _ = artifact.read_info(model)
     assert info.onnx
