@@ -139,9 +139,9 @@ class Settings:
         "auto", ("auto", "none", "backbone"),
         "auto, with pretrained weights: in the first epoch only the new head learns, on features that the "
         "backbone computes once; then all learns, while norms keep their statistics; below 20 pictures a "
-        "class it ends after the head. none: all learns from the start. backbone: only the head ever does; "
-        "with augment=none on stored features, then take epochs=30.",
-        example="backbone",
+        "class to learn from it ends after the head. none: all learns from the start. backbone: only the "
+        "head ever does; with augment=none on stored features, then take epochs=30.",
+        example="none",
     )  # fmt: skip
     unfreeze_epochs: int = _number(
         0, 0, 10_000,
@@ -175,8 +175,9 @@ class Settings:
     )  # fmt: skip
     optimizer: str = _choice(
         "auto", ("auto", "sgd", "adamw"),
-        "auto: adamw with a fiftieth of lr where freeze=auto fine-tunes pretrained weights, else sgd, which "
-        "has Nesterov momentum. For adamw by name take a lr some 50 times smaller.",
+        "auto: adamw with a fiftieth of lr where freeze=auto fine-tunes pretrained weights, else sgd. sgd "
+        "has Nesterov momentum, and by name it lets all learn from the start. For adamw by name take a lr "
+        "some 50 times smaller.",
         example="adamw",
     )  # fmt: skip
     momentum: float = _number(0.9, 0.0, 0.999, "Of sgd; the first beta of adamw.", tunable=True)
@@ -356,6 +357,11 @@ def parse(raw: Mapping[str, str]) -> Settings:
                 values[name] = None
     if unknown:
         problems.append(f"unknown hyperparameter {', '.join(unknown)}; allowed: {', '.join(parameters)}")
+    if values.get("freeze") == "backbone" and values.get("weights") == "none":
+        problems.append(
+            "freeze=backbone needs pretrained weights, not weights=none: a random backbone has nothing to "
+            "keep"
+        )
     if problems:
         raise HyperparameterError("; ".join(problems))
     return Settings(**values)

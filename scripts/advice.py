@@ -126,7 +126,10 @@ def advise(facts: Facts, settings: Settings) -> list[Advice]:
             advice.append(Advice("hyperparameters.image_size", better, reason))
             size = better
     batch, epochs = (int(account.hyperparameter(settings, name)) for name in ("batch_size", "epochs"))
-    if -(-pictures // batch) < _STEPS_AN_EPOCH:
+    # With pretrained weights the trainer chooses by itself how long the head learns, see train/recipe.py.
+    weights, freeze = (account.hyperparameter(settings, name) for name in ("weights", "freeze"))
+    chooses = weights != "none" and freeze == "auto"
+    if not chooses and -(-pictures // batch) < _STEPS_AN_EPOCH:
         better = max(4, 2 ** (max(1, pictures // _STEPS_AN_EPOCH).bit_length() - 1))
         if better < batch:
             steps = -(-pictures // batch)
@@ -134,7 +137,7 @@ def advise(facts: Facts, settings: Settings) -> list[Advice]:
             advice.append(Advice("hyperparameters.batch_size", better, reason))
             batch = better
     steps = -(-pictures // batch)
-    if steps * epochs < _STEPS and epochs < _MOST_EPOCHS:
+    if not chooses and steps * epochs < _STEPS and epochs < _MOST_EPOCHS:
         better = min(_MOST_EPOCHS, -(-_STEPS // steps))
         reason = f"{plural(epochs, 'epoch')} are {steps * epochs} steps; about {_STEPS} are needed."
         advice.append(Advice("hyperparameters.epochs", better, reason))

@@ -374,8 +374,7 @@ class Trainer:
         saved = self._saver.newest if self._saver else None
         return TrainingError(
             f"{what} at epoch {self.progress.epoch + 1}, step {step}, with learning rate {rate:.3g}: take a "
-            f"smaller lr than {self.settings.lr:g}, or set clip_grad_norm=1; last good checkpoint: "
-            f"{saved or 'none'}"
+            f"tenth of your lr, or set clip_grad_norm=1; last good checkpoint: {saved or 'none'}"
         )
 
     def _add_up_last(self) -> None:

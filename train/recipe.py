@@ -51,8 +51,15 @@ def choose(settings: Settings, *, pretrained: bool, storable: bool, pictures: in
     if pictures < FEW * classes:
         return Recipe(
             dataclasses.replace(plain, epochs=1),
-            f"only the head learns: {pictures} pictures for {classes} classes are too few to change the "
-            f"backbone (below {FEW} a class); freeze=none lets all learn",
+            f"only the head learns, in one epoch, whatever epochs={settings.epochs} says: {pictures} "
+            f"pictures to learn from for {classes} classes are too few to change the backbone, below {FEW} a "
+            "class; freeze=none lets all learn",
+        )
+    if settings.optimizer == "sgd":
+        # Behind a head, its usual rates destroy a backbone whose norms keep their statistics.
+        return Recipe(
+            dataclasses.replace(plain, freeze="none"),
+            "the whole network learns at once, with sgd as it is set (optimizer=auto: first the head)",
         )
     if settings.epochs == 1:
         return Recipe(plain, "only the head learns, in the one epoch that there is")

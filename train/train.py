@@ -72,8 +72,6 @@ def run(paths: Paths, stopping: Stopping) -> None:
         module, head, loaded = make_network(paths, settings, len(pictures["train"].listing.classes))
         module.to(device).to(memory_format=number_format.memory_format)  # type: ignore[call-overload]
 
-        own = checkpoints.folder_of_job(paths.checkpoints, os.environ, paths.hyperparameters())
-        saver = checkpoints.Saver(own, settings, pictures["train"].listing, process)
         recipe = recipes.choose(
             settings,
             pretrained=bool(loaded.tensors),
@@ -85,6 +83,9 @@ def run(paths: Paths, stopping: Stopping) -> None:
         )
         if recipe.reason:
             log.info("recipe: %s", recipe.reason)
+        own = checkpoints.folder_of_job(paths.checkpoints, os.environ, paths.hyperparameters())
+        # The choice depends on memory too: a job that goes on elsewhere must not do so with another recipe.
+        saver = checkpoints.Saver(own, recipe.settings, pictures["train"].listing, process)
         trainer = Trainer(
             module,
             head,

@@ -42,17 +42,18 @@ def test_a_running_job_an_interruption_and_more_than_a_page(project: Project) ->
     # Ctrl-C while the job is being stopped: all else is still there.
     sagemaker = client(project, "sagemaker")
 
-    def is_stopped() -> bool:
-        status = sagemaker.describe_training_job(TrainingJobName="dig-long")["TrainingJobStatus"]
-        return bool(status != "InProgress")
+    def job() -> dict[str, Any]:
+        found: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName="dig-long")
+        return found
 
+    until(lambda: job().get("FinalMetricDataList"))  # one that trains takes its time to stop
     command = subprocess.Popen(
         [BYOC, "delete", "--all", "--yes", "--records", *MINE],
         cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert command.stdout is not None
     with command.stdout as output:
-        until(is_stopped)
+        until(lambda: job()["TrainingJobStatus"] != "InProgress")
         os.kill(command.pid, signal.SIGINT)
         told = output.read()
     assert command.wait() == 130, told

@@ -28,7 +28,8 @@ def choose(
     [
         ({}, "auto", "adamw", 2e-4, 10),
         ({"lr": 0.05}, "auto", "adamw", 1e-3, 10),
-        ({"optimizer": "sgd"}, "auto", "sgd", 0.01, 10),
+        ({"optimizer": "sgd"}, "none", "sgd", 0.01, 10),
+        ({"optimizer": "sgd", "pictures": 60}, "auto", "sgd", 0.01, 1),
         ({"optimizer": "adamw", "lr": 1e-3}, "auto", "adamw", 1e-3, 10),
         ({"freeze": "none"}, "none", "sgd", 0.01, 10),
         ({"freeze": "backbone"}, "backbone", "sgd", 0.01, 10),
@@ -51,7 +52,8 @@ def test_what_is_left_open_is_chosen_and_what_is_set_stays(
     ("case", "words"),
     [
         ({}, "the head learns first"),
-        ({"pictures": 60}, "60 pictures for 5 classes are too few"),
+        ({"pictures": 60, "epochs": 7}, "whatever epochs=7 says: 60 pictures to learn from for 5"),
+        ({"optimizer": "sgd"}, "the whole network learns at once, with sgd"),
         ({"storable": False}, "do not fit in memory"),
         ({"epochs": 1}, "only the head learns"),
         ({"freeze": "none"}, ""),
@@ -96,7 +98,7 @@ def test_the_head_learns_first_and_the_backbone_joins_it(pretrained: Any, run: R
 def test_few_pictures_teach_the_head_alone(pretrained: Any, run: Run) -> None:
     code, output = run(pretrained.pictures(), weights="channel", epochs=3)
     assert code == 0, output
-    assert "24 pictures for 3 classes are too few" in output
+    assert "24 pictures to learn from for 3 classes are too few" in output
     assert len(pretrained.report["history"]) == 1
     trained = weights.load(pretrained.base / "model")[0].state_dict()
     start = torch.load(pretrained.channel("weights") / "backbone.pth", weights_only=True)

@@ -246,7 +246,7 @@ def test_a_loss_that_is_no_number_is_told_with_the_last_good_checkpoint(job: Any
     code, _ = run(job.pictures(), lr=10, momentum=0.99, epochs=50, checkpoint_every_steps=1, warmup_epochs=0)
     assert code == 1
     assert re.search(r"(loss|weight) .* at epoch \d+, step \d+, with learning rate", job.failure), job.failure
-    assert "take a smaller lr than 10" in job.failure
+    assert "take a tenth of your lr" in job.failure
     assert re.search(r"last good checkpoint: \S*checkpoint-\d+\.pt", job.failure.replace("my 'job'", ""))
     newest = sorted((job.base / "checkpoints").glob("*.pt"))[-1]
     state = checkpoints._read_checkpoint(newest)
