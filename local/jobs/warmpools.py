@@ -10,6 +10,7 @@ import contextlib
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,15 +101,21 @@ class WarmPools:
                 self._in_use[name] = pool.machines
                 self._end(store, pool, {"Status": "Reused", "ReusedByJob": name})
             else:
-                network = name if len(caches) > 1 else None  # that of all jobs of one host
+                # None is the network of all jobs of one host. A job's name may come again while the pool lives.
+                network = f"pool-{uuid.uuid4().hex[:12]}" if len(caches) > 1 else None
                 self._in_use[name] = _Machines(now, network, runtime.keep_network(network))
-            for number, cache in enumerate(caches):
-                cache.parent.mkdir(parents=True, exist_ok=True)
-                if matching and (pool.folder / str(number)).is_dir():
-                    (pool.folder / str(number)).rename(cache)
-                cache.mkdir(exist_ok=True)
-            if matching:
-                remove_tree(pool.folder)
+            try:
+                for number, cache in enumerate(caches):
+                    cache.parent.mkdir(parents=True, exist_ok=True)
+                    if matching and (pool.folder / str(number)).is_dir():
+                        (pool.folder / str(number)).rename(cache)
+                    cache.mkdir(exist_ok=True)
+            except OSError:
+                self._in_use.pop(name).give_back()
+                raise
+            finally:
+                if matching:
+                    remove_tree(pool.folder)
         _set(store, name, {"Status": "InUse"})
         return True
 
@@ -138,8 +145,8 @@ class WarmPools:
             timer = self._timer(store, name, float(seconds))
             pool = _Pool(name, _matches_by(doc), folder, time.time(), machines, timer)
             self._available[name] = pool
-            _set(store, name, {"Status": "Available"})
             pool.timer.start()
+            _set(store, name, {"Status": "Available"})
 
     def prolong(self, store: Store, name: str, seconds: int) -> None:
         """Another KeepAlivePeriodInSeconds for the pool that a job has left; 0 ends it.
@@ -185,9 +192,11 @@ class WarmPools:
 
     def _terminate(self, store: Store, pool: _Pool) -> None:
         """Gives back all that the pool has."""
-        self._end(store, pool, {"Status": "Terminated"})
-        remove_tree(pool.folder)
-        pool.machines.give_back()
+        try:
+            self._end(store, pool, {"Status": "Terminated"})
+        finally:  # also where the store cannot be written
+            remove_tree(pool.folder)
+            pool.machines.give_back()
 
     def _end(self, store: Store, pool: _Pool, status: dict[str, Any]) -> None:
         """Takes a pool off the list; what it was kept for is billed to the job that left it."""

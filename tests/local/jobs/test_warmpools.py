@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,3 +193,50 @@ def test_pools_of_a_service_that_was_killed(stopped: Any) -> None:
     assert pool(stopped, "one")["Status"] == "Terminated"
     assert pool(stopped, "two")["Status"] == "Reused"
     assert not warmpools.terminate({})
+
+
+class Networks:
+    """A runtime that counts the networks that it keeps."""
+
+    def __init__(self) -> None:
+        self.kept: list[str | None] = []
+
+    def keep_network(self, name: str | None) -> Callable[[], None]:
+        self.kept.append(name)
+        return lambda: self.kept.remove(name)
+
+
+def test_jobs_of_one_name_share_no_network(stopped: Any, tmp_path: Path) -> None:
+    runtime: Any = Networks()
+    pools = warmpools.WarmPools()
+    two_hosts = machine(600, InstanceCount=2)
+    networks = []
+    for name in (
+        "one",
+        "two",
+        "one",
+    ):  # the second takes the pool, and the name is used again
+        doc = training_document(stopped.config, stopped.request(name, **two_hosts))
+        stopped.store.put("training-job", name, doc)
+        caches = [tmp_path / f"{len(networks)}{host}" / "cache" for host in "ab"]
+        assert pools.take(stopped.store, doc, caches, runtime)
+        networks.append(pools.network(name))
+        if len(networks) == 1:
+            hosts = [(cache.parent, cache) for cache in caches]
+            pools.keep(stopped.store, doc, hosts, tmp_path / f"pool-{len(networks)}", healthy=True)
+    assert networks[0] == networks[1] != networks[2]
+    pools.close(stopped.store)
+    assert runtime.kept == [networks[1], networks[2]]
+
+
+def test_a_pool_that_cannot_be_taken_gives_its_network_back(stopped: Any, tmp_path: Path) -> None:
+    runtime: Any = Networks()
+    pools = warmpools.WarmPools()
+    doc = training_document(stopped.config, stopped.request("one", **machine(600)))
+    stopped.store.put("training-job", "one", doc)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        pools.take(stopped.store, doc, [tmp_path / "file" / "cache"], runtime)
+    assert runtime.kept == []
+    assert pools.take(stopped.store, doc, [tmp_path / "base" / "cache"], runtime)
+    assert runtime.kept == [None]
