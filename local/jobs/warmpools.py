@@ -101,7 +101,7 @@ class WarmPools:
                 self._in_use[name] = pool.machines
                 self._end(store, pool, {"Status": "Reused", "ReusedByJob": name})
             else:
-                # None is the network of all jobs of one host. A job's name may come again while the pool lives.
+                # None: that of all jobs of one host. A name of its own, as a job's may come again meanwhile.
                 network = f"pool-{uuid.uuid4().hex[:12]}" if len(caches) > 1 else None
                 self._in_use[name] = _Machines(now, network, runtime.keep_network(network))
             try:
