@@ -236,6 +236,8 @@ def test_advice_follows_the_overview_and_is_applied_on_demand(project: Path, run
     twin.with_name("twin.png").write_bytes(twin.read_bytes())
     run("init", "--aws", "--name", "flowers")
     before = (project / "byoc.toml").read_text()
+    before = before.replace("[hyperparameters]\n", '[hyperparameters]\nfreeze = "none"\n')
+    (project / "byoc.toml").write_text(before)
     shown = run("upload", "--dry-run")
     assert "1 picture is there more than once" in shown.output
     assert "twin.png" in shown.output
