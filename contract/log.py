@@ -1,10 +1,12 @@
-"""Levels in the containers' logs: a line that is more than information begins with its level."""
+"""How lines of the containers' logs begin: with their level, where that is more than information."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+# Begins the line that says what a training chose where its settings leave it open.
+RECIPE: Final = "recipe: "
 _LEVEL: Final = re.compile(r"level=(warning|error|critical) (.*)", re.DOTALL)
 
 

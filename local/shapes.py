@@ -17,6 +17,8 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from local.errors import SerializationException, ValidationException
 
+# Names in the path to a member: Python's own limit is further, and differs between versions.
+_DEEPEST = 400
 # AWS counts all of them and lists these many.
 _MOST_SHOWN = 10
 
@@ -38,10 +40,7 @@ def read(shape: Shape | None, value: Any) -> dict[str, Any]:
     if shape is None:
         return {}
     problems = _Problems()
-    try:
-        parsed = _read(shape, value, "", problems)
-    except RecursionError:
-        raise ValidationException("The request is nested too deeply.") from None
+    parsed = _read(shape, value, "", problems)
     if problems:
         raise ValidationException(describe(problems))
     if problems.unknown:
@@ -104,6 +103,8 @@ def _is_there(value: Any, path: str, problems: _Problems) -> bool:
 
 def _read_structure(shape: StructureShape, value: Any, path: str, problems: _Problems) -> dict[str, Any]:
     _expect(isinstance(value, Mapping), value, "an object", path)
+    if path.count(".") > _DEEPEST:
+        raise ValidationException("The request is nested too deeply.")
     parsed: dict[str, Any] = {}
     prefix = f"{path}." if path else ""
     problems.unknown += [

@@ -115,8 +115,8 @@ class Trainer:
             device=device, precision=precision, process=process, should_stop=should_stop,
         )  # fmt: skip
         # Steps and epochs of the head alone; 0 where all learn from the start.
-        self._head_steps = self._phases.head_passes * len(train) if settings.freeze == "auto" else 0
-        self._head_epochs = int(settings.freeze == "auto")
+        self._head_steps = self._phases.head_passes * len(train)
+        self._head_epochs = int(self._head_steps > 0)
         self.steps = self._head_steps + (settings.epochs - self._head_epochs) * len(train)
         self.warmup = schedule.warmup_steps(settings, len(train))
         self.joins = self._head_steps if settings.epochs > 1 else 0  # the step at which the backbone joins
@@ -249,6 +249,13 @@ class Trainer:
         for loader, faults in zip(self._pictures, state["unreadable"], strict=True):
             loader.pictures.learn(faults)
         self.monitor.restore(state["debugger"].numpy().tobytes())
+        progress = self.progress
+        if progress.complete and progress.epoch < self.settings.epochs and self._ended_by_patience():
+            progress.complete = self._is_stale()  # it may have been given more patience
+
+    def _ended_by_patience(self) -> bool:
+        """Of a training that is complete before its last epoch."""
+        return self.monitor.stop is None and self._is_finite()
 
     def _epoch(self) -> dict[str, float]:
         """Train the rest of the current epoch. Returns images_per_second and data_wait_share."""

@@ -32,8 +32,8 @@ class Phases:
     Attributes:
         network: what trains, wrapped for several ranks. Set by `begin`.
         train, validation: where the batches of this epoch come from.
-        head_passes: how often the first epoch goes through the training pictures; more than once where only
-            the head learns in it, and then the backbone has a schedule of its own.
+        head_passes: how often the first epoch goes through the features, where only the head learns in it;
+            0 where it is an epoch as any other.
     """
 
     def __init__(
@@ -107,7 +107,8 @@ class Phases:
     def batches(self, epoch: int, seed: int, start: int) -> Batches:
         """This rank's part of an epoch's batches, from number `start` on."""
         rank, world = self._process.rank, self._process.world
-        if isinstance(self.train, FeatureLoader) and epoch == 0:
+        if epoch == 0 and self.head_passes:
+            assert isinstance(self.train, FeatureLoader)
             return self.train.passes(self.head_passes, seed, start, rank, world)
         return self.train.shuffled(epoch, seed, start, rank, world)
 

@@ -75,7 +75,7 @@ def choose(settings: Settings, *, pretrained: bool, storable: bool, pictures: in
 
 
 def head_passes(settings: Settings, batches: int) -> int:
-    """How often the head sees the features in the first epoch, of `batches` a pass; 1 with no head first."""
+    """How often the head sees the features in the first epoch, of `batches` a pass; 0 with no head first."""
     if settings.freeze != "auto":
-        return 1
+        return 0
     return max(2, min(_MOST_PASSES, -(-_HEAD_STEPS // batches)))

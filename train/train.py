@@ -25,6 +25,7 @@ from torch import nn
 from contract import hyperparameters
 from contract.folders import SPLITS
 from contract.hyperparameters import HyperparameterError, Settings
+from contract.log import RECIPE
 from debugger.monitor import Monitor
 from debugger.rules.rule import Plan
 from model import architecture, weights
@@ -82,7 +83,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
             classes=len(pictures["train"].listing.classes),
         )
         if recipe.reason:
-            log.info("recipe: %s", recipe.reason)
+            log.info("%s%s", RECIPE, recipe.reason)
         own = checkpoints.folder_of_job(paths.checkpoints, os.environ, paths.hyperparameters())
         # The choice depends on memory too: a job that goes on elsewhere must not do so with another recipe.
         saver = checkpoints.Saver(own, recipe.settings, pictures["train"].listing, process)
@@ -113,7 +114,7 @@ def run(paths: Paths, stopping: Stopping) -> None:
         try:
             if state := saver.resume(module.state_dict()):
                 trainer.restore(state)
-            log.info("training for %d epochs of %d steps", recipe.settings.epochs, len(loaders["train"]))
+            log.info("training for %d epochs, %d steps in all", recipe.settings.epochs, trainer.steps)
             trainer.run()
         except Stopped:
             saver.save(trainer.progress.step, trainer.state())

@@ -117,7 +117,7 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
         self._gradients_due = 0
         self._optimizer_steps: set[int] = set()
         self._exported_names = -1
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._saving = False
 
     # Steps
@@ -439,6 +439,6 @@ class TensorHook(SmdebugHook):  # type: ignore[misc]
             super()._cleanup()
 
     def _tell_once(self, topic: str, message: str) -> None:
-        if topic not in self._told:
-            self._told.add(topic)
+        if topic not in self._warned:
+            self._warned.add(topic)
             log.warning("debugger: %s", message)

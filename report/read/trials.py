@@ -32,7 +32,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """As long again for each epoch to come as for those that are over; 0 where that is over."""
+        """The mean time of an epoch so far, times all of them, less what has passed; never below 0."""
         return max(0.0, self.until_epoch / self.epoch * self.epochs - self.seconds)
 
 

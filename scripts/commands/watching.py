@@ -9,7 +9,7 @@ import typer
 
 from contract.errors import INTERRUPTED, NOT_FOUND, ByocError
 from contract.findings import Findings, MachineLine, ProgressLine
-from contract.log import alert
+from contract.log import RECIPE, alert
 from contract.names import ENDPOINT_LOGS, TRAINING_LOGS, TRANSFORM_LOGS
 from report.read.toolkit import Preamble, split_host
 from scripts import state
@@ -317,6 +317,8 @@ class LogLines:
             self._curves.add(values, step_of(text))
         elif self._full:
             self._print_lines(self._preamble.take(text) if self._preamble else [text])
+        elif split_host(text)[1].startswith(RECIPE):
+            self._out.raw(f"  {split_host(text)[1]}")
         elif said := alert(split_host(text)[1]):
             level, message = said
             if level == "warning":  # an error is the job's FailureReason, which the command ends with

@@ -152,6 +152,25 @@ def test_after_a_sigterm_behind_the_training_only_the_final_evaluation_is_repeat
         assert {key for key in one if one[key] != other[key]} <= {"images_per_second", "data_wait_share"}
 
 
+def test_a_training_that_ended_by_patience_goes_on_with_more_of_it(
+    new_job: Callable[[str], Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_quality", lambda metrics: (-metrics.get("epoch", 9), 0.0))
+    job = new_job("job").pictures()
+    evaluated = training.evaluate
+
+    def signalled(*args: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return evaluated(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluate", signalled)
+        assert run(job, epochs=4, patience=1)[0] == 0
+    code, output = run(job, epochs=4, patience=0)
+    assert code == 0, output
+    assert len(job.report["history"]) == 4
+
+
 @pytest.mark.slow
 def test_a_sigterm_while_lower_precisions_are_measured(
     new_job: Callable[[str], Any], run: Run, monkeypatch: pytest.MonkeyPatch

@@ -21,11 +21,11 @@ MINUTE_LATER = 1767225660  # than the date
 
 
 @pytest.mark.parametrize(
-    ("signature", "told"), [("s3", set()), ("s3v4", {"X-Amz-Expires"})], ids=["version 2", "version 4"]
+    ("signature", "more"), [("s3", set()), ("s3v4", {"X-Amz-Expires"})], ids=["version 2", "version 4"]
 )
 @pytest.mark.parametrize("operation", ["get_object", "put_object", "head_object", "list_objects_v2"])
 def test_an_address_expires(
-    service: Service, s3: Any, send: Any, signature: str, told: set[str], operation: str
+    service: Service, s3: Any, send: Any, signature: str, more: set[str], operation: str
 ) -> None:
     s3.put_object(Bucket="bucket", Key="k", Body=b"old")
     signer = service.client("s3", signature_version=signature)
@@ -43,7 +43,7 @@ def test_an_address_expires(
     if method != "HEAD":
         members = {child.tag: child.text for child in answer.xml}
         assert (members["Code"], members["Message"]) == ("AccessDenied", "Request has expired")
-        assert members.keys() == {"Code", "Message", "Expires", "ServerTime", "RequestId"} | told
+        assert members.keys() == {"Code", "Message", "Expires", "ServerTime", "RequestId"} | more
     assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == b"old"
 
 

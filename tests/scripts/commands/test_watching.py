@@ -44,10 +44,14 @@ def test_the_debuggers_lines_are_shown_in_words(ready: Path, run: Run) -> None:
     assert run("logs", "--all").stdout.splitlines() == lines
 
 
-def test_warnings_are_shown_in_words_and_an_error_once(ready: Path, run: Run) -> None:
+def test_warnings_and_the_recipe_are_shown_in_words_and_an_error_once(ready: Path, run: Run) -> None:
     run("train", "--name", "digits-1", "--no-wait")
-    write_log("digits-1/algo-1-1", ["epoch 1", "level=warning few pictures", "level=error no classes"])
+    write_log(
+        "digits-1/algo-1-1",
+        ["epoch 1", "recipe: the head first", "level=warning few pictures", "level=error no classes"],
+    )
     shown = run("watch", "digits-1").stdout
+    assert "  recipe: the head first" in shown.splitlines()
     assert "! few pictures" in shown.splitlines()
     assert "level=" not in shown
     assert "no classes" not in shown  # the job's FailureReason, where it failed
