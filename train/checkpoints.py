@@ -191,7 +191,9 @@ class Saver:
         if different:
             raise TrainingError(
                 f"the checkpoint {path} was made with another {', '.join(different[:5])}: "
-                "use the same settings and pictures, or an empty checkpoint folder"
+                "use the same settings and pictures"
+                + (" and as much memory, on which freeze=auto depends" if "freeze" in different else "")
+                + ", or an empty checkpoint folder"
             )
         epoch, step = state["progress"]["epoch"], state["progress"]["step"]
         self.newest, self._last_step = path, step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 
 from contract.hyperparameters import Settings
 from model import architecture, weights
-from train import recipe
+from train import features, recipe
+from train.loop import Trainer
 
 Run = Callable[..., tuple[int, str]]
 
@@ -117,3 +119,24 @@ def test_patience_begins_where_the_backbone_joins(pretrained: Any, run: Run) -> 
 def test_a_frozen_backbone_needs_weights(job: Any, run: Run) -> None:
     assert run(job.pictures(2, 2), freeze="backbone")[0] == 1
     assert "freeze=backbone needs pretrained weights" in job.failure
+
+
+def test_a_job_goes_on_with_the_recipe_that_it_began_with(
+    pretrained: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrained.pictures(20, 4)
+    original = Trainer._step
+
+    def step(trainer: Trainer, batch: Any) -> None:
+        original(trainer, batch)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        assert run(pretrained, weights="channel", epochs=2)[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "storable", lambda *_: False)  # on a machine with less memory
+        assert run(pretrained, weights="channel", epochs=2)[0] == 1
+    assert "was made with another freeze, lr, optimizer" in pretrained.failure
+    assert "as much memory" in pretrained.failure
+    assert run(pretrained, weights="channel", epochs=2)[0] == 0
